@@ -1,0 +1,215 @@
+package dataplane
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+)
+
+// Namespace is a pinned network namespace: a file at Path on which the
+// namespace is bind-mounted. The pin is its mark: it lies in the instance's own
+// folder.
+type Namespace struct {
+	Meta
+	Path string
+}
+
+// Bridge is a Linux bridge in the daemon's namespace.
+type Bridge struct {
+	Meta
+	Name string
+	MTU  int // bytes; 0: the kernel's default (1500)
+	// MAC pins the bridge's address, so that it does not change with its first
+	// port ("02:42:…"); empty: the kernel chooses.
+	MAC string
+}
+
+// Veth is a pair: the host end in the daemon's namespace, enslaved to Master,
+// the peer in the namespace pinned at PeerNS. Both are made by one message.
+type Veth struct {
+	Meta
+	Name     string // host end
+	Master   string // bridge; empty: none
+	MTU      int    // bytes; 0: 1500
+	Hairpin  bool   // bridge port flag: frames may leave by the port they came in
+	Isolated bool   // bridge port flag: talks to non-isolated ports only
+	PeerNS   string // pin path
+	PeerName string
+	PeerMAC  string // empty: random
+}
+
+// Addr is an address on a link. NS is the pin path of a sandbox, or empty for
+// the daemon's namespace.
+type Addr struct {
+	Meta
+	NS     string
+	Link   string
+	Prefix netip.Prefix
+}
+
+// Up says that a link is administratively up.
+type Up struct {
+	Meta
+	NS   string
+	Link string
+}
+
+// Route is a unicast route. Zero Dst prefix of a family is spelt 0.0.0.0/0 or
+// ::/0. Zero Via: directly connected through Link.
+type Route struct {
+	Meta
+	NS   string
+	Dst  netip.Prefix
+	Via  netip.Addr
+	Link string
+}
+
+// Sysctl is a kernel parameter by its path below /proc/sys with slashes, e.g.
+// "net/ipv4/conf/docker0/route_localnet". NS as in Addr.
+type Sysctl struct {
+	Meta
+	NS    string
+	Name  string
+	Value string
+	// Shared says that the parameter is not of an object of ours (ip_forward):
+	// its prior value is recorded before it is changed, and it is never undone
+	// by a sweep, only by uninstall.
+	Shared bool
+}
+
+// Page is the static part of our nftables table: sets, maps, chains and rules
+// as one text that a person can read. Its identity is Table, its version is the
+// hash of Text.
+type Page struct {
+	Meta
+	Family string // "inet" or "bridge"
+	Table  string
+	Text   string // nft syntax, complete: `table inet NAME { … }`
+	Hash   string // of Text; the table carries it as the empty set "page_<Hash>"
+}
+
+// Element is one element of a named set or map of our table.
+type Element struct {
+	Meta
+	Family string
+	Table  string
+	Set    string
+	KeyRaw []byte // as the kernel stores it: concatenated fields padded to 4 bytes
+	Data   []byte // map data likewise; nil in a set
+	// Verdict is set instead of Data in verdict maps: "accept", "drop" or "jump X".
+	Verdict string
+	// KeyText and DataText are the nft syntax of the same, for people.
+	KeyText  string
+	DataText string
+	// Guard elements close or name interfaces and come before links.
+	Guard bool
+}
+
+func (m Meta) About() Meta { return m }
+
+func (o Namespace) Key() string { return "netns " + o.Path }
+func (o Bridge) Key() string    { return "link " + o.Name }
+func (o Veth) Key() string      { return "link " + o.Name }
+func (o Addr) Key() string      { return "addr " + at(o.NS, o.Link) + " " + o.Prefix.String() }
+func (o Up) Key() string        { return "up " + at(o.NS, o.Link) }
+func (o Route) Key() string     { return "route " + at(o.NS, o.Link) + " " + o.Dst.String() }
+func (o Sysctl) Key() string    { return "sysctl " + at(o.NS, o.Name) }
+func (o Page) Key() string      { return "table " + o.Family + " " + o.Table }
+func (o Element) Key() string {
+	return fmt.Sprintf("element %s %s %s { %s }", o.Family, o.Table, o.Set, o.KeyText)
+}
+
+func (o Namespace) Spec() string { return "" }
+func (o Bridge) Spec() string {
+	return words("bridge", mtu(o.MTU), opt("mac", o.MAC))
+}
+func (o Veth) Spec() string {
+	return words("veth", mtu(o.MTU), opt("master", o.Master), flag("hairpin", o.Hairpin), flag("isolated", o.Isolated),
+		"peer", at(o.PeerNS, o.PeerName), opt("mac", o.PeerMAC))
+}
+func (o Addr) Spec() string { return "" }
+func (o Up) Spec() string   { return "" }
+func (o Route) Spec() string {
+	if o.Via.IsValid() {
+		return "via " + o.Via.String()
+	}
+	return ""
+}
+func (o Sysctl) Spec() string { return "= " + o.Value }
+func (o Page) Spec() string   { return "page " + o.Hash }
+func (o Element) Spec() string {
+	if o.Verdict != "" {
+		return o.Verdict
+	}
+	return o.DataText
+}
+
+func (o Namespace) Phase() Phase { return PhaseNamespace }
+func (o Bridge) Phase() Phase    { return PhaseLink }
+func (o Veth) Phase() Phase      { return PhaseLink }
+func (o Addr) Phase() Phase      { return PhaseAddr }
+func (o Up) Phase() Phase        { return PhaseUp }
+func (o Route) Phase() Phase     { return PhaseRoute }
+func (o Sysctl) Phase() Phase    { return PhaseSysctl }
+func (o Page) Phase() Phase      { return PhasePage }
+func (o Element) Phase() Phase {
+	if o.Guard {
+		return PhaseGuardElement
+	}
+	return PhaseElement
+}
+
+// InSandbox returns the pin path when the object lies inside a sandbox and is
+// only reported, never repaired, once the sandbox's interface exists: what
+// someone changed in there (a VPN container, wiring by hand) is theirs.
+func InSandbox(o Object) string {
+	switch o := o.(type) {
+	case Addr:
+		return o.NS
+	case Up:
+		return o.NS
+	case Route:
+		return o.NS
+	case Sysctl:
+		return o.NS
+	}
+	return ""
+}
+
+func at(ns, name string) string {
+	if ns == "" {
+		return name
+	}
+	return ns[strings.LastIndexByte(ns, '/')+1:] + ":" + name
+}
+
+func words(w ...string) string {
+	out := w[:0]
+	for _, s := range w {
+		if s != "" {
+			out = append(out, s)
+		}
+	}
+	return strings.Join(out, " ")
+}
+
+func opt(k, v string) string {
+	if v == "" {
+		return ""
+	}
+	return k + " " + v
+}
+
+func flag(k string, on bool) string {
+	if on {
+		return k
+	}
+	return ""
+}
+
+func mtu(n int) string {
+	if n == 0 {
+		n = 1500
+	}
+	return fmt.Sprintf("mtu %d", n)
+}
