@@ -103,6 +103,20 @@ type Element struct {
 	DataText string
 	// Guard elements close or name interfaces and come before links.
 	Guard bool
+	// Interval, when valid, is the prefix that the element covers in an interval
+	// set; KeyRaw is then its first address.
+	Interval netip.Prefix
+	// Flow, when set, is what the element translates: conntrack entries with this
+	// original destination that lead elsewhere are stale once it changed.
+	Flow *Flow
+}
+
+// Flow is one published port as conntrack knows it. A zero Addr means any.
+type Flow struct {
+	Proto string
+	Addr  netip.Addr
+	Port  uint16
+	To    netip.AddrPort
 }
 
 func (m Meta) About() Meta { return m }
