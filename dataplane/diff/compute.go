@@ -1,0 +1,209 @@
+package diff
+
+import (
+	"sort"
+
+	"linkspan/dataplane"
+)
+
+// stage is the coarse order of a plan; see the package comment.
+type stage int
+
+const (
+	freeing stage = iota
+	making
+	clearing
+)
+
+type step struct {
+	stage stage
+	op    dataplane.Op
+}
+
+type computer struct {
+	desired, observed *dataplane.State
+	fresh             *gone // what is made (anew): everything on it has to be made again
+	dying             *gone // what is deleted: everything on it goes along
+	inside            map[string]bool
+	steps             []step
+	drift             []dataplane.Object
+}
+
+func newComputer(desired, observed *dataplane.State, inside []string) *computer {
+	c := &computer{desired: desired, observed: observed, fresh: newGone(nil), dying: newGone(nil), inside: map[string]bool{}}
+	for _, ns := range inside {
+		c.inside[ns] = true
+	}
+	// Namespaces first: whether a veth is fresh depends on them. All() is in phase order.
+	for _, o := range desired.All() {
+		switch o := o.(type) {
+		case dataplane.Namespace:
+			if _, ok := observed.Get(o.Key()); !ok {
+				c.fresh.add(o)
+			}
+		case dataplane.Bridge, dataplane.Veth:
+			if c.remake(o) {
+				c.fresh.add(o)
+			}
+		}
+	}
+	for _, o := range observed.All() {
+		if _, ok := desired.Get(o.Key()); !ok {
+			c.dying.add(o)
+		}
+	}
+	return c
+}
+
+// remake says that a link must be made (again): it is missing, of another kind,
+// held by a stranger, or its peer is not in the sandbox where it belongs.
+func (c *computer) remake(want dataplane.Object) bool {
+	have, ok := c.observed.Get(want.Key())
+	if !ok {
+		return true
+	}
+	switch w := want.(type) {
+	case dataplane.Bridge:
+		_, same := have.(dataplane.Bridge)
+		return !same
+	case dataplane.Veth:
+		h, same := have.(dataplane.Veth)
+		return !same || h.PeerNS != w.PeerNS || c.fresh.namespaces[w.PeerNS]
+	}
+	return false
+}
+
+// want plans for one wanted object.
+func (c *computer) want(o dataplane.Object) {
+	have, exists := c.observed.Get(o.Key())
+	if p, ok := on(o); ok {
+		switch {
+		case c.fresh.links[p] || p.ns != "" && c.fresh.namespaces[p.ns]:
+			c.do(making, dataplane.Create, o)
+			return
+		case p.ns != "" && !c.inside[p.ns]:
+			if !exists || have.Spec() != o.Spec() {
+				c.drift = append(c.drift, o)
+			}
+			return
+		}
+	}
+	switch {
+	case !exists:
+		c.do(making, dataplane.Create, o)
+	case o.Phase() == dataplane.PhaseLink && c.remake(o):
+		if _, stranger := have.(dataplane.Foreign); !stranger {
+			c.do(freeing, dataplane.Delete, have)
+		}
+		c.do(making, dataplane.Create, o)
+	case c.portOfFresh(o):
+		c.do(making, dataplane.Change, o)
+	case have.Spec() == o.Spec():
+	case c.insideOnly(o, have):
+		c.drift = append(c.drift, o)
+	default:
+		c.do(making, dataplane.Change, o)
+	}
+}
+
+// portOfFresh: a bridge that is made anew has no ports, whatever was observed.
+func (c *computer) portOfFresh(o dataplane.Object) bool {
+	v, ok := o.(dataplane.Veth)
+	return ok && v.Master != "" && c.fresh.links[place{"", v.Master}]
+}
+
+// insideOnly: the two veths differ only in what the sandbox's owner may change,
+// the peer's name and MAC.
+func (c *computer) insideOnly(want, have dataplane.Object) bool {
+	w, ok := want.(dataplane.Veth)
+	h, also := have.(dataplane.Veth)
+	if !ok || !also || c.inside[w.PeerNS] {
+		return false
+	}
+	h.PeerName, h.PeerMAC = w.PeerName, w.PeerMAC
+	return h.Spec() == w.Spec()
+}
+
+// drop plans for one observed object that nobody wants.
+func (c *computer) drop(o dataplane.Object) {
+	switch o.(type) {
+	case dataplane.Sysctl, dataplane.Foreign:
+		return
+	}
+	if dataplane.InSandbox(o) != "" || c.fresh.implied(o) || c.dying.implied(o) {
+		return
+	}
+	s := clearing
+	if c.frees(o) {
+		s = freeing
+		// An element is deleted right before its phase's creates: the same transaction.
+		if o.Phase() == dataplane.PhaseElement || o.Phase() == dataplane.PhaseGuardElement {
+			s = making
+		}
+	}
+	c.do(s, dataplane.Delete, o)
+}
+
+// frees says that a wanted object which is yet to be made needs o gone first.
+func (c *computer) frees(o dataplane.Object) bool {
+	if e, ok := o.(dataplane.Element); ok && !e.Interval.IsValid() {
+		return false // thousands of ports: their keys collide only with themselves
+	}
+	for _, s := range c.steps {
+		if s.op.Verb != dataplane.Delete && collide(o, s.op.Object) {
+			return true
+		}
+	}
+	return false
+}
+
+// collide: the kernel cannot hold both, or the one would take the other along.
+func collide(old, wanted dataplane.Object) bool {
+	switch o := old.(type) {
+	case dataplane.Addr:
+		// A second IPv4 address of the same subnet is a secondary, and goes with its
+		// primary unless promote_secondaries is on (kernel: ip-sysctl.rst); the same
+		// IPv6 address with another length is EEXIST.
+		w, ok := wanted.(dataplane.Addr)
+		return ok && w.NS == o.NS && w.Link == o.Link && w.Prefix.Overlaps(o.Prefix)
+	case dataplane.Route:
+		// One table holds one route per destination and metric, whatever its link.
+		w, ok := wanted.(dataplane.Route)
+		return ok && w.NS == o.NS && w.Dst == o.Dst
+	case dataplane.Veth:
+		w, ok := wanted.(dataplane.Veth)
+		return ok && w.PeerNS == o.PeerNS && w.PeerName == o.PeerName
+	case dataplane.Element:
+		w, ok := wanted.(dataplane.Element)
+		return ok && w.Table == o.Table && w.Set == o.Set && o.Interval.IsValid() && w.Interval.IsValid() && w.Interval.Overlaps(o.Interval)
+	}
+	return false
+}
+
+func (c *computer) do(s stage, v dataplane.Verb, o dataplane.Object) {
+	c.steps = append(c.steps, step{s, dataplane.Op{Verb: v, Object: o}})
+}
+
+func (c *computer) ordered() []dataplane.Op {
+	sort.SliceStable(c.steps, func(i, j int) bool {
+		a, b := c.steps[i], c.steps[j]
+		switch {
+		case a.stage != b.stage:
+			return a.stage < b.stage
+		case a.stage != making:
+			return less(b.op.Object, a.op.Object)
+		}
+		if p, q := a.op.Object.Phase(), b.op.Object.Phase(); p != q {
+			return p < q
+		}
+		if d, e := a.op.Verb == dataplane.Delete, b.op.Verb == dataplane.Delete; d != e {
+			return d
+		}
+		return less(a.op.Object, b.op.Object)
+	})
+	ops := make([]dataplane.Op, len(c.steps))
+	for i, s := range c.steps {
+		ops[i] = s.op
+	}
+	return ops
+}

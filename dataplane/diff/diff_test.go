@@ -1,0 +1,128 @@
+package diff_test
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/txtar"
+
+	"linkspan/dataplane"
+	"linkspan/dataplane/diff"
+)
+
+var update = flag.Bool("update", false, "write the plans into testdata")
+
+// TestStories runs testdata/*.txtar: each has files "desired" and "observed" (or
+// "fragment"), and the golden "plan" (or "create" and "delete"). Its comment tells
+// the story; lines "inside NS" in it ask for a repair inside that sandbox.
+func TestStories(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.txtar")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no stories: %v", err)
+	}
+	for _, f := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(f), ".txtar"), func(t *testing.T) {
+			ar, err := txtar.ParseFile(f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			in := map[string][]dataplane.Object{}
+			for _, part := range ar.Files {
+				switch part.Name {
+				case "desired", "observed", "fragment":
+					in[part.Name] = parse(t, string(part.Data))
+				}
+			}
+			for i, part := range ar.Files {
+				var got string
+				switch part.Name {
+				case "plan":
+					p := diff.Compute(dataplane.NewState(in["desired"]...), dataplane.NewState(in["observed"]...), inside(string(ar.Comment))...)
+					got = render(p)
+				case "create":
+					got = renderOps(diff.Create(in["fragment"]))
+				case "delete":
+					got = renderOps(diff.Delete(in["fragment"]))
+				default:
+					continue
+				}
+				if *update {
+					ar.Files[i].Data = []byte(got)
+				} else if got != string(part.Data) {
+					t.Errorf("%s\n--- got\n%s--- want\n%s", part.Name, got, part.Data)
+				}
+			}
+			if *update {
+				if err := os.WriteFile(f, txtar.Format(ar), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// TestStable: what is as it should be needs nothing, for every desired state of
+// the stories; and applying a plan's text twice gives the same text.
+func TestStable(t *testing.T) {
+	files, _ := filepath.Glob("testdata/*.txtar")
+	for _, f := range files {
+		ar, err := txtar.ParseFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, part := range ar.Files {
+			if part.Name != "desired" {
+				continue
+			}
+			objs := parse(t, string(part.Data))
+			if got := render(diff.Compute(dataplane.NewState(objs...), dataplane.NewState(objs...))); got != "" {
+				t.Errorf("%s: not stable:\n%s", f, got)
+			}
+		}
+	}
+}
+
+// TestManyPorts: a plan over many elements stays cheap.
+func TestManyPorts(t *testing.T) {
+	want, have := dataplane.NewState(), dataplane.NewState()
+	for i := range 20000 {
+		o := element(fmt.Sprintf("publish4_any tcp . %d = 172.17.0.2 . 80", i))
+		if i%2 == 0 {
+			want.Add(o)
+		} else {
+			have.Add(o)
+		}
+	}
+	if p := diff.Compute(want, have); len(p.Ops) != 20000 {
+		t.Errorf("%d ops", len(p.Ops))
+	}
+}
+
+func inside(comment string) (ns []string) {
+	for l := range strings.Lines(comment) {
+		if n, ok := strings.CutPrefix(strings.TrimSpace(l), "inside "); ok {
+			ns = append(ns, n)
+		}
+	}
+	return ns
+}
+
+func render(p diff.Plan) string {
+	s := renderOps(p.Ops)
+	for _, o := range p.Drift {
+		s += "drift " + dataplane.Text([]dataplane.Object{o})
+	}
+	return s
+}
+
+func renderOps(ops []dataplane.Op) string {
+	var b strings.Builder
+	for _, op := range ops {
+		fmt.Fprintf(&b, "%-6s %s", op.Verb, dataplane.Text([]dataplane.Object{op.Object}))
+	}
+	return b.String()
+}

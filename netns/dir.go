@@ -1,0 +1,110 @@
+package netns
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Prepare makes dir ready to hold pins: it exists, and mounts below it propagate
+// to mount namespaces that are copied from ours later (a containerd or shim in a
+// unit with its own mounts). Without that, such a copy keeps a pin mounted that
+// we removed, and the namespace never dies (mount_namespaces(7), "SHARED
+// SUBTREES"). Where the surrounding mount is shared already, nothing is mounted.
+func Prepare(dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("prepare folder for network namespaces: %w", err)
+	}
+	shared, self, err := propagation(dir)
+	if err != nil {
+		return err
+	}
+	if shared {
+		return nil
+	}
+	if !self {
+		if err := unix.Mount(dir, dir, "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
+			return fmt.Errorf("prepare folder for network namespaces %s: %w", dir, err)
+		}
+	}
+	if err := unix.Mount("", dir, "", unix.MS_SHARED, ""); err != nil {
+		return fmt.Errorf("share mounts below %s: %w", dir, err)
+	}
+	return nil
+}
+
+// Dismantle undoes Prepare: it removes the pins in dir, dir's own mount and dir
+// itself. A missing dir is success; a dir with other files in it stays.
+func Dismantle(dir string) error {
+	pins, err := List(dir)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, p := range pins {
+		errs = append(errs, Remove(p))
+	}
+	if _, self, err := propagation(dir); err == nil && self {
+		if err := unix.Unmount(dir, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil && err != unix.EINVAL {
+			errs = append(errs, fmt.Errorf("unmount %s: %w", dir, err))
+		}
+	}
+	if err := os.Remove(dir); err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ENOTEMPTY) {
+		errs = append(errs, fmt.Errorf("remove folder for network namespaces: %w", err))
+	}
+	return errors.Join(errs...)
+}
+
+// propagation finds the mount that dir lies on: whether it is shared, and
+// whether it is dir's own (proc(5), mountinfo: field 5 is the mount point, then
+// optional fields up to "-").
+func propagation(dir string) (shared, self bool, err error) {
+	dir, err = filepath.Abs(dir)
+	if err == nil {
+		dir, err = filepath.EvalSymlinks(dir)
+	}
+	if err != nil {
+		return false, false, fmt.Errorf("folder for network namespaces: %w", err)
+	}
+	f, err := os.Open("/proc/thread-self/mountinfo")
+	if err != nil {
+		return false, false, fmt.Errorf("read mounts: %w", err)
+	}
+	defer f.Close()
+	best := -1
+	for sc := bufio.NewScanner(f); sc.Scan(); {
+		w := strings.Fields(sc.Text())
+		if len(w) < 7 {
+			continue
+		}
+		point := unescape(w[4])
+		// Later lines lie on top of earlier ones with the same mount point.
+		if !within(dir, point) || len(point) < best {
+			continue
+		}
+		best, self, shared = len(point), point == dir, false
+		for _, opt := range w[6:] {
+			if opt == "-" {
+				break
+			}
+			shared = shared || strings.HasPrefix(opt, "shared:")
+		}
+	}
+	return shared, self, nil
+}
+
+func within(dir, point string) bool {
+	return point == "/" || dir == point || strings.HasPrefix(dir, point+"/")
+}
+
+// unescape decodes the octal escapes that mountinfo uses for space, tab, newline
+// and backslash.
+func unescape(s string) string {
+	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(s)
+}
