@@ -1,0 +1,130 @@
+package docker
+
+import (
+	"net/http"
+	"time"
+
+	"linkspan/cnm"
+	"linkspan/container"
+
+	apicontainer "github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/mount"
+	"github.com/moby/moby/api/types/storage"
+)
+
+// inspectJSON is InspectResponse with the parts that depend on the version. A
+// field here wins over the one of the same name inside.
+type inspectJSON struct {
+	apicontainer.InspectResponse
+	Config          *configJSON
+	NetworkSettings *networkSettingsJSON
+}
+
+// configJSON is Config with the MAC address that it had until 1.44.
+type configJSON struct {
+	*apicontainer.Config
+	MacAddress string `json:",omitempty"`
+}
+
+func (s *server) containerInspect(c *call) error {
+	ctr, err := s.Containers.Get(c.Vars["id"])
+	if err != nil {
+		return err
+	}
+	v := s.renderInspect(c, ctr)
+	if c.Bool("size") {
+		rw, root, err := s.size(c, ctr.ID)
+		if err != nil {
+			return err
+		}
+		v.SizeRw, v.SizeRootFs = &rw, &root
+	}
+	return c.JSON(http.StatusOK, v)
+}
+
+func (s *server) size(c *call, id string) (rw, root int64, err error) {
+	m, ok := s.Containers.(sizer)
+	if !ok {
+		return 0, 0, cnm.Unsupported("not yet: the size of containers is not measured; ask without size (-s)")
+	}
+	return m.Size(c.Context(), id)
+}
+
+func (s *server) renderInspect(c *call, ctr *container.Container) *inspectJSON {
+	driver := s.facts(c).Driver
+	var files Files
+	if s.Files != nil {
+		files = s.Files(ctr)
+	}
+	v := &inspectJSON{
+		InspectResponse: apicontainer.InspectResponse{
+			ID:      ctr.ID,
+			Created: stamp(ctr.Created),
+			Path:    ctr.Path, Args: orEmpty(ctr.Args),
+			State: renderState(ctr.State),
+			Image: ctr.ImageID,
+
+			ResolvConfPath: files.ResolvConf, HostnamePath: files.Hostname,
+			HostsPath: files.Hosts, LogPath: files.Log,
+
+			Name: "/" + ctr.Name, RestartCount: ctr.State.Restarts,
+			Driver: driver, Platform: "linux",
+			HostConfig:  ctr.HostConfig,
+			GraphDriver: &storage.DriverData{Name: driver},
+			Mounts:      renderMounts(ctr.Mounts),
+		},
+		Config:          &configJSON{Config: ctr.Config},
+		NetworkSettings: s.renderNetworkSettings(c.Version, ctr),
+	}
+	if l, ok := s.Containers.(execLister); ok {
+		v.ExecIDs = l.ExecIDs(ctr.ID)
+	}
+	if c.Version.Before(44) {
+		for _, ep := range ctr.Networks {
+			if ep != nil && len(ep.MacAddress) > 0 {
+				v.Config.MacAddress = ep.MacAddress.String()
+			}
+		}
+	}
+	return v
+}
+
+// renderState says the phase in Docker's flags. A restarting container counts
+// as running, a paused one too.
+func renderState(st container.State) *apicontainer.State {
+	return &apicontainer.State{
+		Status:     apicontainer.ContainerState(st.Phase),
+		Running:    running(st.Phase),
+		Paused:     st.Phase == container.Paused,
+		Restarting: st.Phase == container.Restarting,
+		OOMKilled:  st.OOMKilled,
+		Dead:       st.Phase == container.Dead,
+		Pid:        st.Pid,
+		ExitCode:   st.ExitCode,
+		Error:      st.Error,
+		StartedAt:  stamp(st.StartedAt),
+		FinishedAt: stamp(st.FinishedAt),
+	}
+}
+
+func running(p container.Phase) bool {
+	return p == container.Running || p == container.Paused || p == container.Restarting
+}
+
+// stamp writes a time as Docker does; the zero time is the year 1.
+func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }
+
+func renderMounts(mounts []container.Mount) []apicontainer.MountPoint {
+	points := make([]apicontainer.MountPoint, 0, len(mounts))
+	for _, m := range mounts {
+		p := apicontainer.MountPoint{
+			Type: mount.Type(m.Type), Name: m.Name, Source: m.Source, Destination: m.Destination,
+			Mode: m.Mode, RW: m.RW, Propagation: mount.Propagation(m.Propagation),
+		}
+		if p.Type == mount.TypeVolume {
+			p.Driver = "local"
+		}
+		points = append(points, p)
+	}
+	return points
+}

@@ -1,0 +1,67 @@
+package docker
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+)
+
+// dfJSON is the answer of GET /system/df until 1.52.
+type dfJSON struct {
+	LayersSize  int64
+	Images      []dfImage
+	Containers  []*summaryJSON
+	Volumes     []any
+	BuildCache  []any
+	BuilderSize int64 `json:",omitempty"`
+}
+
+type dfImage struct {
+	ID          string `json:"Id"`
+	ParentID    string `json:"ParentId"`
+	RepoTags    []string
+	RepoDigests []string
+	Created     int64
+	Size        int64
+	SharedSize  int64
+	Labels      map[string]string
+	Containers  int64
+}
+
+// diskUsage adds up what images and containers hold. SharedSize is 0: layers
+// that several images share are counted with each of them.
+func (s *server) diskUsage(c *call) error {
+	types := c.R.URL.Query()["type"]
+	want := func(t string) bool { return len(types) == 0 || slices.Contains(types, t) }
+	df := dfJSON{Images: []dfImage{}, Containers: []*summaryJSON{}, Volumes: []any{}, BuildCache: []any{}}
+	containers := s.Containers.List()
+	if want("image") {
+		images, err := s.Images.List(c.Context())
+		if err != nil {
+			return err
+		}
+		users := map[string]int64{}
+		for _, ctr := range containers {
+			users[ctr.ImageID]++
+		}
+		for _, i := range images {
+			df.LayersSize += i.Size
+			df.Images = append(df.Images, dfImage{
+				ID: i.ID, RepoTags: orEmpty(i.RepoTags), RepoDigests: orEmpty(i.Digests), Created: i.Created.Unix(),
+				Size: i.Size, Labels: orEmptyMap(i.Labels), Containers: users[i.ID],
+			})
+		}
+	}
+	if want("container") {
+		names := imageNames{s: s, c: c}
+		for _, ctr := range containers {
+			j := s.renderSummary(c, ctr, &names)
+			if m, ok := s.Containers.(sizer); ok {
+				j.SizeRw, j.SizeRootFs, _ = m.Size(c.Context(), ctr.ID)
+			}
+			df.Containers = append(df.Containers, j)
+		}
+		slices.SortFunc(df.Containers, func(a, b *summaryJSON) int { return strings.Compare(a.ID, b.ID) })
+	}
+	return c.JSON(http.StatusOK, df)
+}
