@@ -52,10 +52,7 @@ func (s *server) size(c *call, id string) (rw, root int64, err error) {
 
 func (s *server) renderInspect(c *call, ctr *container.Container) *inspectJSON {
 	driver := s.facts(c).Driver
-	var files Files
-	if s.Files != nil {
-		files = s.Files(ctr)
-	}
+	files := s.files(ctr)
 	v := &inspectJSON{
 		InspectResponse: apicontainer.InspectResponse{
 			ID:      ctr.ID,
@@ -69,7 +66,7 @@ func (s *server) renderInspect(c *call, ctr *container.Container) *inspectJSON {
 
 			Name: "/" + ctr.Name, RestartCount: ctr.State.Restarts,
 			Driver: driver, Platform: "linux",
-			HostConfig:  ctr.HostConfig,
+			HostConfig:  hostConfig(ctr),
 			GraphDriver: &storage.DriverData{Name: driver},
 			Mounts:      renderMounts(ctr.Mounts),
 		},
@@ -87,6 +84,40 @@ func (s *server) renderInspect(c *call, ctr *container.Container) *inspectJSON {
 		}
 	}
 	return v
+}
+
+// files are the container's files on the host. Before its first start there are
+// none, and one that joined another's sandbox has that one's names and hosts.
+func (s *server) files(ctr *container.Container) Files {
+	if s.Files == nil || ctr.State.StartedAt.IsZero() {
+		return Files{}
+	}
+	own := s.Files(ctr)
+	if ctr.Target == "" {
+		return own
+	}
+	target, err := s.Containers.Get(ctr.Target)
+	if err != nil {
+		return Files{Log: own.Log}
+	}
+	f := s.Files(target)
+	f.Log = own.Log
+	return f
+}
+
+// hostConfig is the wish as it was sent, but with the joined container by its
+// id: a name can move to another.
+func hostConfig(ctr *container.Container) *apicontainer.HostConfig {
+	hc := *ctr.HostConfig
+	hc.NetworkMode = networkMode(ctr)
+	return &hc
+}
+
+func networkMode(ctr *container.Container) apicontainer.NetworkMode {
+	if ctr.Target != "" {
+		return apicontainer.NetworkMode("container:" + ctr.Target)
+	}
+	return ctr.HostConfig.NetworkMode
 }
 
 // renderState says the phase in Docker's flags. A restarting container counts

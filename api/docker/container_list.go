@@ -77,7 +77,7 @@ func (s *server) renderSummary(c *call, ctr *container.Container, images *imageN
 		},
 		Ports: []portSummary{},
 	}
-	j.HostConfig.NetworkMode = string(ctr.HostConfig.NetworkMode)
+	j.HostConfig.NetworkMode = string(networkMode(ctr))
 	if !c.Version.Before(46) {
 		j.HostConfig.Annotations = ctr.HostConfig.Annotations
 	}

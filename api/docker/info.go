@@ -104,7 +104,7 @@ func (s *server) info(c *call) error {
 		RegistryConfig:   registryJSON{ServiceConfig: registries(f)},
 		ContainerdCommit: commitJSON{ID: f.ContainerdVersion},
 		RuncCommit:       commitJSON{ID: f.RuncVersion},
-		InitCommit:       commitJSON{},
+		InitCommit:       commitJSON{ID: "N/A"}, // --init brings no program of its own version
 	}
 	s.infoByVersion(c.Version, f, &v)
 	return c.JSON(http.StatusOK, v)
