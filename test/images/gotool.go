@@ -1,0 +1,24 @@
+package images
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+)
+
+// findGo finds the go command also under sudo, whose PATH rarely has it.
+func findGo() (string, error) {
+	if name, err := exec.LookPath("go"); err == nil {
+		return name, nil
+	}
+	// `go run` and `go test` set GOROOT for what they start.
+	for _, root := range []string{os.Getenv("GOROOT"), "/usr/local/go", "/usr/lib/go"} {
+		name := filepath.Join(root, "bin", "go")
+		if root != "" && exists(name) {
+			return name, nil
+		}
+	}
+	return "", fmt.Errorf("building the images' own programs needs the go command (%s) on PATH", runtime.Version())
+}
