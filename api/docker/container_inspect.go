@@ -20,9 +20,11 @@ type inspectJSON struct {
 	NetworkSettings *networkSettingsJSON
 }
 
-// configJSON is Config with the MAC address that it had until 1.44.
+// configJSON is Config with the MAC address that it had until 1.44, and with
+// OnBuild also where it is empty.
 type configJSON struct {
 	*apicontainer.Config
+	OnBuild    []string
 	MacAddress string `json:",omitempty"`
 }
 
@@ -70,7 +72,7 @@ func (s *server) renderInspect(c *call, ctr *container.Container) *inspectJSON {
 			GraphDriver: &storage.DriverData{Name: driver},
 			Mounts:      renderMounts(ctr.Mounts),
 		},
-		Config:          &configJSON{Config: ctr.Config},
+		Config:          &configJSON{Config: ctr.Config, OnBuild: ctr.Config.OnBuild},
 		NetworkSettings: s.renderNetworkSettings(c.Version, ctr),
 	}
 	if l, ok := s.Containers.(execLister); ok {
