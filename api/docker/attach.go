@@ -2,6 +2,7 @@ package docker
 
 import (
 	"net/http"
+	"strings"
 
 	"linkspan/cnm"
 	"linkspan/container"
@@ -43,19 +44,14 @@ func checkDetachKeys(keys string) error {
 	if keys == "" {
 		return nil
 	}
-	for i := 0; i < len(keys); {
-		end := i + 1
-		if len(keys) >= i+6 && keys[i:i+5] == "ctrl-" {
-			k := keys[i+5]
-			if (k < 'a' || k > 'z') && (k < '@' || k > '_' || k >= 'A' && k <= 'Z') {
+	for part := range strings.SplitSeq(keys, ",") {
+		if k, ok := strings.CutPrefix(part, "ctrl-"); ok {
+			if len(k) != 1 || !strings.Contains("abcdefghijklmnopqrstuvwxyz@[\\]^_", k) {
 				return badDetachKeys(keys)
 			}
-			end = i + 6
-		}
-		if end < len(keys) && (keys[end] != ',' || end+1 == len(keys)) {
+		} else if len(part) != 1 {
 			return badDetachKeys(keys)
 		}
-		i = end + 1
 	}
 	return nil
 }

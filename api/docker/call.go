@@ -108,6 +108,9 @@ func (c *call) ReadJSON(v any) error {
 	return nil
 }
 
+// embedded are Go's names of structs that JSON does not show.
+var embedded = strings.NewReplacer("CreateRequest.", "", "Resources.", "", ".Config.", ".")
+
 func badJSON(err error) error {
 	var big *http.MaxBytesError
 	var typed *json.UnmarshalTypeError
@@ -119,7 +122,7 @@ func badJSON(err error) error {
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		return cnm.Invalid("invalid JSON: the request body ends in the middle of a value")
 	case errors.As(err, &typed) && typed.Field != "":
-		return cnm.Invalid("invalid JSON: %s must be %s, not %s", typed.Field, kindWord(typed.Type.String()), typed.Value)
+		return cnm.Invalid("invalid JSON: %s must be %s, not %s", embedded.Replace(typed.Field), kindWord(typed.Type.String()), typed.Value)
 	}
 	return cnm.Invalid("invalid JSON: %w", err)
 }
