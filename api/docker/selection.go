@@ -23,7 +23,7 @@ type selection struct {
 	since  *container.Container
 	images map[string]bool // ids of the ancestors; nil: any
 
-	published, exposed map[apinetwork.Port]bool
+	published, exposed []apinetwork.PortRange // nil: any
 }
 
 func (s *server) newSelection(c *call, f filters) (*selection, error) {
@@ -57,10 +57,10 @@ func (s *server) newSelection(c *call, f filters) (*selection, error) {
 		return nil, err
 	}
 	var err error
-	if sel.published, err = portSet(f, "publish"); err != nil {
+	if sel.published, err = portRanges(f, "publish"); err != nil {
 		return nil, err
 	}
-	if sel.exposed, err = portSet(f, "expose"); err != nil {
+	if sel.exposed, err = portRanges(f, "expose"); err != nil {
 		return nil, err
 	}
 	if err := sel.neighbours(); err != nil {
@@ -164,22 +164,23 @@ func (sel *selection) ports(list []portSummary) bool {
 		return true
 	}
 	for _, p := range list {
-		public, _ := apinetwork.PortFrom(p.PublicPort, apinetwork.IPProtocol(p.Type))
-		private, _ := apinetwork.PortFrom(p.PrivatePort, apinetwork.IPProtocol(p.Type))
-		if p.PublicPort != 0 && sel.published[public] || sel.exposed[private] {
+		if p.PublicPort != 0 && within(sel.published, p.PublicPort, p.Type) || within(sel.exposed, p.PrivatePort, p.Type) {
 			return true
 		}
 	}
 	return false
 }
 
-// portSet reads the values of publish and expose: "8080", "8080/udp" or
+func within(ranges []apinetwork.PortRange, port uint16, proto string) bool {
+	return slices.ContainsFunc(ranges, func(r apinetwork.PortRange) bool {
+		return string(r.Proto()) == proto && r.Start() <= port && port <= r.End()
+	})
+}
+
+// portRanges reads the values of publish and expose: "8080", "8080/udp" or
 // "8000-8080/tcp"; nil if the key is absent.
-func portSet(f filters, key string) (map[apinetwork.Port]bool, error) {
-	if !f.Has(key) {
-		return nil, nil
-	}
-	set := map[apinetwork.Port]bool{}
+func portRanges(f filters, key string) ([]apinetwork.PortRange, error) {
+	var ranges []apinetwork.PortRange
 	for _, v := range f.Values(key) {
 		if strings.Contains(v, ":") {
 			return nil, cnm.Invalid("filter for '%s' should not contain ':': %s", key, v)
@@ -188,9 +189,7 @@ func portSet(f filters, key string) (map[apinetwork.Port]bool, error) {
 		if err != nil {
 			return nil, cnm.Invalid("error while looking up for %s %s: %w", key, v, err)
 		}
-		for p := range r.All() {
-			set[p] = true
-		}
+		ranges = append(ranges, r)
 	}
-	return set, nil
+	return ranges, nil
 }

@@ -1,0 +1,99 @@
+package docker
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"linkspan/container"
+	"linkspan/events"
+)
+
+// docker runs the real docker CLI against a socket. Where there is none the
+// test says so and ends: the wire itself is covered without it.
+func docker(t *testing.T, sock string, args ...string) (stdout, stderr string, code int) {
+	t.Helper()
+	bin, err := exec.LookPath("docker")
+	if err != nil {
+		t.Skip("no docker CLI in PATH: the unmodified CLI is not tried here")
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, bin, args...)
+	cmd.Env = append(os.Environ(), "DOCKER_HOST=unix://"+sock, "DOCKER_CONFIG="+t.TempDir(), "DOCKER_API_VERSION=")
+	var out, errs strings.Builder
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	if err := cmd.Run(); ctx.Err() != nil {
+		t.Fatalf("docker %v did not end: %v\n%s%s", args, err, out.String(), errs.String())
+	}
+	return out.String(), errs.String(), cmd.ProcessState.ExitCode()
+}
+
+// TestCLI drives the door with the unmodified docker CLI.
+func TestCLI(t *testing.T) {
+	shop, sb := fullContainer(t)
+	f := newFakeContainers(shop, testContainer(2, "down", container.Exited))
+	sock := serveUnix(t, New(testConfig(f, newFakeNetwork(sb))))
+
+	for _, tc := range []struct {
+		args string
+		code int
+		want []string
+	}{
+		{"version", 0, []string{"Linkspan", "1.51 (minimum version 1.24)", "containerd:", "runc:"}},
+		{"info", 0, []string{"Server Version: 0.1.0", "Storage Driver: overlayfs", "Running: 1", "Stopped: 1", "Network: bridge host none", "http://127.0.0.1:5000/", "127.0.0.0/8", "seccomp"}},
+		{"ps", 0, []string{"shop", "0.0.0.0:8001->9001/tcp, [::]:8001->9001/tcp", "127.0.0.1:3306->3306/tcp", "[::1]:53->53/udp", "33060/tcp", "Up "}},
+		{"ps -aq --no-trunc --filter status=exited", 0, []string{testContainer(2, "", "").ID}},
+		{"ps -a --filter foo=bar", 1, []string{"invalid filter 'foo'"}},
+		{"port shop 9001", 0, []string{"0.0.0.0:8001", "[::]:8001"}},
+		{"inspect shop -f {{.NetworkSettings.IPAddress}}:{{.State.Pid}}", 0, []string{"172.17.0.9:4242"}},
+		{"network ls", 0, []string{"bridge    bridge    local", "host      host      local", "none      null      local"}},
+		{"network inspect bridge", 0, []string{`"Subnet": "172.17.0.0/16"`, `"Name": "shop"`, `"com.docker.network.bridge.name": "docker0"`}},
+		{"network create x", 1, []string{"not yet: creating network x"}},
+		{"network rm bridge", 1, []string{"bridge is a pre-defined network and cannot be removed"}},
+		{"run --name one box true", 7, []string{"hello"}},
+		{"run -d --name two box true", 0, []string{"0000000000"}},
+		{"run --rm box true", 7, []string{"hello"}},
+		{"run absent", 125, []string{"not yet", "image"}},
+		{"exec shop sh", 3, []string{"from exec"}},
+		{"exec -d shop sh", 0, nil},
+		{"logs shop", 0, []string{"line"}},
+		{"top shop", 0, []string{"PID", "sleep"}},
+		{"stats --no-stream shop", 1, []string{"not yet: stats"}},
+		{"diff shop", 1, []string{"not yet: diff"}},
+		{"stop -t 1 shop", 0, []string{"shop"}},
+		{"rename shop two", 0, nil},
+		{"rm -f down", 0, []string{"down"}},
+		{"container prune -f", 0, []string{"Deleted Containers"}},
+		{"swarm leave", 1, []string{"This node is not part of a swarm"}},
+		{"node ls", 1, []string{"This node is not a swarm manager"}},
+		{"plugin ls", 0, []string{"NAME"}},
+	} {
+		out, errs, code := docker(t, sock, strings.Fields(tc.args)...)
+		if code != tc.code {
+			t.Errorf("docker %s: exit code %d, want %d\n%s%s", tc.args, code, tc.code, out, errs)
+		}
+		for _, w := range tc.want {
+			if !strings.Contains(out+errs, w) {
+				t.Errorf("docker %s: no %q in\n%s%s", tc.args, w, out, errs)
+			}
+		}
+	}
+	calls := strings.Join(f.noted(), "\n")
+	if !strings.Contains(calls, "create one\ncanattach") {
+		t.Errorf("%s", calls)
+	}
+}
+
+func TestCLIEvents(t *testing.T) {
+	f := newFakeContainers()
+	sock := serveUnix(t, New(testConfig(f, newFakeNetwork())))
+	f.bus.Publish(events.Event{Type: "container", Action: "die", ID: "abc", Attributes: map[string]string{"name": "web", "exitCode": "0"}})
+	out, errs, code := docker(t, sock, "events", "--since", "1m", "--until", time.Now().Add(2*time.Second).Format(time.RFC3339), "--filter", "event=die")
+	if code != 0 || !strings.Contains(out, "container die abc (exitCode=0, name=web)") {
+		t.Errorf("%d %s%s", code, out, errs)
+	}
+}
