@@ -19,7 +19,8 @@ func Layers() []Layer {
 		},
 		{
 			Name: "mysql", From: "base",
-			Packages: []string{"mariadb-server-core", "mariadb-client-core", "mariadb-common"},
+			Packages: []string{"mariadb-server-core", "mariadb-client-core", "mariadb-client", "mariadb-common"},
+			Without:  perl,
 		},
 		{
 			Name: "postgres", From: "base",
