@@ -1,0 +1,224 @@
+package rootfs
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"runtime"
+	"strings"
+
+	"github.com/containerd/containerd/v2/core/mount"
+	"golang.org/x/sys/unix"
+)
+
+// Splice is a volume or bind mounted into a stopped container's view.
+type Splice struct{ Source, Destination string }
+
+// Stopped mounts a container's snapshot, and the splices into it, in a mount
+// namespace that only the returned view holds: nobody else sees the mounts, and
+// whatever becomes of this process, the kernel takes them down with the
+// namespace. at is any existing directory. The container must have no task:
+// two overlays on one upper directory are undefined.
+func Stopped(layers []mount.Mount, splices []Splice, at string) (*View, error) {
+	type result struct {
+		v   *View
+		err error
+	}
+	c := make(chan result, 1)
+	go func() {
+		// Never unlocked: the thread has another mount namespace and root than the
+		// rest of the process, so it must end with this goroutine.
+		runtime.LockOSThread()
+		v, err := mountHere(layers, splices, at)
+		c <- result{v, err}
+	}()
+	r := <-c
+	return r.v, r.err
+}
+
+func mountHere(layers []mount.Mount, splices []Splice, at string) (*View, error) {
+	if err := unix.Unshare(unix.CLONE_NEWNS | unix.CLONE_FS); err != nil {
+		return nil, fmt.Errorf("a private mount namespace: %w", err)
+	}
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return nil, fmt.Errorf("make mounts private: %w", err)
+	}
+	for i := range layers {
+		if err := mountLayer(&layers[i], at); err != nil {
+			return nil, fmt.Errorf("mount the root file system: %w", err)
+		}
+	}
+	root, err := os.OpenFile(at, unix.O_PATH|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return nil, err
+	}
+	v := &View{root: root}
+	// Without it the splices would fall off when this thread, the namespace's
+	// last member, ends.
+	if v.space, err = os.Open("/proc/thread-self/ns/mnt"); err != nil {
+		v.Close()
+		return nil, err
+	}
+	for _, s := range splices {
+		if err := splice(root, s); err != nil {
+			v.Close()
+			return nil, fmt.Errorf("mount %s at %s: %w", s.Source, s.Destination, err)
+		}
+	}
+	return v, nil
+}
+
+// mountLayer is mount.Mount without its forks and threads, which would mount
+// elsewhere than here.
+func mountLayer(m *mount.Mount, at string) error {
+	var flags uintptr
+	var data []string
+	dir := ""
+	for _, o := range m.Options {
+		switch o {
+		case "ro":
+			flags |= unix.MS_RDONLY
+		case "rw":
+		case "bind":
+			flags |= unix.MS_BIND
+		case "rbind":
+			flags |= unix.MS_BIND | unix.MS_REC
+		case "nosuid":
+			flags |= unix.MS_NOSUID
+		case "nodev":
+			flags |= unix.MS_NODEV
+		case "noexec":
+			flags |= unix.MS_NOEXEC
+		default:
+			data = append(data, o)
+		}
+	}
+	kind := m.Type
+	if flags&unix.MS_BIND != 0 {
+		kind = ""
+	}
+	// mount(2) takes one page of options; many layers are told relative to where
+	// they all are.
+	if opts := strings.Join(data, ","); len(opts) > os.Getpagesize()-512 {
+		dir, data = relative(data)
+	}
+	if dir != "" {
+		if err := unix.Chdir(dir); err != nil {
+			return err
+		}
+		// Not staying there: it could keep a file system busy.
+		defer unix.Chdir("/")
+	}
+	if err := unix.Mount(m.Source, at, kind, flags, strings.Join(data, ",")); err != nil {
+		return &os.PathError{Op: "mount " + m.Type, Path: m.Source, Err: err}
+	}
+	return nil
+}
+
+// relative rewrites an overlay's lowerdir against the longest common directory.
+func relative(data []string) (dir string, out []string) {
+	for _, o := range data {
+		v, ok := strings.CutPrefix(o, "lowerdir=")
+		if !ok {
+			out = append(out, o)
+			continue
+		}
+		dirs := strings.Split(v, ":")
+		dir = path.Dir(dirs[0])
+		for _, d := range dirs {
+			for dir != "/" && !strings.HasPrefix(d, dir+"/") {
+				dir = path.Dir(dir)
+			}
+		}
+		for i, d := range dirs {
+			dirs[i] = strings.TrimPrefix(strings.TrimPrefix(d, dir), "/")
+		}
+		out = append(out, "lowerdir="+strings.Join(dirs, ":"))
+	}
+	return dir, out
+}
+
+// splice binds a host path to its place in the container, making the place as
+// the runtime would at the start.
+func splice(root *os.File, s Splice) error {
+	st, err := os.Stat(s.Source)
+	if errors.Is(err, os.ErrNotExist) {
+		// A bind whose source is made at the start, or has gone: the place shows
+		// what the image has.
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	f, err := OpenIn(root, s.Destination, unix.O_PATH, 0)
+	if errors.Is(err, os.ErrNotExist) {
+		if f, err = makePlace(root, s.Destination, st.IsDir()); err != nil {
+			return err
+		}
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return unix.Mount(s.Source, fmt.Sprintf("/proc/thread-self/fd/%d", f.Fd()), "", unix.MS_BIND|unix.MS_REC, "")
+}
+
+func makePlace(root *os.File, dest string, isDir bool) (*os.File, error) {
+	dir, base := path.Split(path.Clean(dest))
+	parent, err := MkdirAll(root, dir, 0o755)
+	if err != nil {
+		return nil, err
+	}
+	defer parent.Close()
+	if isDir {
+		err = unix.Mkdirat(int(parent.Fd()), base, 0o755)
+	} else {
+		err = unix.Mknodat(int(parent.Fd()), base, unix.S_IFREG|0o644, 0)
+	}
+	if err != nil && !errors.Is(err, unix.EEXIST) {
+		return nil, err
+	}
+	return OpenIn(root, dest, unix.O_PATH, 0)
+}
+
+// MkdirAll makes path below root and returns its descriptor (O_PATH).
+func MkdirAll(root *os.File, dir string, perm uint32) (*os.File, error) {
+	f, err := OpenIn(root, dir, unix.O_PATH|unix.O_DIRECTORY, 0)
+	if !errors.Is(err, os.ErrNotExist) {
+		return f, err
+	}
+	// Part by part, each from the root: ".." and links in the part that exists
+	// are resolved by the kernel, never by text.
+	done := ""
+	for part := range strings.SplitSeq(dir, "/") {
+		if part == "" || part == "." {
+			continue
+		}
+		next := done + "/" + part
+		if _, err := statIn(root, next); errors.Is(err, os.ErrNotExist) && part != ".." {
+			parent, err := OpenIn(root, done, unix.O_PATH|unix.O_DIRECTORY, 0)
+			if err != nil {
+				return nil, err
+			}
+			err = unix.Mkdirat(int(parent.Fd()), part, perm)
+			parent.Close()
+			if err != nil && !errors.Is(err, unix.EEXIST) {
+				return nil, &os.PathError{Op: "mkdir", Path: next, Err: err}
+			}
+		} else if err != nil {
+			return nil, err
+		}
+		done = next
+	}
+	return OpenIn(root, dir, unix.O_PATH|unix.O_DIRECTORY, 0)
+}
+
+func statIn(root *os.File, p string) (os.FileInfo, error) {
+	f, err := OpenIn(root, p, unix.O_PATH, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return f.Stat()
+}
