@@ -20,27 +20,7 @@ type createJSON struct {
 }
 
 func (s *server) containerCreate(c *call) error {
-	var body createJSON
-	if c.R.ContentLength == 0 {
-		return cnm.Invalid("invalid JSON: got EOF while reading request body")
-	}
-	if err := c.ReadJSON(&body); err != nil {
-		return err
-	}
-	if body.Config == nil {
-		return cnm.Invalid("config cannot be empty in order to create a container")
-	}
-	r := container.CreateRequest{
-		Name: c.Query("name"), Platform: c.Query("platform"),
-		Config: body.Config, HostConfig: body.HostConfig,
-	}
-	if r.HostConfig == nil {
-		r.HostConfig = &apicontainer.HostConfig{}
-	}
-	if body.NetworkingConfig != nil {
-		r.Networks = body.NetworkingConfig.EndpointsConfig
-	}
-	warnings, err := body.normalize(c.Version, &r)
+	r, warnings, err := c.createRequest()
 	if err != nil {
 		return err
 	}
@@ -51,6 +31,38 @@ func (s *server) containerCreate(c *call) error {
 	return c.JSON(http.StatusCreated, apicontainer.CreateResponse{
 		ID: id, Warnings: orEmpty(append(warnings, more...)),
 	})
+}
+
+// DecodeCreate reads a request to POST /containers/create, as the API does, for
+// doors that take the same wish (api/admin plans it).
+func DecodeCreate(w http.ResponseWriter, r *http.Request) (req container.CreateRequest, warnings []string, err error) {
+	c := &call{R: r, w: &response{ResponseWriter: w}, Version: MaxVersion, stopping: r.Context()}
+	return c.createRequest()
+}
+
+func (c *call) createRequest() (r container.CreateRequest, warnings []string, err error) {
+	var body createJSON
+	if c.R.ContentLength == 0 {
+		return r, nil, cnm.Invalid("invalid JSON: got EOF while reading request body")
+	}
+	if err := c.ReadJSON(&body); err != nil {
+		return r, nil, err
+	}
+	if body.Config == nil {
+		return r, nil, cnm.Invalid("config cannot be empty in order to create a container")
+	}
+	r = container.CreateRequest{
+		Name: c.Query("name"), Platform: c.Query("platform"),
+		Config: body.Config, HostConfig: body.HostConfig,
+	}
+	if r.HostConfig == nil {
+		r.HostConfig = &apicontainer.HostConfig{}
+	}
+	if body.NetworkingConfig != nil {
+		r.Networks = body.NetworkingConfig.EndpointsConfig
+	}
+	warnings, err = body.normalize(c.Version, &r)
+	return r, warnings, err
 }
 
 // normalize brings what older versions meant to today's form.

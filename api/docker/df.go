@@ -4,6 +4,9 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
+
+	"linkspan/volume"
 )
 
 // dfJSON is the answer of GET /system/df until 1.52.
@@ -11,7 +14,7 @@ type dfJSON struct {
 	LayersSize  int64
 	Images      []dfImage
 	Containers  []*summaryJSON
-	Volumes     []any
+	Volumes     []dfVolume
 	BuildCache  []any
 	BuilderSize int64 `json:",omitempty"`
 }
@@ -28,12 +31,21 @@ type dfImage struct {
 	Containers  int64
 }
 
+type dfVolume struct {
+	CreatedAt, Driver string
+	Labels            map[string]string
+	Mountpoint, Name  string
+	Options           map[string]string
+	Scope             string
+	UsageData         struct{ Size, RefCount int64 }
+}
+
 // diskUsage adds up what images and containers hold. SharedSize is 0: layers
 // that several images share are counted with each of them.
 func (s *server) diskUsage(c *call) error {
 	types := c.R.URL.Query()["type"]
 	want := func(t string) bool { return len(types) == 0 || slices.Contains(types, t) }
-	df := dfJSON{Images: []dfImage{}, Containers: []*summaryJSON{}, Volumes: []any{}, BuildCache: []any{}}
+	df := dfJSON{Images: []dfImage{}, Containers: []*summaryJSON{}, Volumes: []dfVolume{}, BuildCache: []any{}}
 	containers := s.Containers.List()
 	if want("image") {
 		images, err := s.Images.List(c.Context())
@@ -62,6 +74,29 @@ func (s *server) diskUsage(c *call) error {
 			df.Containers = append(df.Containers, j)
 		}
 		slices.SortFunc(df.Containers, func(a, b *summaryJSON) int { return strings.Compare(a.ID, b.ID) })
+	}
+	if want("volume") && s.Volumes != nil {
+		volumes, err := s.Volumes.List(c.Context())
+		if err != nil {
+			return err
+		}
+		users := map[string]int64{}
+		for _, ctr := range containers {
+			for _, m := range ctr.Mounts {
+				users[m.Name]++
+			}
+		}
+		for _, v := range volumes {
+			j := dfVolume{
+				CreatedAt: v.Created.UTC().Format(time.RFC3339), Driver: volume.Driver, Labels: v.Labels,
+				Mountpoint: v.Mountpoint, Name: v.Name, Options: v.Options, Scope: "local",
+			}
+			j.UsageData.RefCount = users[v.Name]
+			if j.UsageData.Size, err = s.Volumes.Size(c.Context(), v.Name); err != nil {
+				j.UsageData.Size = -1 // Docker's word for "not known"
+			}
+			df.Volumes = append(df.Volumes, j)
+		}
 	}
 	return c.JSON(http.StatusOK, df)
 }

@@ -53,6 +53,12 @@ func status(err error) int {
 	return http.StatusInternalServerError
 }
 
+// WriteError answers with an error as the API does, for the doors beside it.
+func WriteError(w http.ResponseWriter, err error) {
+	c := &call{w: &response{ResponseWriter: w}}
+	_ = c.JSON(status(err), common.ErrorResponse{Message: err.Error()})
+}
+
 // fail answers with an error, unless the answer has begun already.
 func (s *server) fail(c *call, err error) {
 	code := status(err)

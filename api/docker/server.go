@@ -18,6 +18,7 @@ import (
 	"linkspan/events"
 	"linkspan/image"
 	"linkspan/network"
+	"linkspan/volume"
 )
 
 // Config is what the door stands in front of.
@@ -25,6 +26,7 @@ type Config struct {
 	Containers container.Service
 	Images     image.Service
 	Network    network.Service
+	Volumes    volume.Service
 	Events     *events.Bus
 
 	// Info fills what only the daemon knows; called per request.
