@@ -7,8 +7,10 @@ import "strings"
 // count: "dataroot" is as near to "data-root" as can be. Among equals a candidate
 // that has all letters of word in order wins ("rn": run, not rm), then the first.
 func Nearest(word string, candidates []string) string {
-	w := fold(word)
-	if w == "" {
+	// No key, flag or verb is that long; and what a stranger sent may be a megabyte.
+	const longest = 64
+	w := fold(word[:min(len(word), 2*longest)])
+	if w == "" || len(w) > longest {
 		return ""
 	}
 	// About a third of the word may be wrong, and always one letter: more than that
@@ -17,6 +19,9 @@ func Nearest(word string, candidates []string) string {
 	best, found := "", 2*(limit+1)
 	for _, c := range candidates {
 		f := fold(c)
+		if len(f) > 2*longest {
+			continue
+		}
 		d := distance(w, f)
 		// An unfinished word is a likely slip too ("registry" for "registry-mirrors"),
 		// but loses to any candidate that differs by a letter.

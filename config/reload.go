@@ -1,0 +1,56 @@
+package config
+
+import (
+	"fmt"
+	"slices"
+)
+
+// Change is what a new version of the configuration file means for a running daemon.
+type Change struct {
+	// Config is the old one with the reloadable directives that changed. It is a
+	// value of its own: the old one stays as it is.
+	Config *Config
+	// Keys are the directives that changed and were taken over, by their keys in the
+	// file.
+	Keys []string
+	// Warnings say what changed and waits for the next start.
+	Warnings []string
+}
+
+// Reload reads the file again for a running daemon. The flags that it was started
+// with still hold. On any error nothing changes. file is nil when there is none
+// any more.
+func Reload(old *Config, file []byte) (*Change, error) {
+	r, err := parse(old.name, old.args, func(string) ([]byte, error) { return file, nil })
+	if err != nil {
+		return nil, err
+	}
+	next := *old
+	next.warned = r.Config.warned
+	ch := &Change{Config: &next}
+	for _, w := range r.Warnings {
+		if !slices.Contains(old.warned, w) {
+			ch.Warnings = append(ch.Warnings, w)
+		}
+	}
+	for _, d := range directives() {
+		was, is := d.val.show(old), d.val.show(r.Config)
+		switch {
+		case was == is:
+		case d.reload:
+			d.val.copy(&next, r.Config)
+			ch.Keys = append(ch.Keys, d.key)
+		default:
+			ch.Warnings = append(ch.Warnings, fmt.Sprintf("%s changed in %s from %s to %s: this takes effect when the daemon is started again",
+				d.name(), old.ConfigFile, quoted(d.name(), was), quoted(d.name(), is)))
+		}
+	}
+	return ch, nil
+}
+
+func quoted(key, value string) string {
+	if value == "" {
+		return "nothing"
+	}
+	return masked(key, value)
+}

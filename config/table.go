@@ -1,0 +1,144 @@
+package config
+
+import (
+	"log/slog"
+	"net/netip"
+	"time"
+
+	units "github.com/docker/go-units"
+)
+
+// directives is every setting there is: dockerd's, and what becomes of each.
+// The order within a class is the order of the help.
+func directives() []directive {
+	const (
+		defaultBridge = "the default bridge's address plan beyond --bip, --fixed-cidr and --default-gateway belongs to later work"
+		tlsLater      = "the API over TCP with TLS belongs to later work; the unix socket needs none of it"
+		swarmless     = "there is no swarm mode here; networks that span hosts will be Linkspan's mesh"
+	)
+	return []directive{
+		// The daemon.
+		{flag: "host", short: "H", key: "hosts", help: "Socket to listen on: unix:///path, or fd:// for sockets from systemd (repeat for several; default EXEC-ROOT/linkspan.sock, called as dockerd /var/run/docker.sock)",
+			val: list(func(c *Config) *[]Host { return &c.Hosts }, parseHost)},
+		{flag: "config-file", help: "JSON configuration file", val: text(func(c *Config) *string { return &c.ConfigFile }, nil)},
+		{flag: "validate", help: "Check flags and file, and exit", val: unused("bool")},
+		{flag: "data-root", key: "data-root", help: "Directory of what outlives a reboot", val: text(func(c *Config) *string { return &c.DataRoot }, directory)},
+		{flag: "exec-root", key: "exec-root", help: "Directory of sockets, pins and other state of this boot", val: text(func(c *Config) *string { return &c.ExecRoot }, directory)},
+		{flag: "pidfile", short: "p", key: "pidfile", help: "File with the daemon's process id (default EXEC-ROOT/linkspan.pid)", val: text(func(c *Config) *string { return &c.Pidfile }, directory)},
+		{flag: "group", short: "G", key: "group", help: "Group of the unix socket", val: text(func(c *Config) *string { return &c.Group }, nil)},
+		{flag: "debug", short: "D", key: "debug", reload: true, help: "Log everything", val: boolean(func(c *Config) *bool { return &c.Debug })},
+		{flag: "log-level", short: "l", key: "log-level", reload: true, help: "What to log: debug, info, warn, error or fatal", val: level(func(c *Config) *slog.Level { return &c.LogLevel })},
+		{flag: "log-format", key: "log-format", help: "How to log: text or json", val: choice(func(c *Config) *string { return &c.LogFormat }, "text", "json")},
+		{flag: "label", key: "labels", reload: true, help: "Label of the daemon, key=value", val: list(func(c *Config) *[]string { return &c.Labels }, label)},
+		{flag: "shutdown-timeout", key: "shutdown-timeout", reload: true, help: "Seconds that containers get to stop; negative: no limit", val: seconds(func(c *Config) *time.Duration { return &c.ShutdownTimeout })},
+		{flag: "experimental", key: "experimental", help: "Report experimental features as enabled", val: boolean(func(c *Config) *bool { return &c.Experimental })},
+		{flag: "feature", key: "features", reload: true, help: "Feature to report, name[=bool]", val: table(func(c *Config) *map[string]bool { return &c.Features }, featureFlag, featureMember)},
+
+		// containerd and images.
+		{flag: "containerd", key: "containerd", help: "containerd's socket (default: a running one, else a private child)", val: text(func(c *Config) *string { return &c.Containerd }, socketPath)},
+		{flag: "containerd-namespace", key: "containerd-namespace", help: "Namespace in containerd", val: text(func(c *Config) *string { return &c.ContainerdNamespace }, namespace)},
+		{flag: "registry-mirror", key: "registry-mirrors", reload: true, help: "Registry that is asked before the Docker Hub (URL)", val: list(func(c *Config) *[]string { return &c.RegistryMirrors }, mirror)},
+		{flag: "insecure-registry", key: "insecure-registries", reload: true, help: "Registry without verified TLS, host[:port] or CIDR", val: list(func(c *Config) *[]string { return &c.InsecureRegistries }, insecure)},
+		{flag: "max-concurrent-downloads", key: "max-concurrent-downloads", reload: true, help: "Layers downloaded at once in one pull", val: number(func(c *Config) *int { return &c.MaxConcurrentDownloads }, 1, 1<<16)},
+		{flag: "max-download-attempts", key: "max-download-attempts", reload: true, help: "Tries per layer", val: number(func(c *Config) *int { return &c.MaxDownloadAttempts }, 1, 1<<16)},
+		{flag: "http-proxy", key: "http-proxy", help: "Proxy for pulls over http (URL)", val: text(func(c *Config) *string { return &c.HTTPProxy }, proxy)},
+		{flag: "https-proxy", key: "https-proxy", help: "Proxy for pulls over https (URL)", val: text(func(c *Config) *string { return &c.HTTPSProxy }, proxy)},
+		{flag: "no-proxy", key: "no-proxy", help: "Hosts that are reached without the proxy, with commas", val: text(func(c *Config) *string { return &c.NoProxy }, nil)},
+
+		// Containers.
+		{flag: "default-runtime", key: "default-runtime", reload: true, help: "OCI runtime of containers that name none", val: text(func(c *Config) *string { return &c.DefaultRuntime }, nil)},
+		{flag: "add-runtime", key: "runtimes", merges: true, help: "Additional OCI runtime, name=path", val: table(func(c *Config) *map[string]Runtime { return &c.Runtimes }, runtimeFlag, runtimeMember)},
+		{flag: "default-ipc-mode", key: "default-ipc-mode", help: "IPC mode of containers: private or shareable", val: choice(func(c *Config) *string { return &c.DefaultIPCMode }, "private", "shareable")},
+		{flag: "default-cgroupns-mode", key: "default-cgroupns-mode", help: "Cgroup namespace of containers: private or host (default: by the cgroup version)", val: choice(func(c *Config) *string { return &c.DefaultCgroupnsMode }, "private", "host")},
+		{flag: "default-shm-size", key: "default-shm-size", help: "Size of /dev/shm", val: size(func(c *Config) *int64 { return &c.DefaultShmSize })},
+		{flag: "default-ulimit", key: "default-ulimits", help: "Limit of containers that set none, name=soft[:hard]", val: table(func(c *Config) *map[string]*units.Ulimit { return &c.DefaultUlimits }, ulimitFlag, ulimitMember)},
+		{flag: "cgroup-parent", key: "cgroup-parent", help: "Cgroup above the containers'", val: text(func(c *Config) *string { return &c.CgroupParent }, nil)},
+		{flag: "seccomp-profile", key: "seccomp-profile", help: `Seccomp profile: builtin, unconfined, or a file`, val: text(func(c *Config) *string { return &c.SeccompProfile }, seccompProfile)},
+		{flag: "no-new-privileges", key: "no-new-privileges", help: "Containers gain no privileges by setuid programs", val: boolean(func(c *Config) *bool { return &c.NoNewPrivileges })},
+
+		// The default network.
+		{flag: "mtu", key: "mtu", help: "MTU of the default bridge", val: number(func(c *Config) *int { return &c.MTU }, 68, 65535)},
+		{flag: "bip", key: "bip", help: "Address of the default bridge, such as 10.10.10.1/24", val: prefix(func(c *Config) *netip.Prefix { return &c.BIP }, bridgeAddress)},
+		{flag: "fixed-cidr", key: "fixed-cidr", help: "Part of the default bridge's subnet that containers get addresses from", val: prefix(func(c *Config) *netip.Prefix { return &c.FixedCIDR }, subnet4)},
+		{flag: "default-gateway", key: "default-gateway", help: "Gateway of the default bridge's containers (default: the bridge)", val: address(func(c *Config) *netip.Addr { return &c.DefaultGateway }, only4)},
+		{flag: "ip", key: "ip", help: "Host address of published ports that name none (default: all)", val: address(func(c *Config) *netip.Addr { return &c.DefaultBindIP }, only4)},
+		{flag: "dns", key: "dns", reload: true, help: "DNS server of containers", val: list(func(c *Config) *[]netip.Addr { return &c.DNS }, parseAddr)},
+		{flag: "dns-opt", key: "dns-opts", reload: true, help: "Option of containers' resolv.conf", val: list(func(c *Config) *[]string { return &c.DNSOptions }, word)},
+		{flag: "dns-search", key: "dns-search", reload: true, help: "Search domain of containers", val: list(func(c *Config) *[]string { return &c.DNSSearch }, domain)},
+		{flag: "host-gateway-ip", key: "host-gateway-ips", old: []string{"host-gateway-ip"}, help: "What host-gateway means in --add-host (default: the default bridge's addresses)",
+			val: hostGateway(func(c *Config) *[]netip.Addr { return &c.HostGatewayIPs })},
+
+		// Accepted; the note says what happens instead.
+		{class: noted, flag: "userland-proxy", key: "userland-proxy", val: unused("bool"), same: []string{"false"}, help: "Publish through a proxy process",
+			note: "published ports need no proxy process: nftables carries them, and the keeper what nftables cannot"},
+		{class: noted, flag: "userland-proxy-path", key: "userland-proxy-path", val: unused("string"), help: "Proxy binary", note: "there is no proxy process"},
+		{class: noted, flag: "live-restore", key: "live-restore", val: unused("bool"), same: []string{"true"}, help: "Keep containers alive while the daemon is down",
+			note: "it is always on: containers, their connections and logs outlive the daemon"},
+		{class: noted, flag: "iptables", key: "iptables", val: unused("bool"), same: []string{"true"}, help: "Add iptables rules",
+			note: "Linkspan never touches iptables; publishing, masquerading and isolation live in its own nftables table, which stays"},
+		{class: noted, flag: "ip6tables", key: "ip6tables", val: unused("bool"), same: []string{"true"}, help: "Add ip6tables rules",
+			note: "Linkspan never touches ip6tables; its own nftables table serves both families"},
+		{class: noted, flag: "firewall-backend", key: "firewall-backend", val: unused("string"), same: []string{"nftables"}, help: "Firewall backend",
+			note: "Linkspan uses nftables, in a table of its own"},
+		{class: noted, flag: "ip-forward-no-drop", key: "ip-forward-no-drop", val: unused("bool"), same: []string{"true"}, help: "Leave the FORWARD policy alone",
+			note: "Linkspan never changes the FORWARD policy"},
+		{class: noted, flag: "storage-driver", short: "s", key: "storage-driver", val: unused("string"), same: []string{"overlayfs", "overlay2"}, help: "Storage driver",
+			note: "images and containers are kept by containerd, in its overlayfs snapshotter"},
+		{class: noted, flag: "storage-opt", key: "storage-opts", val: unused("list"), help: "Storage driver option",
+			note: "storage belongs to containerd; set its options in containerd's own configuration"},
+		{class: noted, flag: "log-driver", key: "log-driver", val: unused("string"), same: []string{"json-file"}, help: "Log driver",
+			note: "every container's log is kept in json-file form"},
+		{class: noted, flag: "log-opt", key: "log-opts", val: unused("map"), help: "Log driver option",
+			note: "logs are kept whole; rotation and other options belong to later work"},
+		{class: noted, flag: "exec-opt", key: "exec-opts", val: unused("list"), same: []string{"native.cgroupdriver=cgroupfs", `["native.cgroupdriver=cgroupfs"]`}, help: "Runtime option",
+			note: "cgroups are made by the runtime directly (cgroupfs)"},
+		{class: noted, flag: "raw-logs", key: "raw-logs", val: unused("bool"), same: []string{"true"}, help: "Log without colours", note: "the log never has colours, and always has full timestamps"},
+		{class: noted, flag: "max-concurrent-uploads", key: "max-concurrent-uploads", val: unused("int"), help: "Layers uploaded at once", note: "push belongs to later work"},
+		{class: noted, flag: "containerd-plugins-namespace", key: "containerd-plugin-namespace", val: unused("string"), help: "Namespace of managed plugins", note: "there are no managed plugins"},
+		{class: noted, flag: "cri-containerd", key: "cri-containerd", val: unused("bool"), same: []string{"false"}, help: "containerd with CRI", note: "Linkspan's own containerd serves no CRI; give a containerd that does with --containerd"},
+		{class: noted, flag: "swarm-default-advertise-addr", key: "swarm-default-advertise-addr", val: unused("string"), help: "Swarm address", note: swarmless},
+		{class: noted, key: "swarm-raft-heartbeat-tick", val: unused("int"), same: []string{"0"}, note: swarmless},
+		{class: noted, key: "swarm-raft-election-tick", val: unused("int"), same: []string{"0"}, note: swarmless},
+		{class: noted, flag: "node-generic-resource", key: "node-generic-resources", val: unused("list"), help: "Swarm resource", note: swarmless},
+		{class: noted, flag: "network-control-plane-mtu", key: "network-control-plane-mtu", val: unused("int"), help: "Swarm control plane MTU", note: swarmless},
+		{class: noted, flag: "network-diagnostic-port", key: "network-diagnostic-port", val: unused("int"), same: []string{"0"}, help: "Port of swarm's diagnostic server", note: swarmless},
+		{class: noted, flag: "restart", short: "r", val: unused("bool"), help: "Restart containers", note: "use a restart policy on docker run"},
+		{class: noted, key: "builder", val: unused("map"), note: "building images belongs to later work"},
+		{class: noted, key: "deprecated-key-path", val: unused("string"), note: "the daemon has no such key"},
+		{class: noted, key: "allow-nondistributable-artifacts", val: unused("list"), note: "push belongs to later work"},
+
+		// Refused.
+		{class: refused, flag: "bridge", short: "b", key: "bridge", val: unused("string"), help: "Existing bridge for the default network", note: "a default network on a bridge of your own belongs to later work"},
+		{class: refused, flag: "bip6", key: "bip6", val: unused("string"), help: "IPv6 address of the default bridge", note: defaultBridge},
+		{class: refused, flag: "fixed-cidr-v6", key: "fixed-cidr-v6", val: unused("string"), help: "IPv6 subnet of the default bridge", note: defaultBridge},
+		{class: refused, flag: "default-gateway-v6", key: "default-gateway-v6", val: unused("string"), help: "IPv6 gateway of the default bridge", note: defaultBridge},
+		{class: refused, flag: "ipv6", key: "ipv6", val: unused("bool"), same: []string{"false"}, help: "IPv6 on the default bridge", note: defaultBridge},
+		{class: refused, flag: "default-address-pool", key: "default-address-pools", val: unused("list"), help: "Pool that networks are cut from", note: "address pools of your own belong to user-defined networks, which are later work"},
+		{class: refused, flag: "default-network-opt", key: "default-network-opts", val: unused("map"), help: "Default options of networks", note: "options of user-defined networks belong to later work"},
+		{class: refused, flag: "icc", key: "icc", val: unused("bool"), same: []string{"true"}, help: "Containers of the default bridge reach each other", note: "isolation within the default bridge belongs to later work"},
+		{class: refused, flag: "ip-forward", key: "ip-forward", val: unused("bool"), same: []string{"true"}, help: "Turn on forwarding where publishing needs it", note: "running without forwarding belongs to later work"},
+		{class: refused, flag: "ip-masq", key: "ip-masq", val: unused("bool"), same: []string{"true"}, help: "Masquerade what leaves the default bridge", note: "a default bridge without masquerading belongs to later work"},
+		{class: refused, flag: "allow-direct-routing", key: "allow-direct-routing", val: unused("bool"), same: []string{"false"}, help: "Let remote hosts route to published ports", note: "direct routing to containers belongs to later work"},
+		{class: refused, flag: "bridge-accept-fwmark", key: "bridge-accept-fwmark", val: unused("string"), help: "Accept packets with this firewall mark", note: "accepting packets by firewall mark belongs to later work"},
+		{class: refused, flag: "tls", key: "tls", val: unused("bool"), same: []string{"false"}, help: "TLS on TCP sockets", note: tlsLater},
+		{class: refused, flag: "tlsverify", key: "tlsverify", val: unused("bool"), same: []string{"false"}, help: "TLS with client certificates", note: tlsLater},
+		{class: refused, flag: "tlscacert", key: "tlscacert", val: unused("string"), help: "CA of client certificates", note: tlsLater},
+		{class: refused, flag: "tlscert", key: "tlscert", val: unused("string"), help: "TLS certificate", note: tlsLater},
+		{class: refused, flag: "tlskey", key: "tlskey", val: unused("string"), help: "TLS key", note: tlsLater},
+		{class: refused, flag: "init", key: "init", val: unused("bool"), same: []string{"false"}, help: "Run an init in every container", note: "an init in containers belongs to later work"},
+		{class: refused, flag: "init-path", key: "init-path", old: []string{"default-init"}, val: unused("string"), help: "The init binary", note: "an init in containers belongs to later work"},
+		{class: refused, flag: "userns-remap", key: "userns-remap", val: unused("string"), help: "User namespace of containers", note: "user namespaces belong to later work"},
+		{class: refused, flag: "rootless", key: "rootless", val: unused("bool"), same: []string{"false"}, help: "Run without root", note: "rootless mode belongs to later work"},
+		{class: refused, flag: "selinux-enabled", key: "selinux-enabled", val: unused("bool"), same: []string{"false"}, help: "SELinux labels", note: "SELinux labels belong to later work"},
+		{class: refused, flag: "authorization-plugin", key: "authorization-plugins", val: unused("list"), help: "Authorization plugin", note: "authorization plugins belong to later work, and running without one that was asked for would be unsafe"},
+		{class: refused, flag: "cpu-rt-period", key: "cpu-rt-period", val: unused("int"), same: []string{"0"}, help: "Real-time CPU period", note: "real-time CPU limits of all containers belong to later work"},
+		{class: refused, flag: "cpu-rt-runtime", key: "cpu-rt-runtime", val: unused("int"), same: []string{"0"}, help: "Real-time CPU time", note: "real-time CPU limits of all containers belong to later work"},
+		{class: refused, flag: "metrics-addr", key: "metrics-addr", val: unused("string"), help: "Address of the metrics server", note: "metrics belong to later work"},
+		{class: refused, flag: "cdi-spec-dir", key: "cdi-spec-dirs", val: unused("list"), help: "Directory of CDI devices", note: "CDI devices belong to later work"},
+		{class: refused, flag: "nri-opts", key: "nri-opts", val: unused("any"), help: "Node Resource Interface", note: "the Node Resource Interface belongs to later work"},
+		{class: refused, flag: "cluster-store", key: "cluster-store", val: unused("string"), help: "Key-value store of networks that span hosts", note: swarmless},
+		{class: refused, flag: "cluster-advertise", key: "cluster-advertise", val: unused("string"), help: "This host's address for the others", note: swarmless},
+		{class: refused, flag: "cluster-store-opt", key: "cluster-store-opts", val: unused("map"), help: "Key-value store option", note: swarmless},
+		{class: refused, flag: "api-cors-header", key: "api-cors-header", val: unused("string"), help: "CORS header of the API", note: "CORS headers are the job of a reverse proxy in front of the socket"},
+	}
+}
