@@ -25,6 +25,8 @@ func (s *server) containerAttach(c *call) error {
 		Stream: c.Bool("stream"), Logs: c.Bool("logs"),
 		DetachKeys: c.Query("detachKeys"), Mux: !ctr.Config.Tty,
 	}
+	handedOver := s.handovers.begin(ctr.ID)
+	defer handedOver()
 	conn, err := c.hijack(o.Mux)
 	if err != nil {
 		return err

@@ -64,6 +64,9 @@ func (s *server) containerStart(c *call) error {
 	if c.Query("checkpoint") != "" {
 		return cnm.Unsupported("not yet: checkpoints of a container (CRIU) are neither made nor restored")
 	}
+	if ctr, err := s.Containers.Get(c.Vars["id"]); err == nil {
+		s.handovers.wait(c.Context(), ctr.ID)
+	}
 	return c.done(s.Containers.Start(c.Context(), c.Vars["id"]))
 }
 

@@ -94,6 +94,9 @@ func (s *server) eventStream(c *call) error {
 	}
 	ctx, cancel := c.Streaming()
 	defer cancel()
+	if since.IsZero() && !until.IsZero() {
+		since = time.Unix(0, 0) // an end without a beginning asks for the past
+	}
 	past, coming := s.Events.Subscribe(ctx, since)
 
 	c.Header().Set("Content-Type", "application/json")
@@ -125,6 +128,9 @@ func (s *server) eventStream(c *call) error {
 			return nil
 		case e, ok := <-coming:
 			if !ok {
+				if ctx.Err() == nil {
+					s.log.Warn("a reader of events is too slow and was let go", "path", c.R.URL.RequestURI())
+				}
 				return nil
 			}
 			if err := send(e); err != nil {

@@ -45,13 +45,14 @@ type Files struct{ ResolvConf, Hostname, Hosts, Log string }
 
 type server struct {
 	Config
-	log    *slog.Logger
-	routes router
+	log       *slog.Logger
+	routes    router
+	handovers *handovers
 }
 
 // New makes the handler of the Engine API.
 func New(c Config) http.Handler {
-	s := &server{Config: c, log: c.Logger}
+	s := &server{Config: c, log: c.Logger, handovers: newHandovers()}
 	if s.log == nil {
 		s.log = slog.Default()
 	}
