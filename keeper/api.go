@@ -36,6 +36,13 @@ type StreamInfo struct {
 	Started  bool // Started was called: EOF on the FIFOs ends the stream
 	Ended    bool // every writer is gone and all output is in the log
 	Attached int  // attached clients
+	// StdinClosed: the keeper has closed its end of the stdin FIFO. The shim holds
+	// another one, so the daemon must have called CloseIO for the process to read
+	// EOF; a daemon that finds this after its own restart calls it again.
+	StdinClosed bool
+	// LogLost counts the bytes of output that could not be written to the log
+	// (disk full); attached clients got them.
+	LogLost uint64 `json:",omitempty"`
 }
 
 // AttachOptions say what a client of a stream wants.
@@ -74,6 +81,8 @@ type PortRequest struct {
 // PortError is a reservation that could not be had.
 type PortError struct {
 	Index int // which request
+	Proto string
+	Addr  netip.Addr
 	Port  uint16
 	Errno int // EADDRINUSE, EADDRNOTAVAIL, EACCES, …
 }
