@@ -1,0 +1,139 @@
+package linux
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// The background waits a moment before it works, so that many deletes become
+// one: a group of links takes about as long as one, and one walk through the
+// conntrack table serves all ports.
+const (
+	coalesce    = 20 * time.Millisecond
+	doomRetries = 5
+)
+
+// background finishes what a request need not wait for: doomed links and stale
+// conntrack entries. One goroutine, which ends with close.
+type background struct {
+	k    *Kernel
+	wake chan struct{} // has room for one: there is work
+	quit chan struct{}
+	done chan struct{}
+
+	mu      sync.Mutex
+	links   bool // the doomed group has members
+	flows   flowBook
+	asked   uint64 // counts work given; settled work has been asked before
+	settled uint64
+	changed chan struct{} // closed and replaced when settled moves
+}
+
+func newBackground(k *Kernel) *background {
+	b := &background{k: k, wake: make(chan struct{}, 1), quit: make(chan struct{}), done: make(chan struct{}),
+		changed: make(chan struct{}), flows: flowBook{}}
+	go b.run()
+	return b
+}
+
+// sweep deletes what a killed predecessor had doomed.
+func (b *background) sweep() { b.doomed() }
+
+func (b *background) doomed() {
+	b.give(func() { b.links = true })
+}
+
+// give registers work under the lock and wakes the goroutine.
+func (b *background) give(register func()) {
+	b.mu.Lock()
+	register()
+	b.asked++
+	b.mu.Unlock()
+	select {
+	case b.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (b *background) run() {
+	defer close(b.done)
+	for {
+		select {
+		case <-b.wake:
+		case <-b.quit:
+			b.work() // what was given before close
+			return
+		}
+		select {
+		case <-time.After(coalesce):
+		case <-b.quit:
+		}
+		b.work()
+	}
+}
+
+func (b *background) work() {
+	b.mu.Lock()
+	links, upto := b.links, b.asked
+	b.links = false
+	flows := len(b.flows) > 0
+	b.mu.Unlock()
+
+	if flows {
+		b.purgeFlows()
+	}
+	if links {
+		b.deleteDoomed()
+	}
+
+	b.mu.Lock()
+	b.settled = upto
+	close(b.changed)
+	b.changed = make(chan struct{})
+	b.mu.Unlock()
+}
+
+func (b *background) deleteDoomed() {
+	var err error
+	for try := range doomRetries {
+		if err = gone(b.k.rt.delGroup(b.k.doom)); err == nil {
+			return
+		}
+		time.Sleep(time.Duration(try+1) * coalesce)
+	}
+	// They stay down, without a name anyone wants; the next start sweeps them.
+	b.k.log.Error("links about to be deleted could not be", "group", b.k.doom, "err", err)
+}
+
+// settle waits until everything asked before the call is done.
+func (b *background) settle(ctx context.Context) error {
+	b.mu.Lock()
+	want := b.asked
+	for b.settled < want {
+		ch := b.changed
+		b.mu.Unlock()
+		select {
+		case <-ch:
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-b.done:
+			return nil
+		}
+		b.mu.Lock()
+	}
+	b.mu.Unlock()
+	return nil
+}
+
+func (b *background) close() error {
+	b.mu.Lock()
+	select {
+	case <-b.quit:
+	default:
+		close(b.quit)
+	}
+	b.mu.Unlock()
+	<-b.done
+	return nil
+}

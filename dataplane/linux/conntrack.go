@@ -1,0 +1,155 @@
+package linux
+
+import (
+	"fmt"
+	"net/netip"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"linkspan/dataplane"
+)
+
+// Conntrack goes on translating an existing flow as it did when the flow began:
+// a UDP sender at one packet a second would reach a container that is gone for
+// ever. So when a published port changes, the entries of exactly that port that lead
+// elsewhere are deleted, after the commit.
+
+// flowKey is one published port as a flow's original destination.
+type flowKey struct {
+	proto uint8
+	v6    bool
+	addr  netip.Addr // zero: any address of this host
+	port  uint16
+}
+
+// flowFate is what is known of a port until its entries have been purged.
+type flowFate struct {
+	now netip.AddrPort // where it leads now; zero: unpublished
+	old map[netip.AddrPort]bool
+	gen int // counts the changes, so that one during a walk is not forgotten
+}
+
+// flowBook holds the ports whose entries are to be purged.
+type flowBook map[flowKey]*flowFate
+
+// protocols are the IANA numbers of what can be published.
+var protocols = map[string]uint8{"tcp": unix.IPPROTO_TCP, "udp": unix.IPPROTO_UDP, "sctp": unix.IPPROTO_SCTP}
+
+// flowChanged notes a committed element op of a published port.
+func (k *Kernel) flowChanged(op dataplane.Op) {
+	e, ok := op.Object.(dataplane.Element)
+	if !ok || e.Flow == nil || protocols[e.Flow.Proto] == 0 {
+		return
+	}
+	f := e.Flow
+	key := flowKey{protocols[f.Proto], f.To.Addr().Is6(), f.Addr, f.Port}
+	k.back.give(func() {
+		fate := k.back.flows[key]
+		if fate == nil {
+			fate = &flowFate{old: map[netip.AddrPort]bool{}}
+			k.back.flows[key] = fate
+		}
+		fate.gen++
+		if op.Verb == dataplane.Delete {
+			fate.now = netip.AddrPort{}
+			fate.old[f.To] = true
+		} else {
+			// A delete that waits in the book no longer counts for this target: its
+			// new flows are alive.
+			fate.now = f.To
+			delete(fate.old, f.To)
+		}
+	})
+}
+
+// purgeFlows walks the table once for all ports in the book. The book is asked
+// again right before each delete, so that a port that is published anew meanwhile
+// keeps its flows.
+func (b *background) purgeFlows() {
+	b.mu.Lock()
+	seen := map[flowKey]int{}
+	var families [2]bool
+	for key, fate := range b.flows {
+		seen[key] = fate.gen
+		families[b2i(key.v6)] = true
+	}
+	b.mu.Unlock()
+
+	filter := &flowFilter{b: b}
+	err := filter.locals()
+	if err != nil {
+		b.k.log.Error("conntrack entries of changed ports stay", "err", err)
+	}
+	for i, fam := range []netlink.InetFamily{unix.AF_INET, unix.AF_INET6} {
+		if err != nil || !families[i] {
+			continue
+		}
+		if n, e := b.k.ct.ConntrackDeleteFilters(netlink.ConntrackTable, fam, filter); e != nil {
+			b.k.log.Error("conntrack entries of changed ports were not all deleted", "err", e)
+		} else if n > 0 {
+			b.k.log.Debug("stale conntrack entries deleted", "entries", n)
+		}
+	}
+
+	b.mu.Lock()
+	for key, gen := range seen {
+		// What changed during the walk stays for the next: its op woke us again.
+		if fate := b.flows[key]; fate != nil && fate.gen == gen {
+			delete(b.flows, key)
+		}
+	}
+	b.mu.Unlock()
+}
+
+// flowFilter picks stale entries.
+type flowFilter struct {
+	b     *background
+	local map[netip.Addr]bool
+}
+
+// locals reads the host's addresses: "any address" means these. A container's
+// own connection to the same port of some server on the Internet is not stale.
+func (f *flowFilter) locals() error {
+	all, err := f.b.k.rt.addrs()
+	if err != nil {
+		return fmt.Errorf("addresses of this host: %w", err)
+	}
+	f.local = map[netip.Addr]bool{}
+	for _, a := range all {
+		f.local[a.prefix.Addr()] = true
+	}
+	return nil
+}
+
+// MatchConntrackFlow says whether an entry is to be deleted.
+func (f *flowFilter) MatchConntrackFlow(flow *netlink.ConntrackFlow) bool {
+	dst, _ := netip.AddrFromSlice(flow.Forward.DstIP)
+	server, _ := netip.AddrFromSlice(flow.Reverse.SrcIP)
+	dst, server = dst.Unmap(), server.Unmap()
+	leads := netip.AddrPortFrom(server, flow.Reverse.SrcPort)
+	key := flowKey{flow.Forward.Protocol, dst.Is6(), dst, flow.Forward.DstPort}
+
+	f.b.mu.Lock()
+	defer f.b.mu.Unlock()
+	fate := f.b.flows[key]
+	exact := fate != nil
+	if !exact {
+		key.addr = netip.Addr{}
+		fate = f.b.flows[key]
+	}
+	if fate == nil {
+		return false
+	}
+	if fate.old[leads] && leads != fate.now {
+		return true // it was translated by the element that is gone
+	}
+	return fate.now.IsValid() && leads != fate.now && (exact || f.local[dst] || dst.IsLoopback())
+}
+
+func b2i(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}

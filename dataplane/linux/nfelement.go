@@ -1,0 +1,204 @@
+package linux
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"linkspan/cnm"
+	"linkspan/dataplane"
+)
+
+// families are the nf_tables families by their nft names.
+var families = map[string]byte{"inet": unix.NFPROTO_INET, "bridge": unix.NFPROTO_BRIDGE, "ip": unix.NFPROTO_IPV4, "ip6": unix.NFPROTO_IPV6}
+
+// verdicts are the codes of verdict maps (nf_tables.h, enum nft_verdicts).
+var verdicts = map[string]int32{"drop": 0, "accept": 1, "continue": -1, "jump": -3, "goto": -4, "return": -5}
+
+// encodeElement makes the list entry (or two, for an interval) of an element.
+// Deletes need the key only.
+func encodeElement(e dataplane.Element, del bool) ([]byte, error) {
+	var data []byte
+	if !del {
+		switch {
+		case e.Verdict != "":
+			v, err := encodeVerdict(e.Verdict)
+			if err != nil {
+				return nil, err
+			}
+			data = nested(nil, unix.NFTA_SET_ELEM_DATA, v)
+		case e.Data != nil:
+			data = nested(nil, unix.NFTA_SET_ELEM_DATA, attr(nil, unix.NFTA_DATA_VALUE, e.Data))
+		}
+	}
+	first := nested(nil, unix.NFTA_LIST_ELEM, append(encodeKey(e.KeyRaw), data...))
+	if !e.Interval.IsValid() {
+		return first, nil
+	}
+	end, ok := afterLast(e.Interval)
+	if !ok {
+		return first, nil // up to the last address there is: no end element
+	}
+	last := append(attr(nil, unix.NFTA_SET_ELEM_FLAGS, be32(unix.NFT_SET_ELEM_INTERVAL_END)), encodeKey(end)...)
+	return nested(first, unix.NFTA_LIST_ELEM, last), nil
+}
+
+func encodeKey(raw []byte) []byte {
+	return nested(nil, unix.NFTA_SET_ELEM_KEY, attr(nil, unix.NFTA_DATA_VALUE, raw))
+}
+
+func encodeVerdict(s string) ([]byte, error) {
+	verb, chain, _ := strings.Cut(s, " ")
+	code, ok := verdicts[verb]
+	if !ok || (chain != "") != (verb == "jump" || verb == "goto") {
+		return nil, cnm.Invalid("nftables verdict %q", s)
+	}
+	v := attr(nil, unix.NFTA_VERDICT_CODE, be32(uint32(code)))
+	if chain != "" {
+		v = text(v, unix.NFTA_VERDICT_CHAIN, chain)
+	}
+	return nested(nil, unix.NFTA_DATA_VERDICT, v), nil
+}
+
+// afterLast is the first address behind a prefix.
+func afterLast(p netip.Prefix) ([]byte, bool) {
+	b := p.Masked().Addr().AsSlice()
+	for i := p.Bits() - 1; i >= 0; i-- { // add one to the network part
+		b[i/8] ^= 0x80 >> (i % 8)
+		if b[i/8]&(0x80>>(i%8)) != 0 {
+			return b, true
+		}
+	}
+	return nil, false
+}
+
+// rawElement is one observed list entry.
+type rawElement struct {
+	key, data []byte
+	verdict   string
+	end       bool // closes an interval
+}
+
+func decodeElement(b []byte) (e rawElement) {
+	value := func(b []byte, fn func([]byte)) {
+		eachAttr(b, func(t int, b []byte) {
+			switch t {
+			case unix.NFTA_DATA_VALUE:
+				fn(bytes.Clone(b))
+			case unix.NFTA_DATA_VERDICT:
+				e.verdict = decodeVerdict(b)
+			}
+		})
+	}
+	eachAttr(b, func(t int, b []byte) {
+		switch t {
+		case unix.NFTA_SET_ELEM_KEY:
+			value(b, func(v []byte) { e.key = v })
+		case unix.NFTA_SET_ELEM_DATA:
+			value(b, func(v []byte) { e.data = v })
+		case unix.NFTA_SET_ELEM_FLAGS:
+			e.end = len(b) == 4 && binary.BigEndian.Uint32(b)&unix.NFT_SET_ELEM_INTERVAL_END != 0
+		}
+	})
+	return e
+}
+
+func decodeVerdict(b []byte) string {
+	verb, chain := "", ""
+	eachAttr(b, func(t int, b []byte) {
+		switch t {
+		case unix.NFTA_VERDICT_CODE:
+			for name, code := range verdicts {
+				if len(b) == 4 && int32(binary.BigEndian.Uint32(b)) == code {
+					verb = name
+				}
+			}
+		case unix.NFTA_VERDICT_CHAIN:
+			chain = " " + unix.ByteSliceToString(b)
+		}
+	})
+	return verb + chain
+}
+
+// object makes the declared form of what was observed.
+func (s setInfo) object(family, table string, r rawElement) dataplane.Element {
+	e := dataplane.Element{Family: family, Table: table, Set: s.name, KeyRaw: r.key, Data: r.data, Verdict: r.verdict,
+		KeyText: textOf(s.keyType, r.key), Guard: guardSets[s.name]}
+	if r.data != nil {
+		e.DataText = textOf(s.dataType, r.data)
+	}
+	e.Flow = s.flow(r)
+	return e
+}
+
+// guardSets are the page's sets whose elements close or name (page.nft); an
+// observed element does not say so itself.
+var guardSets = map[string]bool{"bridges": true, "forward_guard": true}
+
+// flow reads a published port out of an element of the shape
+// [address .] protocol . port : address . port.
+func (s setInfo) flow(r rawElement) *dataplane.Flow {
+	k, d := fieldsOf(s.keyType), fieldsOf(s.dataType)
+	n := len(k)
+	if s.dataType == typeVerdict || n < 2 || k[n-2] != typeProto || k[n-1] != typePort || len(d) != 2 || d[1] != typePort || len(r.data) < 8 {
+		return nil
+	}
+	at := len(r.key) - protoAndPort
+	if at != 0 && at != 4 && at != 16 {
+		return nil
+	}
+	f := &dataplane.Flow{Proto: protoText(r.key[at:]), Port: binary.BigEndian.Uint16(r.key[at+4:])}
+	f.Addr, _ = netip.AddrFromSlice(r.key[:at])
+	to, ok := netip.AddrFromSlice(r.data[:len(r.data)-4])
+	if !ok {
+		return nil
+	}
+	f.To = netip.AddrPortFrom(to, binary.BigEndian.Uint16(r.data[len(r.data)-4:]))
+	return f
+}
+
+// intervals pairs the entries of an interval set: each start with the end (or
+// start) that follows it. What is no prefix is shown as a range.
+func (s setInfo) intervals(family, table string, raw []rawElement) (out []dataplane.Element) {
+	for i, r := range raw {
+		if r.end {
+			continue
+		}
+		var next []byte
+		if i+1 < len(raw) {
+			next = raw[i+1].key
+		}
+		e := s.object(family, table, r)
+		if p, ok := prefixOf(r.key, next); ok {
+			e.Interval, e.KeyText = p, p.String()
+		} else {
+			e.KeyText = fmt.Sprintf("%s to before %s", e.KeyText, textOf(s.keyType, next))
+		}
+		out = append(out, e)
+	}
+	return out
+}
+
+// prefixOf finds the prefix that begins at first and ends right before next (nil:
+// the end of the address space).
+func prefixOf(first, next []byte) (netip.Prefix, bool) {
+	a, ok := netip.AddrFromSlice(first)
+	if !ok {
+		return netip.Prefix{}, false
+	}
+	for bits := 0; bits <= a.BitLen(); bits++ {
+		p := netip.PrefixFrom(a, bits)
+		if p.Masked() != p {
+			continue
+		}
+		end, more := afterLast(p)
+		if more && bytes.Equal(end, next) || !more && next == nil {
+			return p, true
+		}
+	}
+	return netip.Prefix{}, false
+}

@@ -1,0 +1,95 @@
+package linux
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"linkspan/cnm"
+	"linkspan/dataplane"
+	"linkspan/netns"
+)
+
+// sysctl writes a parameter. /proc/sys/net shows the namespace of the thread
+// that opens it, so this happens on a thread inside (network_namespaces(7)).
+// Deleting one is nothing: parameters of a link go with it, and shared ones are
+// given back by uninstall only.
+func (a *applier) sysctl(o dataplane.Sysctl, del bool) error {
+	if del {
+		return nil
+	}
+	path, err := sysctlPath(o.Name)
+	if err != nil {
+		return err
+	}
+	return a.k.within(o.NS, func() error {
+		prior, err := os.ReadFile(path)
+		if err != nil {
+			return sysctlError(o.Name, err)
+		}
+		have := words(string(prior))
+		if have == words(o.Value) {
+			return nil
+		}
+		if o.Shared && a.k.cfg.OnShared != nil {
+			if err := a.k.cfg.OnShared(o.Name, have); err != nil {
+				return fmt.Errorf("its value %q could not be recorded, so it stays: %w", have, err)
+			}
+		}
+		// No O_TRUNC or O_CREATE: this is /proc.
+		f, err := os.OpenFile(path, os.O_WRONLY, 0)
+		if err != nil {
+			return sysctlError(o.Name, err)
+		}
+		defer f.Close()
+		if _, err := f.WriteString(o.Value); err != nil {
+			return sysctlError(o.Name, err)
+		}
+		return nil
+	})
+}
+
+// within runs fn on a thread in the host's or a sandbox's namespace.
+func (k *Kernel) within(ns string, fn func() error) error {
+	if ns == "" {
+		return k.inHost(fn)
+	}
+	return netns.Do(ns, fn)
+}
+
+func (k *Kernel) readSysctl(o dataplane.Sysctl) (value string, ok bool) {
+	path, err := sysctlPath(o.Name)
+	if err != nil {
+		return "", false
+	}
+	err = k.within(o.NS, func() error {
+		b, err := os.ReadFile(path)
+		value = words(string(b))
+		return err
+	})
+	return value, err == nil
+}
+
+// sysctlPath refuses names that lead out of /proc/sys.
+func sysctlPath(name string) (string, error) {
+	if !filepath.IsLocal(name) || name != filepath.Clean(name) {
+		return "", cnm.Invalid("sysctl %q: not a path below /proc/sys", name)
+	}
+	return filepath.Join("/proc/sys", name), nil
+}
+
+func sysctlError(name string, err error) error {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("this kernel, or this link, has no parameter %s: %w", name, err)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("the kernel does not let %s be changed here (/proc/sys read-only?): %w", name, err)
+	}
+	return err
+}
+
+// words makes one canonical line: several values are parted by tabs in /proc.
+func words(s string) string { return strings.Join(strings.Fields(s), " ") }

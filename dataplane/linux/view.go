@@ -1,0 +1,137 @@
+package linux
+
+import (
+	"fmt"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"linkspan/dataplane"
+)
+
+// view reads one namespace, each table at most once.
+type view struct {
+	ns     string // pin path; empty: the host
+	rt     *rtnl
+	byIdx  map[int]*link
+	byName map[string]*link
+	addrs  []address
+	routes []route4or6
+	nsid   int // by which the host knows it
+}
+
+func newView(ns string, rt *rtnl) (*view, error) {
+	v := &view{ns: ns, rt: rt, byIdx: map[int]*link{}, byName: map[string]*link{}, nsid: -1}
+	links, err := rt.links()
+	if err != nil {
+		return nil, err
+	}
+	for _, l := range links {
+		v.byIdx[l.index], v.byName[l.name] = l, l
+	}
+	return v, nil
+}
+
+// layers reads addresses and routes.
+func (v *view) layers() (err error) {
+	if v.addrs, err = v.rt.addrs(); err != nil {
+		return err
+	}
+	v.routes, err = v.rt.routes()
+	return err
+}
+
+// objects returns what hangs on the links that keep lets through: permanent
+// addresses without what the kernel makes by itself (link-local IPv6, loopback's),
+// up flags, and routes that the kernel did not make.
+func (v *view) objects(keep func(*link) bool) (out []dataplane.Object) {
+	for _, l := range v.byIdx {
+		if keep(l) && l.up() {
+			out = append(out, dataplane.Up{NS: v.ns, Link: l.name})
+		}
+	}
+	for _, a := range v.addrs {
+		l := v.byIdx[a.index]
+		ip := a.prefix.Addr()
+		if l == nil || !keep(l) || !a.permanent || ip.IsLoopback() || ip.Is6() && ip.IsLinkLocalUnicast() {
+			continue
+		}
+		out = append(out, dataplane.Addr{NS: v.ns, Link: l.name, Prefix: a.prefix})
+	}
+	for _, r := range v.routes {
+		l := v.byIdx[r.index]
+		if l == nil || !keep(l) || r.protocol == unix.RTPROT_KERNEL || r.protocol == unix.RTPROT_RA ||
+			v.ns == "" && r.protocol != routeProtocol {
+			continue
+		}
+		out = append(out, dataplane.Route{NS: v.ns, Dst: r.dst, Via: r.via, Link: l.name})
+	}
+	return out
+}
+
+// hostView reads the host, and linkObject makes objects of its links.
+func (k *Kernel) linkObject(host *view, l *link, peers []*view) dataplane.Object {
+	if l.group != k.group {
+		return dataplane.Foreign{Name: l.name, What: l.what()}
+	}
+	switch l.kind {
+	case "bridge":
+		return dataplane.Bridge{Name: l.name, MTU: l.mtu, MAC: k.macText(l.name, l.mac)}
+	case "veth":
+		o := dataplane.Veth{Name: l.name, MTU: l.mtu, Hairpin: l.hairpin, Isolated: l.isolated}
+		if m := host.byIdx[l.master]; m != nil {
+			o.Master = m.name
+		}
+		for _, p := range peers {
+			if other := p.byIdx[l.peer]; p.nsid >= 0 && p.nsid == l.peerNS && other != nil {
+				o.PeerNS, o.PeerName, o.PeerMAC = p.ns, other.name, k.macText(l.name+"/"+other.name, other.mac)
+			}
+		}
+		return o
+	}
+	// Ours by its mark, and of a kind we never make: a bridge of that name with no
+	// properties has another Spec than any that is wanted.
+	return dataplane.Foreign{Name: l.name, What: l.what()}
+}
+
+// setObjects reads the elements of one set.
+func (k *Kernel) setObjects(t tableRef, s setInfo) ([]dataplane.Element, error) {
+	raw, err := k.nft.elements(t, s)
+	if err != nil {
+		return nil, fmt.Errorf("set %s: %w", s.name, err)
+	}
+	if s.interval() {
+		return s.intervals(t.family, t.name, raw), nil
+	}
+	out := make([]dataplane.Element, len(raw))
+	for i, r := range raw {
+		out[i] = s.object(t.family, t.name, r)
+	}
+	return out, nil
+}
+
+// tableObjects reads the page and the elements of all its sets.
+func (k *Kernel) tableObjects(t tableRef) (out []dataplane.Object, err error) {
+	p, err := k.readPage(t)
+	if err != nil || p == nil {
+		return nil, err
+	}
+	out = append(out, *p)
+	sets, err := k.nft.sets(t)
+	if err != nil {
+		return nil, err
+	}
+	for name, s := range sets {
+		if !s.holdsElements() || strings.HasPrefix(name, "__") {
+			continue
+		}
+		els, err := k.setObjects(t, s)
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range els {
+			out = append(out, e)
+		}
+	}
+	return out, nil
+}
