@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"linkspan/probe"
 )
 
 // sample is a tree with one of everything that a copy must keep.
@@ -41,7 +43,7 @@ func sample(t *testing.T) string {
 }
 
 func TestCopyUp(t *testing.T) {
-	needRoot(t)
+	probe.Require(t, probe.Root)
 	s := fresh(t)
 	v := create(t, s, "db")
 	src := sample(t)
@@ -78,7 +80,7 @@ func TestCopyUp(t *testing.T) {
 }
 
 func TestCopyUpLeavesFullVolumesAlone(t *testing.T) {
-	needRoot(t)
+	probe.Require(t, probe.Root)
 	s := fresh(t)
 	v := create(t, s, "db")
 	must(t, os.WriteFile(filepath.Join(v.Mountpoint, "mine"), nil, 0o600))
@@ -107,7 +109,7 @@ func TestCopyUpOfNothing(t *testing.T) {
 // A copy that a crash cut short is completed by the next one, also where a file
 // was written in part.
 func TestCopyUpAgain(t *testing.T) {
-	needRoot(t)
+	probe.Require(t, probe.Root)
 	s := fresh(t)
 	v := create(t, s, "db")
 	src := sample(t)

@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/containerd/containerd/v2/client"
+
+	"linkspan/probe"
 )
 
 // Namespace is a containerd namespace that tests may use; any other is cleaned
@@ -56,7 +58,7 @@ func Start(tb testing.TB) (address string) {
 // New is Start for tests that stop and start containerd in their course.
 func New(tb testing.TB) *Server {
 	tb.Helper()
-	require(tb)
+	probe.Require(tb, probe.Root, probe.Containerd)
 	// Not tb.TempDir: a long test name would make the sockets' paths longer than
 	// the 108 bytes of sun_path (unix(7)).
 	dir, err := os.MkdirTemp("", "ctd-")
