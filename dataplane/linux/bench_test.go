@@ -1,0 +1,85 @@
+package linux_test
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"testing"
+
+	"linkspan/dataplane"
+	"linkspan/dataplane/diff"
+)
+
+// BenchmarkAttach makes and removes one container's fragment: namespace, veth,
+// address, route, elements. The target for the making is 2 ms.
+func BenchmarkAttach(b *testing.B) {
+	h := newHost(b)
+	h.apply(diff.Create(bridgeNet()))
+	web := h.container("web", 2)
+	create, remove := diff.Create(web), diff.Delete(web)
+	b.ResetTimer()
+	for b.Loop() {
+		h.apply(create)
+		b.StopTimer()
+		h.apply(remove)
+		if err := h.k.Settle(context.Background()); err != nil {
+			b.Fatal(err)
+		}
+		b.StartTimer()
+	}
+}
+
+// BenchmarkDetach is the part of removal that a request waits for.
+func BenchmarkDetach(b *testing.B) {
+	h := newHost(b)
+	h.apply(diff.Create(bridgeNet()))
+	web := h.container("web", 2)
+	create, remove := diff.Create(web), diff.Delete(web)
+	for b.Loop() {
+		b.StopTimer()
+		h.apply(create)
+		b.StartTimer()
+		h.apply(remove)
+	}
+}
+
+// BenchmarkPorts publishes and removes n ports with 10,000 others there.
+func BenchmarkPorts(b *testing.B) {
+	for _, n := range []int{1, 100, 1000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			h := newHost(b)
+			h.apply(diff.Create(append(bridgeNet(), ports(10000, 10000)...)))
+			mine := ports(30000, n)
+			create, remove := diff.Create(mine), diff.Delete(mine)
+			for b.Loop() {
+				h.apply(create)
+				h.apply(remove)
+			}
+		})
+	}
+}
+
+// BenchmarkObserve reads a host with many containers and ports.
+func BenchmarkObserve(b *testing.B) {
+	h := newHost(b)
+	var pins []string
+	objs := append(bridgeNet(), ports(10000, 1000)...)
+	for i := range 50 {
+		name := fmt.Sprintf("c%d", i)
+		objs = append(objs, h.container(name, byte(2+i))...)
+		pins = append(pins, h.pin(name))
+	}
+	h.apply(diff.Create(objs))
+	for b.Loop() {
+		h.observe(pins...)
+	}
+}
+
+func ports(from, n int) (out []dataplane.Object) {
+	m := endpoint
+	m.Owner.Kind = dataplane.OwnerPort
+	for i := range n {
+		out = append(out, dataplane.PublishElement(m, table, "tcp", netip.Addr{}, uint16(from+i), netip.MustParseAddrPort("172.17.0.9:80")))
+	}
+	return out
+}
