@@ -54,6 +54,9 @@ func build(ctx context.Context, o Options, layers []Layer, images []Image) (*Set
 	if b.keys, err = keys(layers); err != nil {
 		return nil, err
 	}
+	if _, err := catalogueKey(images, b.keys); err != nil {
+		return nil, err
+	}
 	unlock, err := c.lock()
 	if err != nil {
 		return nil, err
@@ -115,6 +118,9 @@ func (b *builder) all(ctx context.Context) error {
 	}
 	if os.Getuid() != 0 {
 		return errors.New("building the test images needs root: mounts, chroot and device files")
+	}
+	if err := havePrograms("mmdebstrap", "apt-get", "dpkg-deb", "unshare"); err != nil {
+		return err
 	}
 	var err error
 	if b.arch, err = hostArchive(ctx); err != nil {
@@ -231,10 +237,6 @@ func (b *builder) packages(ctx context.Context, l Layer, work string) ([]string,
 		if err := emptyStatus(s.root); err != nil {
 			return nil, err
 		}
-		debs, err := s.fetch(ctx, l.Packages, l.Without)
-		if err == nil {
-			return only(debs, l.Packages), nil
-		}
 	}
 	debs, err := s.fetch(ctx, l.Packages, l.Without)
 	if err != nil && ctx.Err() == nil {
@@ -313,10 +315,6 @@ func (b *builder) say(kind, name string, started time.Time) {
 
 func (b *builder) assemble(images []Image) (*Set, error) {
 	set := &Set{cache: b.cache}
-	var err error
-	if set.Key, err = setKey(images, b.keys); err != nil {
-		return nil, err
-	}
 	for _, image := range images {
 		var layers []builtLayer
 		for _, name := range image.Layers {
@@ -328,6 +326,7 @@ func (b *builder) assemble(images []Image) (*Set, error) {
 		}
 		set.Images = append(set.Images, built)
 	}
+	set.Key = setKey(set.Images)
 	return set, nil
 }
 

@@ -12,7 +12,7 @@ import (
 )
 
 // DefaultCache is where layers, packages and the registry's storage are kept
-// unless LINKSPAN_IMAGE_CACHE names another folder. About 700 MB.
+// unless LINKSPAN_IMAGE_CACHE names another folder. About 600 MB.
 const DefaultCache = "/var/cache/linkspan-images"
 
 // CacheEnv is the environment variable that moves the cache.

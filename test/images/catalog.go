@@ -152,6 +152,8 @@ func Images() []Image {
 				Entrypoint:   []string{"entrypoint.sh"},
 				Cmd:          []string{"php", "-S", "[::]:8080", "-t", "/var/www/adminer"},
 				WorkingDir:   "/var/www/adminer",
+				// As pid 1 php has a handler for SIGINT alone.
+				StopSignal: "SIGINT",
 			},
 		},
 		{

@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strings"
 )
 
 // findGo finds the go command also under sudo, whose PATH rarely has it.
@@ -21,4 +22,18 @@ func findGo() (string, error) {
 		}
 	}
 	return "", fmt.Errorf("building the images' own programs needs the go command (%s) on PATH", runtime.Version())
+}
+
+// havePrograms says in one go what is missing and how to get it.
+func havePrograms(names ...string) error {
+	var missing []string
+	for _, name := range names {
+		if _, err := exec.LookPath(name); err != nil {
+			missing = append(missing, name)
+		}
+	}
+	if len(missing) > 0 {
+		return fmt.Errorf("building the test images needs %s on PATH: sudo script/install-deps.sh test", strings.Join(missing, ", "))
+	}
+	return nil
 }

@@ -8,7 +8,6 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"sync"
@@ -44,7 +43,6 @@ type registry struct {
 	done chan struct{}
 	err  error
 	stop sync.Once
-	work string
 }
 
 var listening = regexp.MustCompile(`listening on ([^ ",]+)`)
@@ -53,27 +51,30 @@ var listening = regexp.MustCompile(`listening on ([^ ",]+)`)
 // the caller's) on addr (port 0 takes a free one) until stopped, and returns
 // once it listens. It dies with this process.
 func startRegistry(ctx context.Context, storage, netns, addr string, readonly bool) (*registry, error) {
-	work, err := os.MkdirTemp("", "linkspan-registry-")
+	// The configuration is a file without a name: nothing to remove, however
+	// this process ends. Opening /proc/self/fd/3 reads it from its beginning.
+	config, err := os.CreateTemp("", "linkspan-registry-*.yml")
 	if err != nil {
 		return nil, err
 	}
-	config := filepath.Join(work, "config.yml")
-	text := fmt.Sprintf(registryConfig, storage, readonly, addr)
-	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
-		return nil, errors.Join(err, os.RemoveAll(work))
+	defer config.Close()
+	_, err = fmt.Fprintf(config, registryConfig, storage, readonly, addr)
+	if err := errors.Join(err, os.Remove(config.Name())); err != nil {
+		return nil, err
 	}
-	line := []string{"docker-registry", "serve", config}
+	line := []string{"docker-registry", "serve", "/proc/self/fd/3"}
 	if netns != "" {
 		// nsenter without --fork becomes the registry: one pid to stop.
 		line = append([]string{"nsenter", "--net=" + netns, "--"}, line...)
 	}
-	r := &registry{cmd: exec.Command(line[0], line[1:]...), done: make(chan struct{}), work: work}
+	r := &registry{cmd: exec.Command(line[0], line[1:]...), done: make(chan struct{})}
 	r.cmd.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "OTEL_TRACES_EXPORTER=none"}
 	r.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	output, w, err := os.Pipe()
 	if err != nil {
-		return nil, errors.Join(err, os.RemoveAll(work))
+		return nil, err
 	}
+	r.cmd.ExtraFiles = []*os.File{config}
 	r.cmd.Stdout, r.cmd.Stderr = w, w
 
 	started, ready := make(chan error, 1), make(chan string, 1)
@@ -94,13 +95,13 @@ func startRegistry(ctx context.Context, storage, netns, addr string, readonly bo
 
 	if err := <-started; err != nil {
 		<-r.done
-		return nil, errors.Join(fmt.Errorf("docker-registry (Debian package docker-registry): %w", err), os.RemoveAll(work))
+		return nil, fmt.Errorf("docker-registry (sudo script/install-deps.sh test): %w", err)
 	}
 	select {
 	case r.addr = <-ready:
 		return r, nil
 	case <-r.done:
-		return nil, errors.Join(fmt.Errorf("docker-registry on %s: %v\n%s", addr, r.err, <-printed), os.RemoveAll(work))
+		return nil, fmt.Errorf("docker-registry on %s: %v\n%s", addr, r.err, <-printed)
 	case <-ctx.Done():
 		return nil, errors.Join(fmt.Errorf("docker-registry on %s: %w", addr, ctx.Err()), r.close())
 	case <-time.After(20 * time.Second):
@@ -140,7 +141,6 @@ func (r *registry) close() error {
 			r.cmd.Process.Kill()
 			<-r.done
 		}
-		os.RemoveAll(r.work)
 	})
 	return nil
 }

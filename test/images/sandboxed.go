@@ -58,13 +58,19 @@ func onOwnThread(f func() error) error {
 	return <-done
 }
 
+// shortened is a command line for an error: scripts and long option lists say
+// less than what was printed below them.
 func shortened(line []string) []string {
-	out := make([]string, len(line))
+	const words = 14
+	var out []string
 	for i, s := range line {
-		if n := strings.IndexByte(s, '\n'); n >= 0 {
-			s = s[:n] + "…"
+		if i == words {
+			return append(out, "…")
 		}
-		out[i] = s
+		if before, _, cut := strings.Cut(s, "\n"); cut {
+			s = before + "…"
+		}
+		out = append(out, s)
 	}
 	return out
 }

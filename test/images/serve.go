@@ -28,9 +28,9 @@ func StartRegistry(ctx context.Context, netns, addr string) (url string, stop fu
 	return set.Serve(ctx, netns, addr)
 }
 
-// TestRegistry serves the images for one test, and fails the test if they
+// RegistryFor serves the images for one test, and fails the test if they
 // cannot be built. The caller has asked probe for root before.
-func TestRegistry(t testing.TB, netns, addr string) (url string) {
+func RegistryFor(t testing.TB, netns, addr string) (url string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Minute)
 	defer cancel()

@@ -119,7 +119,11 @@ func localAddr(s string) (netip.AddrPort, error) {
 	if ip, err := netip.ParseAddr(s); err == nil {
 		return netip.AddrPortFrom(ip, 0), nil
 	}
-	return netip.ParseAddrPort(s)
+	ap, err := netip.ParseAddrPort(s)
+	if err != nil {
+		return ap, fmt.Errorf("local address %q: %w", s, err)
+	}
+	return ap, nil
 }
 
 func pause(ctx context.Context, d time.Duration) error {
