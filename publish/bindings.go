@@ -26,7 +26,7 @@ func FromBindings(exposed []string, bindings []Binding, publishAll bool) ([]Requ
 		if err != nil {
 			return nil, err
 		}
-		for p := int(r.Port); p <= int(r.PortEnd); p++ {
+		for p := int(r.Port); publishAll && p <= int(r.PortEnd); p++ {
 			bound[portKey{r.Proto, uint16(p)}] = true
 		}
 		reqs = append(reqs, r)
