@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"time"
 )
@@ -83,6 +82,15 @@ func build(ctx context.Context, o Options, layers []Layer, images []Image) (*Set
 			return nil, err
 		}
 		b.made = append(b.made, "registry")
+		// Each outcome has a storage of its own; a registry that still serves
+		// an old one has been running for a week by then.
+		used := map[string]bool{set.Key: true}
+		for _, k := range b.keys {
+			used[k] = true
+		}
+		if _, err := c.prune(7*24*time.Hour, used); err != nil {
+			b.log.Warn("test image: old parts of the cache stay", "cache", c.dir, "error", err)
+		}
 	}
 	set.Made = b.made
 	now := time.Now()
@@ -207,74 +215,6 @@ func (b *builder) layer(ctx context.Context, l Layer) error {
 		return err
 	}
 	return b.pack(l, filepath.Join(work, "upper"), work, started)
-}
-
-// packages fetches what the layer needs. Package lists grow old, and archives
-// drop what a security update replaced: one more try with new lists.
-func (b *builder) packages(ctx context.Context, l Layer, work string) ([]string, error) {
-	if len(l.Packages) == 0 {
-		return nil, nil
-	}
-	b.fetch.Lock()
-	defer b.fetch.Unlock()
-	base := ""
-	for _, other := range b.layers {
-		if other.Base {
-			base = b.cache.path("base", b.keys[other.Name])
-		}
-	}
-	scratch := filepath.Join(b.cache.path("tmp"), "apt")
-	if err := os.MkdirAll(scratch, 0o755); err != nil {
-		return nil, err
-	}
-	s := solver{
-		root: filepath.Join(base, "rootfs"), lists: filepath.Join(base, "lists"),
-		work: scratch, debs: b.cache.path("debs"), arch: b.arch,
-	}
-	if l.From == "" {
-		// Nothing below: no package is there already.
-		s.root = filepath.Join(work, "nothing")
-		if err := emptyStatus(s.root); err != nil {
-			return nil, err
-		}
-	}
-	debs, err := s.fetch(ctx, l.Packages, l.Without)
-	if err != nil && ctx.Err() == nil {
-		b.log.Info("test image: package lists are old, fetching them again", "layer", l.Name, "why", err)
-		if err := s.update(ctx); err != nil {
-			return nil, err
-		}
-		debs, err = s.fetch(ctx, l.Packages, l.Without)
-	}
-	if l.From == "" {
-		debs = only(debs, l.Packages)
-	}
-	return debs, err
-}
-
-func emptyStatus(root string) error {
-	if err := os.MkdirAll(filepath.Join(root, "var/lib/dpkg"), 0o755); err != nil {
-		return err
-	}
-	if err := os.MkdirAll(filepath.Join(root, "var/lib/apt"), 0o755); err != nil {
-		return err
-	}
-	return os.WriteFile(filepath.Join(root, "var/lib/dpkg/status"), nil, 0o644)
-}
-
-// only keeps the files of the packages named: on an empty root static programs
-// stand without what Debian says they depend on.
-func only(debs, packages []string) []string {
-	var out []string
-	for _, deb := range debs {
-		name, _, _ := strings.Cut(filepath.Base(deb), "_")
-		for _, p := range packages {
-			if name == p {
-				out = append(out, deb)
-			}
-		}
-	}
-	return out
 }
 
 // pack writes the layer's tar and gives both files their place in the cache.
