@@ -25,6 +25,8 @@ type Image struct {
 	Shell       []string
 	// Ref is one name in containerd's store that leads to it.
 	Ref string
+	// LastTagged is when it last got a name.
+	LastTagged time.Time
 }
 
 // Healthcheck is Docker's image HEALTHCHECK; durations in nanoseconds.

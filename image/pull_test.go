@@ -1,0 +1,351 @@
+package image
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"reflect"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/containerd/containerd/v2/core/images"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"linkspan/cnm"
+)
+
+func TestPullThroughMirror(t *testing.T) {
+	reg := newRegistry(t)
+	d, id := reg.push(simple("one", "two"), "library/mysql:latest", "library/mysql:9.1")
+	r := newRig(t, func(c *Config) { c.Mirrors = []string{reg.URL + "/"} })
+	got := r.pull("docker.io/mysql")
+	got.has(t, "latest: Pulling from library/mysql", ": Pulling fs layer", ": Downloading", ": Verifying Checksum", ": Download complete",
+		": Extracting", ": Pull complete", "Digest: "+d.Digest.String(), "Status: Downloaded newer image for mysql:latest")
+	img := r.get("mysql")
+	if img.ID != id || !slices.Equal(img.RepoTags, []string{"mysql:latest"}) || !slices.Equal(img.Digests, []string{"mysql@" + d.Digest.String()}) {
+		t.Errorf("image %+v", img)
+	}
+	if img.Ref != "docker.io/library/mysql:latest" || img.Labels["made"] != "by test" || img.Size == 0 || img.LastTagged.IsZero() {
+		t.Errorf("image %+v", img)
+	}
+	blobs := reg.asked("GET /v2/library/mysql/blobs/")
+	r.pull("mysql").has(t, ": Already exists", "Status: Image is up to date for mysql:latest")
+	r.pull("mysql:9.1").has(t, "9.1: Pulling from library/mysql", ": Already exists", "Status: Downloaded newer image for mysql:9.1")
+	r.pull("mysql@"+d.Digest.String()).has(t, d.Digest.String()+": Pulling from library/mysql", "Status: Image is up to date for mysql@"+d.Digest.String())
+	if n := reg.asked("GET /v2/library/mysql/blobs/"); n != blobs {
+		t.Errorf("%d blobs were fetched again", n-blobs)
+	}
+	for _, ref := range []string{id, id[7:], id[7:19], "mysql:9.1", "docker.io/library/mysql", "mysql@" + d.Digest.String(), "mysql:any@" + d.Digest.String(), id[:15]} {
+		if got := r.get(ref); got.ID != id {
+			t.Errorf("%s is %s", ref, got.ID)
+		}
+	}
+	if got := r.actions(); !slices.Contains(got, "pull mysql:latest") {
+		t.Errorf("events %q", got)
+	}
+	r.collect()
+	if err := r.Prepare(t.Context(), img, "c1"); err != nil {
+		t.Fatal(err)
+	}
+	if got := r.files("c1"); !reflect.DeepEqual(got, map[string]string{"layer-0": "one", "layer-1": "two"}) {
+		t.Errorf("files %v", got)
+	}
+	if _, _, leased, _ := r.state(); len(leased) != 0 {
+		t.Errorf("leases %v", leased)
+	}
+}
+
+// A mirror that lacks an image, or is away, is passed over, and never sees the login.
+func TestMirrorsAreTriedInOrder(t *testing.T) {
+	empty, dead, hub := newRegistry(t), newRegistry(t), newRegistry(t)
+	dead.Close()
+	hub.user, hub.password, hub.token = "me", "secret", true
+	_, id := hub.push(simple("one"), "library/busybox:latest")
+	r := newRig(t, func(c *Config) { c.Mirrors = []string{dead.URL, empty.URL} })
+	r.hub = hub.host()
+	if err := r.Pull(t.Context(), "busybox", "", &Auth{Username: "me", Password: "secret"}, nil); err != nil {
+		t.Fatal(err)
+	}
+	if r.get("busybox").ID != id {
+		t.Error("another image came")
+	}
+	if empty.asked("manifests/latest") == 0 {
+		t.Error("the mirror was not asked")
+	}
+	if n := empty.asked("Basic") + empty.asked("Bearer"); n > 0 {
+		t.Errorf("the mirror got the login: %q", empty.requests)
+	}
+}
+
+func TestPullUnknown(t *testing.T) {
+	reg := newRegistry(t)
+	reg.push(simple("one"), "lib/known:latest")
+	hub := newRegistry(t)
+	hub.user, hub.token = "x", true
+	r := newRig(t)
+	r.hub = hub.host()
+	h := reg.host()
+	index, _ := reg.pushIndex(images.MediaTypeDockerSchema2ManifestList, map[string]testImage{"s390x": simple("z")}, "lib/foreign:latest")
+	_ = index
+	for _, c := range []struct {
+		ref, platform string
+		class         error
+		words         string
+	}{
+		{h + "/lib/unknown", "", cnm.ErrNotFound, "manifest for " + h + "/lib/unknown:latest not found: manifest unknown: manifest unknown"},
+		{h + "/lib/known:other", "", cnm.ErrNotFound, "manifest for " + h + "/lib/known:other not found: manifest unknown: manifest unknown"},
+		{"nosuch", "", cnm.ErrNotFound, "pull access denied for nosuch, repository does not exist or may require 'docker login': "},
+		{"Upper", "", cnm.ErrInvalid, "invalid reference format"},
+		{"a:b:c", "", cnm.ErrInvalid, "invalid reference format"},
+		{h + "/lib/known", "windows/amd64", cnm.ErrInvalid, "operating system is not supported"},
+		{h + "/lib/known", "///", cnm.ErrInvalid, "is not a platform"},
+		{h + "/lib/foreign", "", cnm.ErrNotFound, "no matching manifest for linux/" + runtime.GOARCH},
+		{h + "/lib/known", "linux/s390x", cnm.ErrNotFound, "does not match the specified platform (linux/s390x)"},
+		{"127.0.0.1:1/x", "", cnm.ErrUnavailable, "cannot be reached"},
+	} {
+		err := r.Pull(t.Context(), c.ref, c.platform, nil, nil)
+		if !errors.Is(err, c.class) || !strings.Contains(err.Error(), c.words) {
+			t.Errorf("%s %s: %v", c.ref, c.platform, err)
+		}
+	}
+	r.empty()
+}
+
+func TestPullAuth(t *testing.T) {
+	for _, token := range []bool{false, true} {
+		t.Run(fmt.Sprintf("token=%v", token), func(t *testing.T) {
+			reg := newRegistry(t)
+			reg.user, reg.password, reg.token = "me", "secret", token
+			reg.push(simple("one"), "team/app:1")
+			r := newRig(t)
+			ref := reg.host() + "/team/app:1"
+			denied := "pull access denied for " + reg.host() + "/team/app, repository does not exist or may require 'docker login'"
+			for name, auth := range map[string]*Auth{"none": nil, "wrong": {Username: "me", Password: "guess"}} {
+				if err := r.Pull(t.Context(), ref, "", auth, nil); !errors.Is(err, cnm.ErrNotFound) || !strings.Contains(err.Error(), denied) {
+					t.Errorf("%s: %v", name, err)
+				}
+				if auth != nil {
+					if _, err := r.Login(t.Context(), reg.host(), *auth); !errors.Is(err, cnm.ErrForbidden) {
+						t.Errorf("login %s: %v", name, err)
+					}
+				}
+			}
+			good := Auth{Username: "me", Password: "secret"}
+			if err := r.Pull(t.Context(), ref, "", &good, nil); err != nil {
+				t.Error(err)
+			}
+			if _, err := r.Login(t.Context(), "http://"+reg.host()+"/v2/", good); err != nil {
+				t.Errorf("login: %v", err)
+			}
+			if token {
+				if err := r.Pull(t.Context(), ref, "", &Auth{RegistryToken: "open-sesame"}, nil); err != nil {
+					t.Errorf("with a registry token: %v", err)
+				}
+				if err := r.Pull(t.Context(), ref, "", &Auth{RegistryToken: "stale"}, nil); !errors.Is(err, cnm.ErrNotFound) {
+					t.Errorf("with a stale token: %v", err)
+				}
+			}
+		})
+	}
+}
+
+func TestPullPlatforms(t *testing.T) {
+	for _, mt := range []string{images.MediaTypeDockerSchema2ManifestList, ocispec.MediaTypeImageIndex} {
+		t.Run(mt, func(t *testing.T) {
+			reg := newRegistry(t)
+			mine := simple("mine")
+			mine.oci = mt == ocispec.MediaTypeImageIndex
+			d, ids := reg.pushIndex(mt, map[string]testImage{runtime.GOARCH: mine, "s390x": simple("big")}, "lib/multi:1")
+			r := newRig(t)
+			ref := reg.host() + "/lib/multi:1"
+			r.pull(ref).has(t, "Digest: "+d.Digest.String())
+			if img := r.get(ref); img.ID != ids[runtime.GOARCH] || img.Digests[0] != reg.host()+"/lib/multi@"+d.Digest.String() {
+				t.Errorf("image %+v", img)
+			}
+			// The tag follows the platform that was asked for last; the other image
+			// stays, without a name.
+			if err := r.Pull(t.Context(), ref, "linux/s390x", nil, nil); err != nil {
+				t.Fatal(err)
+			}
+			if img := r.get(ref); img.ID != ids["s390x"] || img.Config.Architecture != "s390x" {
+				t.Errorf("image %+v", img)
+			}
+			r.collect()
+			img := r.get(ids[runtime.GOARCH])
+			if len(img.RepoTags)+len(img.Digests) != 0 {
+				t.Errorf("the first image kept names: %+v", img)
+			}
+			if err := r.Prepare(t.Context(), img, "c"); err != nil {
+				t.Errorf("the first image is broken: %v", err)
+			}
+		})
+	}
+}
+
+// A pull that was cut short goes on where it stopped.
+func TestPullInterrupted(t *testing.T) {
+	reg := newRegistry(t)
+	big := make([]byte, 4<<20)
+	rng := rand.New(rand.NewPCG(1, 2))
+	for i := range big {
+		big[i] = byte(rng.Uint32())
+	}
+	_, _, _, m := simple("small", string(big)).build()
+	_, id := reg.push(simple("small", string(big)), "lib/big:1")
+	layer := m.Layers[1]
+	r := newRig(t)
+	ref := reg.host() + "/lib/big:1"
+
+	ctx, cancel := context.WithCancel(t.Context())
+	reg.intercept = func(w http.ResponseWriter, req *http.Request) bool {
+		if req.Method != http.MethodGet || !strings.HasSuffix(req.URL.Path, layer.Digest.String()) {
+			return false
+		}
+		w.Header().Set("Content-Length", fmt.Sprint(layer.Size))
+		_, _ = w.Write(reg.blobs[layer.Digest][:layer.Size/2])
+		w.(http.Flusher).Flush()
+		time.Sleep(300 * time.Millisecond) // containerd takes what has come
+		cancel()
+		<-req.Context().Done()
+		return true
+	}
+	if err := r.Pull(ctx, ref, "", nil, nil); !errors.Is(err, context.Canceled) {
+		t.Fatalf("cancelled pull: %v", err)
+	}
+	r.gone(ref)
+	r.collect()
+
+	var from atomic.Value
+	reg.mu.Lock()
+	reg.intercept = func(w http.ResponseWriter, req *http.Request) bool {
+		if strings.HasSuffix(req.URL.Path, layer.Digest.String()) {
+			from.Store(req.Header.Get("Range"))
+		}
+		return false
+	}
+	before := len(reg.requests)
+	reg.mu.Unlock()
+	r.pull(ref)
+	if r.get(ref).ID != id {
+		t.Error("another image came")
+	}
+	if v, _ := from.Load().(string); !strings.HasPrefix(v, "bytes=") || v == "bytes=0-" {
+		t.Errorf("the layer was fetched from its beginning (Range %q)", v)
+	}
+	if reg.mu.Lock(); slices.ContainsFunc(reg.requests[before:], func(q string) bool { return strings.Contains(q, m.Layers[0].Digest.String()) }) {
+		t.Error("a layer that was complete was fetched again")
+	}
+	reg.mu.Unlock()
+	if _, _, leased, _ := r.state(); len(leased) != 0 {
+		t.Errorf("leases %v", leased)
+	}
+	if _, err := r.Remove(t.Context(), ref, false, true); err != nil {
+		t.Fatal(err)
+	}
+	r.empty()
+}
+
+// What an abandoned pull left goes with prune; what is not what it should be is
+// not kept at all.
+func TestPullBroken(t *testing.T) {
+	reg := newRegistry(t)
+	_, _, _, m := simple("one", "two").build()
+	reg.push(simple("one", "two"), "lib/broken:1")
+	r := newRig(t)
+	ref := reg.host() + "/lib/broken:1"
+
+	layer := m.Layers[1].Digest
+	good := reg.blobs[layer]
+	reg.blobs[layer] = append([]byte("x"), good[1:]...)
+	if err := r.Pull(t.Context(), ref, "", nil, nil); err == nil || !strings.Contains(err.Error(), short(layer.String())) {
+		t.Errorf("a changed layer: %v", err)
+	}
+	r.empty()
+
+	delete(reg.blobs, layer)
+	if err := r.Pull(t.Context(), ref, "", nil, nil); err == nil {
+		t.Error("a missing layer was not missed")
+	}
+	if _, _, err := r.Prune(t.Context(), PruneOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	r.empty()
+
+	reg.blobs[layer] = good
+	r.pull(ref)
+}
+
+func TestPullConcurrently(t *testing.T) {
+	reg := newRegistry(t)
+	reg.push(simple("base", "a"), "lib/a:1")
+	reg.push(simple("base", "b"), "lib/b:1")
+	r := newRig(t)
+	var wg sync.WaitGroup
+	for i := range 12 {
+		wg.Go(func() {
+			ref := reg.host() + "/lib/" + string("ab"[i%2]) + ":1"
+			if err := r.Pull(t.Context(), ref, "", nil, nil); err != nil {
+				t.Errorf("%s: %v", ref, err)
+			}
+		})
+	}
+	wg.Wait()
+	r.collect()
+	_, snaps, leased, _ := r.state()
+	if len(snaps) != 3 || len(leased) != 0 {
+		t.Errorf("snapshots %v, leases %v", snaps, leased)
+	}
+	if list, err := r.List(t.Context()); err != nil || len(list) != 2 {
+		t.Errorf("images %v, %v", list, err)
+	}
+}
+
+// A tag that moves leaves the old image with its digest.
+func TestTagMoves(t *testing.T) {
+	reg := newRegistry(t)
+	d1, id1 := reg.push(simple("one"), "lib/x:latest")
+	r := newRig(t)
+	ref := reg.host() + "/lib/x"
+	r.pull(ref)
+	_, id2 := reg.push(simple("two"), "lib/x:latest")
+	r.pull(ref).has(t, "Downloaded newer image")
+	r.collect()
+	if got := r.get(ref).ID; got != id2 {
+		t.Errorf("the tag is at %s", got)
+	}
+	old := r.get(id1)
+	if len(old.RepoTags) != 0 || !slices.Equal(old.Digests, []string{ref + "@" + d1.Digest.String()}) {
+		t.Errorf("old image %+v", old)
+	}
+	if list, _ := r.List(t.Context()); len(list) != 2 {
+		t.Errorf("images %v", list)
+	}
+}
+
+func TestPullLimits(t *testing.T) {
+	reg := newRegistry(t)
+	reg.push(simple("a", "b", "c", "d", "e"), "lib/many:1")
+	r := newRig(t, func(c *Config) { c.MaxDownloads = 1 })
+	var now, most atomic.Int32
+	reg.intercept = func(w http.ResponseWriter, req *http.Request) bool {
+		if strings.Contains(req.URL.Path, "/blobs/") {
+			if n := now.Add(1); n > most.Load() {
+				most.Store(n)
+			}
+			time.Sleep(20 * time.Millisecond)
+			now.Add(-1)
+		}
+		return false
+	}
+	r.pull(reg.host() + "/lib/many:1").has(t, ": Waiting")
+	if most.Load() != 1 {
+		t.Errorf("%d downloads at once", most.Load())
+	}
+}
