@@ -153,9 +153,9 @@ func (l *link) parseInfo(b []byte) {
 			eachAttr(b, func(t int, b []byte) {
 				switch t {
 				case nl.IFLA_BRPORT_MODE:
-					l.hairpin = b[0] != 0
+					l.hairpin = len(b) > 0 && b[0] != 0
 				case nl.IFLA_BRPORT_ISOLATED:
-					l.isolated = b[0] != 0
+					l.isolated = len(b) > 0 && b[0] != 0
 				}
 			})
 		}

@@ -101,7 +101,7 @@ func decodeElement(b []byte) (e rawElement) {
 		case unix.NFTA_SET_ELEM_DATA:
 			value(b, func(v []byte) { e.data = v })
 		case unix.NFTA_SET_ELEM_FLAGS:
-			e.end = len(b) == 4 && binary.BigEndian.Uint32(b)&unix.NFT_SET_ELEM_INTERVAL_END != 0
+			e.end = number32(b)&unix.NFT_SET_ELEM_INTERVAL_END != 0
 		}
 	})
 	return e
@@ -113,7 +113,7 @@ func decodeVerdict(b []byte) string {
 		switch t {
 		case unix.NFTA_VERDICT_CODE:
 			for name, code := range verdicts {
-				if len(b) == 4 && int32(binary.BigEndian.Uint32(b)) == code {
+				if len(b) == 4 && int32(number32(b)) == code {
 					verb = name
 				}
 			}

@@ -30,7 +30,6 @@ func (c *nfConn) sets(t tableRef) (map[string]setInfo, error) {
 }
 
 func parseSet(b []byte) (s setInfo, table string) {
-	be := binary.BigEndian
 	eachAttr(b, func(t int, b []byte) {
 		switch t {
 		case unix.NFTA_SET_TABLE:
@@ -38,15 +37,15 @@ func parseSet(b []byte) (s setInfo, table string) {
 		case unix.NFTA_SET_NAME:
 			s.name = unix.ByteSliceToString(b)
 		case unix.NFTA_SET_FLAGS:
-			s.flags = be.Uint32(b)
+			s.flags = number32(b)
 		case unix.NFTA_SET_KEY_TYPE:
-			s.keyType = be.Uint32(b)
+			s.keyType = number32(b)
 		case unix.NFTA_SET_KEY_LEN:
-			s.keyLen = be.Uint32(b)
+			s.keyLen = number32(b)
 		case unix.NFTA_SET_DATA_TYPE:
-			s.dataType = be.Uint32(b)
+			s.dataType = number32(b)
 		case unix.NFTA_SET_DATA_LEN:
-			s.dataLength = be.Uint32(b)
+			s.dataLength = number32(b)
 		}
 	})
 	return s, table
@@ -102,7 +101,6 @@ type chainInfo struct {
 
 func (c *nfConn) chains(t tableRef) (map[string]chainInfo, error) {
 	var out map[string]chainInfo
-	be := binary.BigEndian
 	err := c.dump(nfMsg{typ: unix.NFT_MSG_GETCHAIN, fam: t.fam()}, func() { out = map[string]chainInfo{} }, func(b []byte) {
 		var ch chainInfo
 		table := ""
@@ -115,15 +113,15 @@ func (c *nfConn) chains(t tableRef) (map[string]chainInfo, error) {
 			case unix.NFTA_CHAIN_TYPE:
 				ch.typ = unix.ByteSliceToString(b)
 			case unix.NFTA_CHAIN_POLICY:
-				ch.policy = be.Uint32(b)
+				ch.policy = number32(b)
 			case unix.NFTA_CHAIN_HOOK:
 				ch.base = true
 				eachAttr(b, func(t int, b []byte) {
 					switch t {
 					case unix.NFTA_HOOK_HOOKNUM:
-						ch.hook = be.Uint32(b)
+						ch.hook = number32(b)
 					case unix.NFTA_HOOK_PRIORITY:
-						ch.prio = int32(be.Uint32(b))
+						ch.prio = int32(number32(b))
 					}
 				})
 			}
@@ -190,4 +188,12 @@ func noTable(err error) error {
 		return fmt.Errorf("read the ruleset: %w", err)
 	}
 	return nil
+}
+
+// number32 reads a big-endian number; what is too short to be one is 0.
+func number32(b []byte) uint32 {
+	if len(b) < 4 {
+		return 0
+	}
+	return binary.BigEndian.Uint32(b)
 }

@@ -1,0 +1,141 @@
+package linux_test
+
+import (
+	"strings"
+	"testing"
+
+	"linkspan/dataplane"
+	"linkspan/dataplane/diff"
+)
+
+func (h *host) page() dataplane.Page {
+	h.t.Helper()
+	o, ok := h.observe().Get("table inet " + table)
+	if !ok {
+		return dataplane.Page{}
+	}
+	return o.(dataplane.Page)
+}
+
+// TestPageEdited: whatever a person does to the page is seen and named, and
+// undone without losing an element.
+func TestPageEdited(t *testing.T) {
+	h := newHost(t)
+	want := append(bridgeNet(), h.container("web", 2)...)
+	h.apply(diff.Create(want))
+	good := dataplane.BasePage(table)
+	for _, c := range []struct{ edit, told string }{
+		{"add rule inet lsptest forward counter accept", "chain forward edited"},
+		{"flush chain inet lsptest publish", "chain publish edited"},
+		{"add chain inet lsptest mine", "chain mine added"},
+		{"add chain inet lsptest forward { policy drop; }", "chain forward edited"},
+		{"add set inet lsptest extra { type mark; }", "set extra added"},
+		{"flush table inet lsptest && delete chain inet lsptest raw", "missing"},
+		{"flush map inet lsptest checksums", "not completely loaded"},
+	} {
+		for _, line := range strings.Split(c.edit, " && ") {
+			h.run("nft", line)
+		}
+		if got := h.page(); !strings.Contains(got.Hash, c.told) || !strings.HasPrefix(got.Hash, good.Hash) {
+			t.Errorf("%s: page is %q, want %q in it", c.edit, got.Hash, c.told)
+		}
+		p := diff.Compute(dataplane.NewState(want...), h.observe(h.pin("web")))
+		if ops := notSysctl(p.Ops); len(ops) != 1 || ops[0].Verb != dataplane.Change {
+			t.Errorf("%s: plan %v", c.edit, ops)
+		}
+		h.apply(p.Ops)
+		if got := h.page(); got.Spec() != good.Spec() {
+			t.Fatalf("%s: not repaired: %q", c.edit, got.Hash)
+		}
+		if p := diff.Compute(dataplane.NewState(want...), h.observe(h.pin("web"))); len(notSysctl(p.Ops)) > 0 {
+			t.Errorf("%s: elements lost: %v", c.edit, p.Ops)
+		}
+	}
+}
+
+// TestPageCounts: packets that pass are not an edit.
+func TestPageCounts(t *testing.T) {
+	h := newHost(t)
+	h.apply(diff.Create(append(bridgeNet(), h.container("web", 2)...)))
+	h.in(h.pin("web"), "sh", "-c", "ping -c2 -i0.2 -W1 127.0.0.53 >/dev/null; ping -c1 -W1 172.17.0.1; ip route add 127.9.0.0/16 via 172.17.0.1; ping -c1 -W1 -I eth0 172.17.0.99 || true")
+	h.apply([]dataplane.Op{{Verb: dataplane.Create, Object: dataplane.BasePage(table)}})
+	if got, want := h.page().Spec(), dataplane.BasePage(table).Spec(); got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+// TestRulesetFlushed: everything of the table comes back.
+func TestRulesetFlushed(t *testing.T) {
+	h := newHost(t)
+	want := append(bridgeNet(), h.container("web", 2)...)
+	h.apply(diff.Create(want))
+	h.run("nft", "flush", "ruleset")
+	p := diff.Compute(dataplane.NewState(want...), h.observe(h.pin("web")))
+	if p.Ops[0].Object.Key() != "table inet "+table {
+		t.Errorf("the page is not first: %v", p.Ops[0])
+	}
+	h.apply(p.Ops)
+	if p := diff.Compute(dataplane.NewState(want...), h.observe(h.pin("web"))); len(notSysctl(p.Ops)) > 0 {
+		t.Errorf("not repaired: %v", p.Ops)
+	}
+}
+
+// TestPageUpgrade: a new version of the page replaces chains and sets and keeps
+// the elements, even where the kernel refuses to change a set or a hook in place.
+func TestPageUpgrade(t *testing.T) {
+	old := dataplane.BasePage(table)
+	for name, edit := range map[string][2]string{
+		"rules":    {"ip daddr != 127.0.0.0/8 fib", "ip daddr != 127.0.0.0/8 counter fib"},
+		"hook":     {"priority srcnat", "priority 101"},
+		"set type": {"set egress {\n\t\ttype ifname\n", "set egress {\n\t\ttype ifname\n\t\tflags timeout\n"},
+		"chain":    {"chain from_container {", "chain from_ours {"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHost(t)
+			want := append(bridgeNet(), h.container("web", 2)...)
+			h.apply(diff.Create(want))
+			p := old
+			if p.Text = strings.ReplaceAll(p.Text, edit[0], edit[1]); p.Text == old.Text {
+				t.Fatalf("the page has no %q", edit[0])
+			}
+			p.Text = strings.ReplaceAll(p.Text, "jump from_container", "jump "+map[bool]string{true: "from_ours", false: "from_container"}[name == "chain"])
+			p.Text, p.Hash = strings.ReplaceAll(p.Text, "page_"+old.Hash, "page_cafe0001"), "cafe0001"
+			want[0] = p
+			h.apply([]dataplane.Op{{Verb: dataplane.Change, Object: p}})
+			if got := h.page(); got.Spec() != p.Spec() {
+				t.Fatalf("page is %q", got.Hash)
+			}
+			left := notSysctl(diff.Compute(dataplane.NewState(want...), h.observe(h.pin("web"))).Ops)
+			for _, op := range left {
+				t.Errorf("lost: %s %s", op.Verb, op.Object.Key())
+			}
+			if out := h.run("nft", "list", "table", "inet", table); strings.Contains(out, old.Hash) || name == "chain" && strings.Contains(out, "from_container") {
+				t.Errorf("the old page is still there:\n%s", out)
+			}
+		})
+	}
+}
+
+// TestPageRefused: nft's words reach the person, and the old page stands.
+func TestPageRefused(t *testing.T) {
+	h := newHost(t)
+	h.apply(diff.Create(bridgeNet()))
+	bad := dataplane.Page{Meta: network, Family: "inet", Table: table, Hash: "bad1", Text: "table inet " + table + " { chain c { no such thing } }"}
+	err := h.k.Apply(t.Context(), []dataplane.Op{{Verb: dataplane.Change, Object: bad}})
+	if err == nil || !strings.Contains(err.Error(), "nft refuses the page") || !strings.Contains(err.Error(), "no such") {
+		t.Errorf("error: %v", err)
+	}
+	if got := h.page(); got.Spec() != dataplane.BasePage(table).Spec() {
+		t.Errorf("the old page is %q", got.Hash)
+	}
+}
+
+// notSysctl drops the creates of sysctls, which Observe cannot show.
+func notSysctl(ops []dataplane.Op) (out []dataplane.Op) {
+	for _, op := range ops {
+		if op.Object.Phase() != dataplane.PhaseSysctl {
+			out = append(out, op)
+		}
+	}
+	return out
+}
