@@ -69,6 +69,11 @@ type Container struct {
 	Target string  `json:"target,omitempty"`
 	Mounts []Mount `json:"mounts,omitempty"`
 	State  State   `json:"state"`
+	// Creating is set while a container with volumes of its own is made, and
+	// cleared by the commit that makes it exist; after a crash it tells what to
+	// take away. RemoveVolumes is the wish of a removal under way.
+	Creating      bool `json:"creating,omitempty"`
+	RemoveVolumes bool `json:"remove_volumes,omitempty"`
 	// Rev is the store revision of this version; not stored.
 	Rev int64 `json:"-"`
 }
@@ -84,6 +89,14 @@ type Mount struct {
 	Propagation string `json:"propagation,omitempty"`
 	// Anonymous volumes go with `rm -v` and `--rm`.
 	Anonymous bool `json:"anonymous,omitempty"`
+	// NoCopy, NonRecursive, ROTopOnly, ROForce, CreateSource and Options are as in
+	// mounts.Point.
+	NoCopy       bool     `json:"no_copy,omitempty"`
+	NonRecursive bool     `json:"non_recursive,omitempty"`
+	ROTopOnly    bool     `json:"ro_top_only,omitempty"`
+	ROForce      bool     `json:"ro_force,omitempty"`
+	CreateSource bool     `json:"create_source,omitempty"`
+	Options      []string `json:"options,omitempty"`
 }
 
 // CreateRequest is what POST /containers/create carries.

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path"
 	"runtime"
+	"slices"
 	"strings"
 
 	"github.com/containerd/containerd/v2/core/mount"
@@ -13,7 +14,10 @@ import (
 )
 
 // Splice is a volume or bind mounted into a stopped container's view.
-type Splice struct{ Source, Destination string }
+type Splice struct {
+	Source, Destination string
+	ReadOnly            bool
+}
 
 // Stopped mounts a container's snapshot, and the splices into it, in a mount
 // namespace that only the returned view holds: nobody else sees the mounts, and
@@ -44,7 +48,9 @@ func mountHere(layers []mount.Mount, splices []Splice, at string) (*View, error)
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return nil, fmt.Errorf("make mounts private: %w", err)
 	}
+	writable := false
 	for i := range layers {
+		writable = writable || !slices.Contains(layers[i].Options, "ro")
 		if err := mountLayer(&layers[i], at); err != nil {
 			return nil, fmt.Errorf("mount the root file system: %w", err)
 		}
@@ -53,7 +59,7 @@ func mountHere(layers []mount.Mount, splices []Splice, at string) (*View, error)
 	if err != nil {
 		return nil, err
 	}
-	v := &View{root: root}
+	v := &View{root: root, writable: writable}
 	// Without it the splices would fall off when this thread, the namespace's
 	// last member, ends.
 	if v.space, err = os.Open("/proc/thread-self/ns/mnt"); err != nil {
@@ -67,6 +73,39 @@ func mountHere(layers []mount.Mount, splices []Splice, at string) (*View, error)
 		}
 	}
 	return v, nil
+}
+
+// ReadOnly turns a container's mounts into ones that only read: the overlay's
+// upper directory becomes its topmost lower one, so that a task may be started
+// while the view is still open.
+func ReadOnly(layers []mount.Mount) []mount.Mount {
+	out := make([]mount.Mount, len(layers))
+	for i, m := range layers {
+		out[i] = m
+		out[i].Options = nil
+		upper, lower := "", ""
+		for _, o := range m.Options {
+			switch k, v, _ := strings.Cut(o, "="); k {
+			case "upperdir":
+				upper = v
+			case "lowerdir":
+				lower = v
+			case "workdir", "index", "volatile", "rw":
+			default:
+				out[i].Options = append(out[i].Options, o)
+			}
+		}
+		if lower != "" {
+			if upper != "" {
+				lower = upper + ":" + lower
+			}
+			out[i].Options = append(out[i].Options, "lowerdir="+lower)
+		}
+		if !slices.Contains(out[i].Options, "ro") {
+			out[i].Options = append(out[i].Options, "ro")
+		}
+	}
+	return out
 }
 
 // mountLayer is mount.Mount without its forks and threads, which would mount
@@ -161,7 +200,17 @@ func splice(root *os.File, s Splice) error {
 		return err
 	}
 	defer f.Close()
-	return unix.Mount(s.Source, fmt.Sprintf("/proc/thread-self/fd/%d", f.Fd()), "", unix.MS_BIND|unix.MS_REC, "")
+	at := fmt.Sprintf("/proc/thread-self/fd/%d", f.Fd())
+	if err := unix.Mount(s.Source, at, "", unix.MS_BIND|unix.MS_REC, ""); err != nil || !s.ReadOnly {
+		return err
+	}
+	// Again from the root: the descriptor is of what the mount has covered.
+	top, err := OpenIn(root, s.Destination, unix.O_PATH, 0)
+	if err != nil {
+		return err
+	}
+	defer top.Close()
+	return unix.Mount("", fmt.Sprintf("/proc/thread-self/fd/%d", top.Fd()), "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY, "")
 }
 
 func makePlace(root *os.File, dest string, isDir bool) (*os.File, error) {

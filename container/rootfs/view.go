@@ -26,12 +26,18 @@ type View struct {
 	root *os.File
 	// space pins the mount namespace of a stopped container's view.
 	space *os.File
+	// writable: the upper directory is in use until the mounts are down.
+	writable bool
 }
 
 // Close gives the root back.
 func (v *View) Close() {
 	v.root.Close()
-	if v.space != nil {
+	switch {
+	case v.space == nil:
+	case v.writable:
+		v.space.Close()
+	default:
 		// The last descriptor takes the mounts down, which waits for RCU: not on
 		// the caller's time.
 		go v.space.Close()

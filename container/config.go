@@ -1,0 +1,102 @@
+package container
+
+import (
+	"context"
+	"log/slog"
+	"net/netip"
+
+	containerd "github.com/containerd/containerd/v2/client"
+	apicontainer "github.com/moby/moby/api/types/container"
+
+	"linkspan/events"
+	"linkspan/image"
+	"linkspan/keeper"
+	"linkspan/network"
+	"linkspan/store"
+	"linkspan/volume"
+)
+
+// Volumes is what containers need of the volume service.
+type Volumes interface {
+	Create(ctx context.Context, r volume.CreateRequest) (*volume.Volume, error)
+	Remove(ctx context.Context, name string, force bool) error
+	Hold(name, who string) (release func())
+	CopyUp(ctx context.Context, src, name string) error
+}
+
+// Config is what New needs. Fields without a default are required.
+type Config struct {
+	// Client talks to the containerd at Address (which is for messages).
+	Client  *containerd.Client
+	Address string
+	// Namespace is containerd's, this daemon's own. Instance marks what we make
+	// in it.
+	Namespace, Instance string
+	Snapshotter         string // default "overlayfs"
+	// Runtime is containerd's runtime; default "io.containerd.runc.v2".
+	Runtime string
+	// Runtimes are the names that --runtime takes besides "runc", with the OCI
+	// runtime binary that the shim then runs.
+	Runtimes map[string]string
+
+	Store   store.Store
+	Network network.Service
+	Images  image.Service
+	Volumes Volumes
+	Keeper  keeper.Keeper
+	Events  *events.Bus
+
+	// Root is the data root: containers have their folders below
+	// Root/containers. ExecRoot is for what need not outlive a reboot.
+	Root, ExecRoot string
+
+	Defaults Defaults
+	// StopOnShutdown makes Shutdown stop the containers (live-restore off).
+	StopOnShutdown bool
+	// Hook is called at every fail point, with its name; nil in production.
+	Hook   func(point string)
+	Logger *slog.Logger // default: slog's
+}
+
+// Defaults are the daemon's wishes for containers that have none of their own.
+type Defaults struct {
+	Ulimits      map[string]*apicontainer.Ulimit
+	ShmSize      int64                // bytes; default 64 MiB
+	IpcMode      apicontainer.IpcMode // default "private"
+	CgroupnsMode apicontainer.CgroupnsMode
+	CgroupParent string // default "/linkspan"
+	DNS          []netip.Addr
+	DNSSearch    []string
+	DNSOptions   []string
+	// HostGateway is what host-gateway stands for in --add-host; default: the
+	// default bridge's gateway.
+	HostGateway     []netip.Addr
+	SeccompProfile  string // a file, "builtin" or "unconfined"
+	NoNewPrivileges bool
+	Init            bool
+}
+
+func (c *Config) fill() {
+	if c.Snapshotter == "" {
+		c.Snapshotter = "overlayfs"
+	}
+	if c.Runtime == "" {
+		c.Runtime = "io.containerd.runc.v2"
+	}
+	if c.Hook == nil {
+		c.Hook = func(string) {}
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	d := &c.Defaults
+	if d.ShmSize == 0 {
+		d.ShmSize = 64 << 20
+	}
+	if d.IpcMode == "" {
+		d.IpcMode = apicontainer.IPCModePrivate
+	}
+	if d.CgroupParent == "" {
+		d.CgroupParent = "/linkspan"
+	}
+}
