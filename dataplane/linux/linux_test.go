@@ -18,7 +18,7 @@ import (
 	"linkspan/probe"
 )
 
-// bench is a kernel in a network namespace of the test's own.
+// host is a kernel in a network namespace of the test's own.
 type host struct {
 	t    testing.TB
 	ns   string // pin of the host's namespace
@@ -96,11 +96,15 @@ func (h *host) run(cmd ...string) string {
 
 func (h *host) in(ns string, cmd ...string) string {
 	h.t.Helper()
-	out, err := exec.Command("nsenter", append([]string{"--net=" + ns}, cmd...)...).CombinedOutput()
+	out, err := command(ns, cmd...).CombinedOutput()
 	if err != nil {
 		h.t.Fatalf("%s: %v\n%s", strings.Join(cmd, " "), err, out)
 	}
 	return string(out)
+}
+
+func command(ns string, cmd ...string) *exec.Cmd {
+	return exec.Command("nsenter", append([]string{"--net=" + ns}, cmd...)...)
 }
 
 var (

@@ -1,0 +1,154 @@
+package linux_test
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"linkspan/dataplane"
+	"linkspan/dataplane/diff"
+	"linkspan/netns"
+	"linkspan/probe"
+)
+
+// wire joins a second machine to the host: 10.0.0.1 here, 10.0.0.2 there.
+func (h *host) wire() (far string) {
+	h.t.Helper()
+	far = h.ns + "far"
+	if err := netns.Create(far); err != nil {
+		h.t.Fatal(err)
+	}
+	h.run("ip", "link", "add", "wire", "type", "veth", "peer", "name", "far")
+	sleep := command(far, "sleep", "30")
+	if err := sleep.Start(); err != nil {
+		h.t.Fatal(err)
+	}
+	h.t.Cleanup(func() { sleep.Process.Kill(); sleep.Wait() })
+	time.Sleep(20 * time.Millisecond)
+	h.run("ip", "link", "set", "far", "netns", fmt.Sprint(sleep.Process.Pid))
+	h.run("ip", "addr", "add", "10.0.0.1/24", "dev", "wire")
+	h.run("ip", "link", "set", "wire", "up")
+	h.in(far, "ip", "addr", "add", "10.0.0.2/24", "dev", "far")
+	h.in(far, "ip", "link", "set", "far", "up")
+	h.run("sysctl", "-qw", "net.ipv4.ip_forward=1")
+	return far
+}
+
+// echo answers every datagram with the name, in the namespace.
+func (h *host) echo(ns, name string, port int) {
+	h.t.Helper()
+	c := h.udp(ns, fmt.Sprintf(":%d", port))
+	go func() {
+		b := make([]byte, 100)
+		for {
+			_, from, err := c.ReadFrom(b)
+			if err != nil {
+				return
+			}
+			c.WriteTo([]byte(name), from)
+		}
+	}()
+}
+
+func (h *host) udp(ns, addr string) net.PacketConn {
+	h.t.Helper()
+	var c net.PacketConn
+	if err := netns.Do(ns, func() (err error) { c, err = net.ListenPacket("udp4", addr); return err }); err != nil {
+		h.t.Fatal(err)
+	}
+	h.t.Cleanup(func() { c.Close() })
+	return c
+}
+
+// ask sends one datagram and returns the answer's text, "" when none comes.
+func ask(c net.PacketConn, to string) string {
+	a, _ := net.ResolveUDPAddr("udp4", to)
+	c.WriteTo([]byte("who"), a)
+	c.SetReadDeadline(time.Now().Add(200 * time.Millisecond))
+	b := make([]byte, 100)
+	n, _, err := c.ReadFrom(b)
+	if err != nil {
+		return ""
+	}
+	return string(b[:n])
+}
+
+func (h *host) settle() {
+	h.t.Helper()
+	if err := h.k.Settle(h.t.Context()); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+// TestStaleFlows: a UDP sender that never stops reaches the new container after
+// the port moved, by each way a port can move; other flows of the same numbers are
+// left alone.
+func TestStaleFlows(t *testing.T) {
+	probe.Require(t, probe.Conntrack)
+	h := newHost(t)
+	far := h.wire()
+	a, b := h.container("a", 2), h.container("b", 3)
+	h.apply(diff.Create(append(append(bridgeNet(), a...), b...)))
+	h.echo(h.pin("a"), "a", 53)
+	h.echo(h.pin("b"), "b", 53)
+	h.echo(far, "far", 5353)
+	m := dataplane.Meta{Owner: dataplane.Owner{Kind: dataplane.OwnerPort, ID: "p"}}
+	port := func(ip string) dataplane.Element {
+		return dataplane.PublishElement(m, table, "udp", netip.Addr{}, 5353, netip.MustParseAddrPort(ip+":53"))
+	}
+	exact := func(ip string) dataplane.Element {
+		return dataplane.PublishElement(m, table, "udp", netip.MustParseAddr("10.0.0.1"), 5353, netip.MustParseAddrPort(ip+":53"))
+	}
+	sender := h.udp(far, "10.0.0.2:4000")
+	// A container's own flow to the same port of another machine.
+	own := h.udp(h.pin("b"), "172.17.0.3:4001")
+	if got := ask(own, "10.0.0.2:5353"); got != "far" {
+		t.Fatalf("container to the far machine: %q", got)
+	}
+	who := func(when, want string) {
+		t.Helper()
+		h.settle()
+		if got := ask(sender, "10.0.0.1:5353"); got != want {
+			t.Errorf("%s: answered by %q, want %q\n%s", when, got, want, h.flows())
+		}
+	}
+	who("before it is published", "")
+	h.apply(op(dataplane.Create, port("172.17.0.2")))
+	who("published over a stale entry", "a")
+	h.apply(op(dataplane.Change, port("172.17.0.3")))
+	who("changed", "b")
+	h.apply(op(dataplane.Delete, port("172.17.0.3")))
+	who("deleted", "")
+	h.apply(op(dataplane.Create, port("172.17.0.2")))
+	who("published again", "a")
+	h.apply(op(dataplane.Delete, port("172.17.0.2")))
+	h.apply(op(dataplane.Create, port("172.17.0.3")))
+	who("moved", "b")
+	h.apply(op(dataplane.Delete, port("172.17.0.3")))
+	h.apply(op(dataplane.Create, exact("172.17.0.2")))
+	who("moved to one address", "a")
+	// Gone and back before the background came to it: the flow lives on.
+	before := h.flows()
+	h.apply(op(dataplane.Delete, exact("172.17.0.2")))
+	h.apply(op(dataplane.Create, exact("172.17.0.2")))
+	h.settle()
+	if after := h.flows(); !strings.Contains(after, "src=172.17.0.2") {
+		t.Errorf("a flow of a port that came back was cut:\n%s\nbefore:\n%s", after, before)
+	}
+	if !strings.Contains(h.flows(), "src=172.17.0.3 dst=10.0.0.2 sport=4001 dport=5353") {
+		t.Errorf("the container's own flow was cut:\n%s", h.flows())
+	}
+	// A new process that finds the element unwanted cuts its flows too.
+	p := diff.Compute(dataplane.NewState(append(append(bridgeNet(), a...), b...)...), h.observe(h.pin("a"), h.pin("b")))
+	h.apply(notSysctl(p.Ops))
+	who("swept", "")
+}
+
+// flows lists the host's conntrack entries.
+func (h *host) flows() string {
+	h.t.Helper()
+	return h.run("cat", "/proc/net/nf_conntrack")
+}
