@@ -344,7 +344,7 @@ func TestPullLimits(t *testing.T) {
 		}
 		return false
 	}
-	r.pull(reg.host() + "/lib/many:1").has(t, ": Waiting")
+	r.pull(reg.host()+"/lib/many:1").has(t, ": Waiting")
 	if most.Load() != 1 {
 		t.Errorf("%d downloads at once", most.Load())
 	}

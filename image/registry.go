@@ -139,6 +139,7 @@ func (n *session) host(ctx context.Context, scheme, host string, auth *Auth) (do
 		return docker.RegistryHost{}, err
 	}
 	t := docker.DefaultHTTPTransport(cfg)
+	t.DialContext = dial
 	n.transports = append(n.transports, t)
 	client := &http.Client{Transport: t}
 	if insecure && scheme == "https" {
@@ -151,6 +152,30 @@ func (n *session) host(ctx context.Context, scheme, host string, auth *Auth) (do
 		Authorizer:   n.authorizer(client, auth),
 	}, nil
 }
+
+// dialTime is how long a registry may take to be found and to accept a
+// connection.
+const dialTime = 10 * time.Second
+
+// dial connects. Its errors are no timeouts to those who ask: containerd's
+// resolver would try five times, and a host without a way to the Docker Hub
+// would hear only after minutes that its mirror does not have an image.
+func dial(ctx context.Context, network, address string) (net.Conn, error) {
+	d := net.Dialer{Timeout: dialTime, KeepAlive: 30 * time.Second}
+	ctx, cancel := context.WithTimeout(ctx, dialTime)
+	defer cancel()
+	conn, err := d.DialContext(ctx, network, address)
+	if err != nil {
+		return nil, dialError{err}
+	}
+	return conn, nil
+}
+
+type dialError struct{ err error }
+
+func (e dialError) Error() string { return e.err.Error() }
+
+func (e dialError) Unwrap() error { return e.err }
 
 // authorizer answers a registry's challenge, anonymously without a login.
 func (n *session) authorizer(client *http.Client, auth *Auth) docker.Authorizer {

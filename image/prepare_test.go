@@ -1,0 +1,98 @@
+package image
+
+import (
+	"errors"
+	"sync"
+	"testing"
+
+	"linkspan/cnm"
+)
+
+func TestPrepare(t *testing.T) {
+	reg := newRegistry(t)
+	_, id := reg.push(simple("base", "app"), "lib/app:1")
+	r := newRig(t)
+	r.pull(reg.host() + "/lib/app:1")
+	img := r.get(id)
+	for range 2 { // idempotent
+		if err := r.Prepare(t.Context(), img, "c1"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			if err := r.Prepare(t.Context(), img, "c2"); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	// Without a lease the snapshot stays until somebody removes it.
+	r.collect()
+	r.files("c1")
+	// Under a lease it goes with the lease.
+	ctx, done, err := r.lease(r.ns(t.Context()), "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Prepare(ctx, img, "c3"); err != nil {
+		t.Fatal(err)
+	}
+	r.collect()
+	r.files("c3")
+	done()
+	r.collect()
+	if _, err := r.snapshotter().Stat(r.ns(t.Context()), "c3"); err == nil {
+		t.Error("the snapshot outlives its lease")
+	}
+	_, other := reg.push(simple("else"), "lib/else:1")
+	r.pull(reg.host() + "/lib/else:1")
+	if err := r.Prepare(t.Context(), r.get(other), "c1"); !errors.Is(err, cnm.ErrConflict) {
+		t.Errorf("the key of another image's snapshot: %v", err)
+	}
+}
+
+// Snapshots that somebody removed are made again from the layers.
+func TestPrepareUnpacksAgain(t *testing.T) {
+	reg := newRegistry(t)
+	_, id := reg.push(simple("base", "app"), "lib/app:1")
+	r := newRig(t)
+	r.pull(reg.host() + "/lib/app:1")
+	ctx := r.ns(t.Context())
+	img := r.get(id)
+	p, err := r.parse(ctx, r.must(id).desc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := len(p.chains) - 1; i >= 0; i-- {
+		if err := r.snapshotter().Remove(ctx, p.chains[i]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.collect()
+	if err := r.Prepare(t.Context(), img, "c"); err != nil {
+		t.Fatal(err)
+	}
+	if f := r.files("c"); f["layer-1"] != "app" {
+		t.Errorf("files %v", f)
+	}
+	r.collect()
+	if _, _, leased, _ := r.state(); len(leased) != 0 {
+		t.Errorf("leases %v", leased)
+	}
+}
+
+// must finds an image's manifest.
+func (r *rig) must(ref string) *parsed {
+	r.t.Helper()
+	all, err := r.records(r.ns(r.t.Context()))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	p, _, err := r.find(all, ref)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return p
+}
