@@ -1,0 +1,83 @@
+package publish
+
+import (
+	"errors"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"linkspan/cnm"
+)
+
+func pub(proto, ip string, host, hostEnd, port uint16) cnm.PublishedPort {
+	p := cnm.PublishedPort{Proto: proto, HostPort: host, HostPortEnd: hostEnd, Port: port}
+	if ip != "" {
+		p.HostIP = netip.MustParseAddr(ip)
+	}
+	return p
+}
+
+func TestConflict(t *testing.T) {
+	for _, c := range []struct {
+		a, b cnm.PublishedPort
+		want bool
+	}{
+		{pub("tcp", "", 80, 80, 80), pub("tcp", "", 80, 80, 8080), true},
+		{pub("tcp", "", 80, 80, 80), pub("udp", "", 80, 80, 80), false},
+		{pub("tcp", "", 80, 80, 80), pub("tcp", "", 81, 81, 80), false},
+		{pub("tcp", "", 80, 80, 80), pub("tcp", "127.0.0.1", 80, 80, 80), true},
+		{pub("tcp", "", 80, 80, 80), pub("tcp", "::1", 80, 80, 80), true},
+		{pub("tcp", "0.0.0.0", 80, 80, 80), pub("tcp", "127.0.0.1", 80, 80, 80), true},
+		{pub("tcp", "0.0.0.0", 80, 80, 80), pub("tcp", "::", 80, 80, 80), false},
+		{pub("tcp", "0.0.0.0", 80, 80, 80), pub("tcp", "::1", 80, 80, 80), false},
+		{pub("tcp", "::", 80, 80, 80), pub("tcp", "::1", 80, 80, 80), true},
+		{pub("tcp", "::", 80, 80, 80), pub("tcp", "10.0.0.1", 80, 80, 80), false},
+		{pub("tcp", "127.0.0.1", 80, 80, 80), pub("tcp", "127.0.0.2", 80, 80, 80), false},
+		{pub("tcp", "127.0.0.1", 80, 80, 80), pub("tcp", "127.0.0.1", 80, 80, 90), true},
+		{pub("tcp", "", 8000, 8010, 80), pub("tcp", "", 8010, 8020, 80), true},
+		{pub("tcp", "", 8000, 8010, 80), pub("tcp", "", 8011, 8020, 80), false},
+		{pub("tcp", "", 8000, 8010, 80), pub("tcp", "127.0.0.1", 8005, 8005, 80), true},
+	} {
+		if got := Conflict(c.a, c.b); got != c.want {
+			t.Errorf("%s and %s: %v", Describe(c.a), Describe(c.b), got)
+		}
+		if got := Conflict(c.b, c.a); got != c.want {
+			t.Errorf("%s and %s: %v", Describe(c.b), Describe(c.a), got)
+		}
+	}
+}
+
+func TestCheck(t *testing.T) {
+	for _, c := range []struct{ specs, bad string }{
+		{"80:80 81:81 80:80/udp", ""},
+		{"80 80 80", ""},
+		{"8000-8010:80 8000:81", ""}, // one of the range, which has others
+		{"80:80 80:81", `"80:80/tcp" and "80:81/tcp"`},
+		{"80:80 127.0.0.1:80:81", `"80:80/tcp" and "127.0.0.1:80:81/tcp"`},
+		{"0.0.0.0:80:80 [::]:80:80", ""},
+		{"8000-8010:9000-9010 8005:80", `"8000-8010:9000-9010/tcp" and "8005:80/tcp"`},
+	} {
+		reqs, err := ParseAll(strings.Fields(c.specs))
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch err := Check(reqs); {
+		case c.bad == "" && err != nil:
+			t.Errorf("%s: %v", c.specs, err)
+		case c.bad != "" && (!errors.Is(err, cnm.ErrInvalid) || !strings.Contains(err.Error(), c.bad)):
+			t.Errorf("%s: %v, want %s", c.specs, err, c.bad)
+		}
+	}
+}
+
+func TestDescribe(t *testing.T) {
+	for want, p := range map[string]cnm.PublishedPort{
+		"0.0.0.0:80->80/tcp":                 pub("tcp", "", 80, 80, 80),
+		"127.0.0.1:8000-8010->9000-9010/udp": pub("udp", "127.0.0.1", 8000, 8010, 9000),
+		"[::1]:80->8080/tcp":                 pub("tcp", "::1", 80, 80, 8080),
+	} {
+		if got := Describe(p); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
