@@ -21,6 +21,15 @@ func Prepare(dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("prepare folder for network namespaces: %w", err)
 	}
+	// Two that prepare at once must not both mount.
+	d, err := os.Open(dir)
+	if err != nil {
+		return fmt.Errorf("prepare folder for network namespaces: %w", err)
+	}
+	defer d.Close()
+	if err := unix.Flock(int(d.Fd()), unix.LOCK_EX); err != nil {
+		return fmt.Errorf("prepare folder for network namespaces %s: lock: %w", dir, err)
+	}
 	shared, self, err := propagation(dir)
 	if err != nil {
 		return err
@@ -39,20 +48,27 @@ func Prepare(dir string) error {
 	return nil
 }
 
+// maxStacked bounds how many mounts on top of each other Dismantle takes off.
+const maxStacked = 16
+
 // Dismantle undoes Prepare: it removes the pins in dir, dir's own mount and dir
 // itself. A missing dir is success; a dir with other files in it stays.
 func Dismantle(dir string) error {
-	pins, err := List(dir)
-	if err != nil {
-		return err
-	}
 	var errs []error
-	for _, p := range pins {
-		errs = append(errs, Remove(p))
-	}
-	if _, self, err := propagation(dir); err == nil && self {
-		if err := unix.Unmount(dir, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil && err != unix.EINVAL {
+	for range maxStacked {
+		pins, err := List(dir)
+		if err != nil {
+			return err
+		}
+		for _, p := range pins {
+			errs = append(errs, Remove(p))
+		}
+		if _, self, err := propagation(dir); err != nil || !self {
+			break
+		}
+		if err := unix.Unmount(dir, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil {
 			errs = append(errs, fmt.Errorf("unmount %s: %w", dir, err))
+			break
 		}
 	}
 	if err := os.Remove(dir); err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ENOTEMPTY) {
