@@ -1,11 +1,8 @@
 package image
 
 import (
-	"archive/tar"
 	"bytes"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"os/exec"
 	"reflect"
@@ -14,78 +11,26 @@ import (
 	"testing"
 
 	"github.com/containerd/containerd/v2/core/images"
-	"github.com/opencontainers/go-digest"
-	specs "github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"linkspan/cnm"
+	"linkspan/image/imagetest"
 )
 
-// file is one member of an archive.
-type file struct {
-	name string
-	body []byte
-}
-
-func archiveOf(files ...file) []byte {
-	var buf bytes.Buffer
-	w := tar.NewWriter(&buf)
-	for _, f := range files {
-		_ = w.WriteHeader(&tar.Header{Name: f.name, Mode: 0o644, Size: int64(len(f.body)), Typeflag: tar.TypeReg})
-		_, _ = w.Write(f.body)
-	}
-	_ = w.Close()
-	return buf.Bytes()
-}
-
-// dockerArchive is what `docker save` wrote for years: plain layers in folders.
-func dockerArchive(i testImage, tags ...string) (b []byte, id string) {
-	_, _, blobs, m := i.build()
-	var files []file
-	var layers []string
-	for n := range i.layers {
-		name := fmt.Sprintf("folder%d/layer.tar", n)
-		plain := tarOf(map[string]string{fmt.Sprintf("layer-%d", n): i.layers[n]})
-		files = append(files, file{name, plain})
-		layers = append(layers, name)
-	}
-	config := m.Config.Digest.Encoded() + ".json"
-	list, _ := json.Marshal([]map[string]any{{"Config": config, "RepoTags": tags, "Layers": layers}})
-	files = append(files, file{config, blobs[len(blobs)-1]}, file{"manifest.json", list})
-	return archiveOf(files...), m.Config.Digest.String()
-}
-
-// ociLayout is an OCI layout with the annotations that tools write.
-func ociLayout(i testImage, annotations ...map[string]string) (b []byte, id string) {
-	i.oci = true
-	manifest, mt, blobs, m := i.build()
-	var files []file
-	for _, b := range append(blobs, manifest) {
-		files = append(files, file{"blobs/sha256/" + digest.FromBytes(b).Encoded(), b})
-	}
-	x := ocispec.Index{Versioned: specs.Versioned{SchemaVersion: 2}}
-	for _, a := range annotations {
-		x.Manifests = append(x.Manifests, ocispec.Descriptor{MediaType: mt, Digest: digest.FromBytes(manifest), Size: int64(len(manifest)), Annotations: a})
-	}
-	index, _ := json.Marshal(x)
-	files = append(files, file{"oci-layout", []byte(`{"imageLayoutVersion":"1.0.0"}`)}, file{"index.json", index})
-	return archiveOf(files...), m.Config.Digest.String()
-}
-
 func TestLoad(t *testing.T) {
-	img := simple("base", "app")
-	docker, id := dockerArchive(img, "app:1", "me/app:latest")
-	oci, ociID := ociLayout(img, map[string]string{images.AnnotationImageName: "docker.io/library/oci:1", ocispec.AnnotationRefName: "1"},
+	img := imagetest.Simple("base", "app")
+	docker, id := imagetest.DockerArchive(img, "app:1", "me/app:latest")
+	oci, ociID := imagetest.OCILayout(img, map[string]string{images.AnnotationImageName: "docker.io/library/oci:1", ocispec.AnnotationRefName: "1"},
 		map[string]string{ocispec.AnnotationRefName: "quay.io/x/y:2"})
-	untagged, _ := dockerArchive(img)
-	bare, _ := ociLayout(img, map[string]string{ocispec.AnnotationRefName: "latest"})
+	untagged, _ := imagetest.DockerArchive(img)
+	bare, _ := imagetest.OCILayout(img, map[string]string{ocispec.AnnotationRefName: "latest"})
 	xz := func(b []byte) []byte {
 		cmd := exec.Command("xz", "-1", "-c")
 		cmd.Stdin = bytes.NewReader(b)
 		out, err := cmd.Output()
 		if err != nil {
 			t.Logf("no xz here, gzip in its place: %v", err)
-			return gz(b)
+			return imagetest.Gzip(b)
 		}
 		return out
 	}
@@ -96,7 +41,7 @@ func TestLoad(t *testing.T) {
 		id      string
 	}{
 		{"docker", docker, []string{"app:1", "me/app:latest"}, id},
-		{"docker gz", gz(docker), []string{"app:1", "me/app:latest"}, id},
+		{"docker gz", imagetest.Gzip(docker), []string{"app:1", "me/app:latest"}, id},
 		{"docker xz", xz(docker), []string{"app:1", "me/app:latest"}, id},
 		{"oci", oci, []string{"oci:1", "quay.io/x/y:2"}, ociID},
 		{"docker without tags", untagged, []string{id}, id},
@@ -136,8 +81,8 @@ func TestLoad(t *testing.T) {
 
 func TestLoadMovesTags(t *testing.T) {
 	r := newRig(t)
-	first, id1 := dockerArchive(simple("one"), "app:1")
-	second, id2 := dockerArchive(simple("two"), "app:1")
+	first, id1 := imagetest.DockerArchive(imagetest.Simple("one"), "app:1")
+	second, id2 := imagetest.DockerArchive(imagetest.Simple("two"), "app:1")
 	for _, b := range [][]byte{first, second} {
 		l := &lines{}
 		if _, err := r.Load(t.Context(), bytes.NewReader(b), l.tell); err != nil {
@@ -163,10 +108,10 @@ func TestLoadMovesTags(t *testing.T) {
 
 func TestLoadRefuses(t *testing.T) {
 	r := newRig(t)
-	good, _ := dockerArchive(simple("one", "two"), "app:1")
-	brokenLayer, _ := dockerArchive(simple("one"), "app:1")
+	good, _ := imagetest.DockerArchive(imagetest.Simple("one", "two"), "app:1")
+	brokenLayer, _ := imagetest.DockerArchive(imagetest.Simple("one"), "app:1")
 	brokenLayer = bytes.Replace(brokenLayer, []byte("one"), []byte("eno"), 1)
-	missing, _ := ociLayout(simple("one"), nil)
+	missing, _ := imagetest.OCILayout(imagetest.Simple("one"), nil)
 	i := bytes.Index(missing, []byte("blobs/"))
 	missing = append(append(missing[:i:i], []byte("blabs/")...), missing[i+6:]...)
 	for name, c := range map[string]struct {
@@ -176,11 +121,11 @@ func TestLoadRefuses(t *testing.T) {
 		"empty":        {nil, "empty"},
 		"no archive":   {[]byte("hello world, this is no archive at all"), "loading the archive"},
 		"cut":          {good[:len(good)/3], "loading the archive"},
-		"nothing":      {archiveOf(), "unrecognized image format"},
-		"other files":  {archiveOf(file{"a", []byte("b")}), "unrecognized image format"},
+		"nothing":      {imagetest.Archive(), "unrecognized image format"},
+		"other files":  {imagetest.Archive(imagetest.File{Name: "a", Body: []byte("b")}), "unrecognized image format"},
 		"wrong layer":  {brokenLayer, "but the image's config says"},
-		"no images":    {archiveOf(file{"manifest.json", []byte("[]")}), "holds no image"},
-		"bad manifest": {archiveOf(file{"manifest.json", []byte(`[{"Config":"nosuch"}]`)}), `image config "nosuch" not found`},
+		"no images":    {imagetest.Archive(imagetest.File{Name: "manifest.json", Body: []byte("[]")}), "holds no image"},
+		"bad manifest": {imagetest.Archive(imagetest.File{Name: "manifest.json", Body: []byte(`[{"Config":"nosuch"}]`)}), `image config "nosuch" not found`},
 	} {
 		if _, err := r.Load(t.Context(), bytes.NewReader(c.b), nil); !errors.Is(err, cnm.ErrInvalid) || !strings.Contains(err.Error(), c.words) {
 			t.Errorf("%s: %v", name, err)
@@ -191,8 +136,8 @@ func TestLoadRefuses(t *testing.T) {
 
 func TestImport(t *testing.T) {
 	r := newRig(t)
-	root := tarOf(map[string]string{"hello": "world"})
-	for _, b := range [][]byte{root, gz(root)} {
+	root := imagetest.Tar(map[string]string{"hello": "world"})
+	for _, b := range [][]byte{root, imagetest.Gzip(root)} {
 		id, err := r.Import(t.Context(), bytes.NewReader(b), "mine:1", "from a test",
 			[]string{`CMD ["/bin/sh"]`, "ENV A=1 B='two words'", "EXPOSE 80 53/udp\nWORKDIR /srv", "LABEL x=y"}, nil)
 		if err != nil {
@@ -240,10 +185,10 @@ func TestImport(t *testing.T) {
 }
 
 func TestHistory(t *testing.T) {
-	reg := newRegistry(t)
-	_, id := reg.push(simple("base", "app"), "lib/app:1")
+	reg := imagetest.New(t)
+	_, id := reg.Push(imagetest.Simple("base", "app"), "lib/app:1")
 	r := newRig(t)
-	ref := reg.host() + "/lib/app:1"
+	ref := reg.Host() + "/lib/app:1"
 	r.pull(ref)
 	h, err := r.History(t.Context(), ref)
 	if err != nil || len(h) != 3 {

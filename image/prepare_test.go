@@ -6,13 +6,14 @@ import (
 	"testing"
 
 	"linkspan/cnm"
+	"linkspan/image/imagetest"
 )
 
 func TestPrepare(t *testing.T) {
-	reg := newRegistry(t)
-	_, id := reg.push(simple("base", "app"), "lib/app:1")
+	reg := imagetest.New(t)
+	_, id := reg.Push(imagetest.Simple("base", "app"), "lib/app:1")
 	r := newRig(t)
-	r.pull(reg.host() + "/lib/app:1")
+	r.pull(reg.Host() + "/lib/app:1")
 	img := r.get(id)
 	for range 2 { // idempotent
 		if err := r.Prepare(t.Context(), img, "c1"); err != nil {
@@ -46,8 +47,8 @@ func TestPrepare(t *testing.T) {
 	if _, err := r.snapshotter().Stat(r.ns(t.Context()), "c3"); err == nil {
 		t.Error("the snapshot outlives its lease")
 	}
-	_, other := reg.push(simple("else"), "lib/else:1")
-	r.pull(reg.host() + "/lib/else:1")
+	_, other := reg.Push(imagetest.Simple("else"), "lib/else:1")
+	r.pull(reg.Host() + "/lib/else:1")
 	if err := r.Prepare(t.Context(), r.get(other), "c1"); !errors.Is(err, cnm.ErrConflict) {
 		t.Errorf("the key of another image's snapshot: %v", err)
 	}
@@ -55,10 +56,10 @@ func TestPrepare(t *testing.T) {
 
 // Snapshots that somebody removed are made again from the layers.
 func TestPrepareUnpacksAgain(t *testing.T) {
-	reg := newRegistry(t)
-	_, id := reg.push(simple("base", "app"), "lib/app:1")
+	reg := imagetest.New(t)
+	_, id := reg.Push(imagetest.Simple("base", "app"), "lib/app:1")
 	r := newRig(t)
-	r.pull(reg.host() + "/lib/app:1")
+	r.pull(reg.Host() + "/lib/app:1")
 	ctx := r.ns(t.Context())
 	img := r.get(id)
 	p, err := r.parse(ctx, r.must(id).desc)

@@ -19,11 +19,12 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"linkspan/cnm"
+	"linkspan/image/imagetest"
 )
 
 func TestPullThroughMirror(t *testing.T) {
-	reg := newRegistry(t)
-	d, id := reg.push(simple("one", "two"), "library/mysql:latest", "library/mysql:9.1")
+	reg := imagetest.New(t)
+	d, id := reg.Push(imagetest.Simple("one", "two"), "library/mysql:latest", "library/mysql:9.1")
 	r := newRig(t, func(c *Config) { c.Mirrors = []string{reg.URL + "/"} })
 	got := r.pull("docker.io/mysql")
 	got.has(t, "latest: Pulling from library/mysql", ": Pulling fs layer", ": Downloading", ": Verifying Checksum", ": Download complete",
@@ -35,11 +36,11 @@ func TestPullThroughMirror(t *testing.T) {
 	if img.Ref != "docker.io/library/mysql:latest" || img.Labels["made"] != "by test" || img.Size == 0 || img.LastTagged.IsZero() {
 		t.Errorf("image %+v", img)
 	}
-	blobs := reg.asked("GET /v2/library/mysql/blobs/")
+	blobs := reg.Asked("GET /v2/library/mysql/blobs/")
 	r.pull("mysql").has(t, ": Already exists", "Status: Image is up to date for mysql:latest")
 	r.pull("mysql:9.1").has(t, "9.1: Pulling from library/mysql", ": Already exists", "Status: Downloaded newer image for mysql:9.1")
 	r.pull("mysql@"+d.Digest.String()).has(t, d.Digest.String()+": Pulling from library/mysql", "Status: Image is up to date for mysql@"+d.Digest.String())
-	if n := reg.asked("GET /v2/library/mysql/blobs/"); n != blobs {
+	if n := reg.Asked("GET /v2/library/mysql/blobs/"); n != blobs {
 		t.Errorf("%d blobs were fetched again", n-blobs)
 	}
 	for _, ref := range []string{id, id[7:], id[7:19], "mysql:9.1", "docker.io/library/mysql", "mysql@" + d.Digest.String(), "mysql:any@" + d.Digest.String(), id[:15]} {
@@ -64,35 +65,35 @@ func TestPullThroughMirror(t *testing.T) {
 
 // A mirror that lacks an image, or is away, is passed over, and never sees the login.
 func TestMirrorsAreTriedInOrder(t *testing.T) {
-	empty, dead, hub := newRegistry(t), newRegistry(t), newRegistry(t)
+	empty, dead, hub := imagetest.New(t), imagetest.New(t), imagetest.New(t)
 	dead.Close()
-	hub.user, hub.password, hub.token = "me", "secret", true
-	_, id := hub.push(simple("one"), "library/busybox:latest")
+	hub.Require("me", "secret", true)
+	_, id := hub.Push(imagetest.Simple("one"), "library/busybox:latest")
 	r := newRig(t, func(c *Config) { c.Mirrors = []string{dead.URL, empty.URL} })
-	r.hub = hub.host()
+	r.hub = hub.Host()
 	if err := r.Pull(t.Context(), "busybox", "", &Auth{Username: "me", Password: "secret"}, nil); err != nil {
 		t.Fatal(err)
 	}
 	if r.get("busybox").ID != id {
 		t.Error("another image came")
 	}
-	if empty.asked("manifests/latest") == 0 {
+	if empty.Asked("manifests/latest") == 0 {
 		t.Error("the mirror was not asked")
 	}
-	if n := empty.asked("Basic") + empty.asked("Bearer"); n > 0 {
-		t.Errorf("the mirror got the login: %q", empty.requests)
+	if n := empty.Asked("Basic") + empty.Asked("Bearer"); n > 0 {
+		t.Errorf("the mirror got the login: %q", empty.Requests())
 	}
 }
 
 func TestPullUnknown(t *testing.T) {
-	reg := newRegistry(t)
-	reg.push(simple("one"), "lib/known:latest")
-	hub := newRegistry(t)
-	hub.user, hub.token = "x", true
+	reg := imagetest.New(t)
+	reg.Push(imagetest.Simple("one"), "lib/known:latest")
+	hub := imagetest.New(t)
+	hub.Require("x", "", true)
 	r := newRig(t)
-	r.hub = hub.host()
-	h := reg.host()
-	index, _ := reg.pushIndex(images.MediaTypeDockerSchema2ManifestList, map[string]testImage{"s390x": simple("z")}, "lib/foreign:latest")
+	r.hub = hub.Host()
+	h := reg.Host()
+	index, _ := reg.PushIndex(images.MediaTypeDockerSchema2ManifestList, map[string]imagetest.Image{"s390x": imagetest.Simple("z")}, "lib/foreign:latest")
 	_ = index
 	for _, c := range []struct {
 		ref, platform string
@@ -121,18 +122,18 @@ func TestPullUnknown(t *testing.T) {
 func TestPullAuth(t *testing.T) {
 	for _, token := range []bool{false, true} {
 		t.Run(fmt.Sprintf("token=%v", token), func(t *testing.T) {
-			reg := newRegistry(t)
-			reg.user, reg.password, reg.token = "me", "secret", token
-			reg.push(simple("one"), "team/app:1")
+			reg := imagetest.New(t)
+			reg.Require("me", "secret", token)
+			reg.Push(imagetest.Simple("one"), "team/app:1")
 			r := newRig(t)
-			ref := reg.host() + "/team/app:1"
-			denied := "pull access denied for " + reg.host() + "/team/app, repository does not exist or may require 'docker login'"
+			ref := reg.Host() + "/team/app:1"
+			denied := "pull access denied for " + reg.Host() + "/team/app, repository does not exist or may require 'docker login'"
 			for name, auth := range map[string]*Auth{"none": nil, "wrong": {Username: "me", Password: "guess"}} {
 				if err := r.Pull(t.Context(), ref, "", auth, nil); !errors.Is(err, cnm.ErrNotFound) || !strings.Contains(err.Error(), denied) {
 					t.Errorf("%s: %v", name, err)
 				}
 				if auth != nil {
-					if _, err := r.Login(t.Context(), reg.host(), *auth); !errors.Is(err, cnm.ErrForbidden) {
+					if _, err := r.Login(t.Context(), reg.Host(), *auth); !errors.Is(err, cnm.ErrForbidden) {
 						t.Errorf("login %s: %v", name, err)
 					}
 				}
@@ -141,7 +142,7 @@ func TestPullAuth(t *testing.T) {
 			if err := r.Pull(t.Context(), ref, "", &good, nil); err != nil {
 				t.Error(err)
 			}
-			if _, err := r.Login(t.Context(), "http://"+reg.host()+"/v2/", good); err != nil {
+			if _, err := r.Login(t.Context(), "http://"+reg.Host()+"/v2/", good); err != nil {
 				t.Errorf("login: %v", err)
 			}
 			if token {
@@ -159,14 +160,14 @@ func TestPullAuth(t *testing.T) {
 func TestPullPlatforms(t *testing.T) {
 	for _, mt := range []string{images.MediaTypeDockerSchema2ManifestList, ocispec.MediaTypeImageIndex} {
 		t.Run(mt, func(t *testing.T) {
-			reg := newRegistry(t)
-			mine := simple("mine")
-			mine.oci = mt == ocispec.MediaTypeImageIndex
-			d, ids := reg.pushIndex(mt, map[string]testImage{runtime.GOARCH: mine, "s390x": simple("big")}, "lib/multi:1")
+			reg := imagetest.New(t)
+			mine := imagetest.Simple("mine")
+			mine.OCI = mt == ocispec.MediaTypeImageIndex
+			d, ids := reg.PushIndex(mt, map[string]imagetest.Image{runtime.GOARCH: mine, "s390x": imagetest.Simple("big")}, "lib/multi:1")
 			r := newRig(t)
-			ref := reg.host() + "/lib/multi:1"
+			ref := reg.Host() + "/lib/multi:1"
 			r.pull(ref).has(t, "Digest: "+d.Digest.String())
-			if img := r.get(ref); img.ID != ids[runtime.GOARCH] || img.Digests[0] != reg.host()+"/lib/multi@"+d.Digest.String() {
+			if img := r.get(ref); img.ID != ids[runtime.GOARCH] || img.Digests[0] != reg.Host()+"/lib/multi@"+d.Digest.String() {
 				t.Errorf("image %+v", img)
 			}
 			// The tag follows the platform that was asked for last; the other image
@@ -191,31 +192,31 @@ func TestPullPlatforms(t *testing.T) {
 
 // A pull that was cut short goes on where it stopped.
 func TestPullInterrupted(t *testing.T) {
-	reg := newRegistry(t)
+	reg := imagetest.New(t)
 	big := make([]byte, 4<<20)
 	rng := rand.New(rand.NewPCG(1, 2))
 	for i := range big {
 		big[i] = byte(rng.Uint32())
 	}
-	_, _, _, m := simple("small", string(big)).build()
-	_, id := reg.push(simple("small", string(big)), "lib/big:1")
+	_, _, _, m := imagetest.Simple("small", string(big)).Build()
+	_, id := reg.Push(imagetest.Simple("small", string(big)), "lib/big:1")
 	layer := m.Layers[1]
 	r := newRig(t)
-	ref := reg.host() + "/lib/big:1"
+	ref := reg.Host() + "/lib/big:1"
 
 	ctx, cancel := context.WithCancel(t.Context())
-	reg.intercept = func(w http.ResponseWriter, req *http.Request) bool {
+	reg.Intercept(func(w http.ResponseWriter, req *http.Request) bool {
 		if req.Method != http.MethodGet || !strings.HasSuffix(req.URL.Path, layer.Digest.String()) {
 			return false
 		}
 		w.Header().Set("Content-Length", fmt.Sprint(layer.Size))
-		_, _ = w.Write(reg.blobs[layer.Digest][:layer.Size/2])
+		_, _ = w.Write(reg.Blob(layer.Digest)[:layer.Size/2])
 		w.(http.Flusher).Flush()
 		time.Sleep(300 * time.Millisecond) // containerd takes what has come
 		cancel()
 		<-req.Context().Done()
 		return true
-	}
+	})
 	if err := r.Pull(ctx, ref, "", nil, nil); !errors.Is(err, context.Canceled) {
 		t.Fatalf("cancelled pull: %v", err)
 	}
@@ -223,15 +224,13 @@ func TestPullInterrupted(t *testing.T) {
 	r.collect()
 
 	var from atomic.Value
-	reg.mu.Lock()
-	reg.intercept = func(w http.ResponseWriter, req *http.Request) bool {
+	reg.Intercept(func(w http.ResponseWriter, req *http.Request) bool {
 		if strings.HasSuffix(req.URL.Path, layer.Digest.String()) {
 			from.Store(req.Header.Get("Range"))
 		}
 		return false
-	}
-	before := len(reg.requests)
-	reg.mu.Unlock()
+	})
+	before := len(reg.Requests())
 	r.pull(ref)
 	if r.get(ref).ID != id {
 		t.Error("another image came")
@@ -239,10 +238,9 @@ func TestPullInterrupted(t *testing.T) {
 	if v, _ := from.Load().(string); !strings.HasPrefix(v, "bytes=") || v == "bytes=0-" {
 		t.Errorf("the layer was fetched from its beginning (Range %q)", v)
 	}
-	if reg.mu.Lock(); slices.ContainsFunc(reg.requests[before:], func(q string) bool { return strings.Contains(q, m.Layers[0].Digest.String()) }) {
+	if slices.ContainsFunc(reg.Requests()[before:], func(q string) bool { return strings.Contains(q, m.Layers[0].Digest.String()) }) {
 		t.Error("a layer that was complete was fetched again")
 	}
-	reg.mu.Unlock()
 	if _, _, leased, _ := r.state(); len(leased) != 0 {
 		t.Errorf("leases %v", leased)
 	}
@@ -255,21 +253,21 @@ func TestPullInterrupted(t *testing.T) {
 // What an abandoned pull left goes with prune; what is not what it should be is
 // not kept at all.
 func TestPullBroken(t *testing.T) {
-	reg := newRegistry(t)
-	_, _, _, m := simple("one", "two").build()
-	reg.push(simple("one", "two"), "lib/broken:1")
+	reg := imagetest.New(t)
+	_, _, _, m := imagetest.Simple("one", "two").Build()
+	reg.Push(imagetest.Simple("one", "two"), "lib/broken:1")
 	r := newRig(t)
-	ref := reg.host() + "/lib/broken:1"
+	ref := reg.Host() + "/lib/broken:1"
 
 	layer := m.Layers[1].Digest
-	good := reg.blobs[layer]
-	reg.blobs[layer] = append([]byte("x"), good[1:]...)
+	good := reg.Blob(layer)
+	reg.SetBlob(layer, append([]byte("x"), good[1:]...))
 	if err := r.Pull(t.Context(), ref, "", nil, nil); err == nil || !strings.Contains(err.Error(), short(layer.String())) {
 		t.Errorf("a changed layer: %v", err)
 	}
 	r.empty()
 
-	delete(reg.blobs, layer)
+	reg.SetBlob(layer, nil)
 	if err := r.Pull(t.Context(), ref, "", nil, nil); err == nil {
 		t.Error("a missing layer was not missed")
 	}
@@ -278,19 +276,19 @@ func TestPullBroken(t *testing.T) {
 	}
 	r.empty()
 
-	reg.blobs[layer] = good
+	reg.SetBlob(layer, good)
 	r.pull(ref)
 }
 
 func TestPullConcurrently(t *testing.T) {
-	reg := newRegistry(t)
-	reg.push(simple("base", "a"), "lib/a:1")
-	reg.push(simple("base", "b"), "lib/b:1")
+	reg := imagetest.New(t)
+	reg.Push(imagetest.Simple("base", "a"), "lib/a:1")
+	reg.Push(imagetest.Simple("base", "b"), "lib/b:1")
 	r := newRig(t)
 	var wg sync.WaitGroup
 	for i := range 12 {
 		wg.Go(func() {
-			ref := reg.host() + "/lib/" + string("ab"[i%2]) + ":1"
+			ref := reg.Host() + "/lib/" + string("ab"[i%2]) + ":1"
 			if err := r.Pull(t.Context(), ref, "", nil, nil); err != nil {
 				t.Errorf("%s: %v", ref, err)
 			}
@@ -309,12 +307,12 @@ func TestPullConcurrently(t *testing.T) {
 
 // A tag that moves leaves the old image with its digest.
 func TestTagMoves(t *testing.T) {
-	reg := newRegistry(t)
-	d1, id1 := reg.push(simple("one"), "lib/x:latest")
+	reg := imagetest.New(t)
+	d1, id1 := reg.Push(imagetest.Simple("one"), "lib/x:latest")
 	r := newRig(t)
-	ref := reg.host() + "/lib/x"
+	ref := reg.Host() + "/lib/x"
 	r.pull(ref)
-	_, id2 := reg.push(simple("two"), "lib/x:latest")
+	_, id2 := reg.Push(imagetest.Simple("two"), "lib/x:latest")
 	r.pull(ref).has(t, "Downloaded newer image")
 	r.collect()
 	if got := r.get(ref).ID; got != id2 {
@@ -330,11 +328,11 @@ func TestTagMoves(t *testing.T) {
 }
 
 func TestPullLimits(t *testing.T) {
-	reg := newRegistry(t)
-	reg.push(simple("a", "b", "c", "d", "e"), "lib/many:1")
+	reg := imagetest.New(t)
+	reg.Push(imagetest.Simple("a", "b", "c", "d", "e"), "lib/many:1")
 	r := newRig(t, func(c *Config) { c.MaxDownloads = 1 })
 	var now, most atomic.Int32
-	reg.intercept = func(w http.ResponseWriter, req *http.Request) bool {
+	reg.Intercept(func(w http.ResponseWriter, req *http.Request) bool {
 		if strings.Contains(req.URL.Path, "/blobs/") {
 			if n := now.Add(1); n > most.Load() {
 				most.Store(n)
@@ -343,8 +341,8 @@ func TestPullLimits(t *testing.T) {
 			now.Add(-1)
 		}
 		return false
-	}
-	r.pull(reg.host()+"/lib/many:1").has(t, ": Waiting")
+	})
+	r.pull(reg.Host()+"/lib/many:1").has(t, ": Waiting")
 	if most.Load() != 1 {
 		t.Errorf("%d downloads at once", most.Load())
 	}

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"linkspan/cnm"
+	"linkspan/image/imagetest"
 )
 
 func TestIsInsecure(t *testing.T) {
@@ -51,17 +52,17 @@ func TestRegistryHost(t *testing.T) {
 // A registry with a certificate that nobody knows: the answer names both cures,
 // and each cure helps.
 func TestTLS(t *testing.T) {
-	reg := startRegistry(t, httptest.NewTLSServer)
-	reg.push(simple("one"), "lib/x:1")
+	reg := imagetest.Start(t, httptest.NewTLSServer)
+	reg.Push(imagetest.Simple("one"), "lib/x:1")
 	certs := t.TempDir()
 	r := newRig(t, func(c *Config) { c.CertsDir = certs })
-	ref := reg.host() + "/lib/x:1"
+	ref := reg.Host() + "/lib/x:1"
 	r.registry.networks = nil // loopback would be insecure
 	err := r.Pull(t.Context(), ref, "", nil, nil)
-	if !errors.Is(err, cnm.ErrUnavailable) || !strings.Contains(err.Error(), "/etc/docker/certs.d/"+reg.host()+"/ca.crt") || !strings.Contains(err.Error(), "--insecure-registry "+reg.host()) {
+	if !errors.Is(err, cnm.ErrUnavailable) || !strings.Contains(err.Error(), "/etc/docker/certs.d/"+reg.Host()+"/ca.crt") || !strings.Contains(err.Error(), "--insecure-registry "+reg.Host()) {
 		t.Errorf("an unknown authority: %v", err)
 	}
-	dir := filepath.Join(certs, reg.host())
+	dir := filepath.Join(certs, reg.Host())
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -81,22 +82,22 @@ func TestTLS(t *testing.T) {
 	}
 	r.pull(ref)
 	_ = os.RemoveAll(dir)
-	r.SetRegistries(nil, []string{reg.host()})
+	r.SetRegistries(nil, []string{reg.Host()})
 	r.pull(ref)
 
-	plain := newRegistry(t)
-	plain.push(simple("two"), "lib/y:1")
+	plain := imagetest.New(t)
+	plain.Push(imagetest.Simple("two"), "lib/y:1")
 	r.registry.networks = nil
-	err = r.Pull(t.Context(), plain.host()+"/lib/y:1", "", nil, nil)
-	if !errors.Is(err, cnm.ErrUnavailable) || !strings.Contains(err.Error(), "--insecure-registry "+plain.host()) {
+	err = r.Pull(t.Context(), plain.Host()+"/lib/y:1", "", nil, nil)
+	if !errors.Is(err, cnm.ErrUnavailable) || !strings.Contains(err.Error(), "--insecure-registry "+plain.Host()) {
 		t.Errorf("plain http: %v", err)
 	}
-	r.SetRegistries(nil, []string{plain.host()})
-	r.pull(plain.host() + "/lib/y:1")
+	r.SetRegistries(nil, []string{plain.Host()})
+	r.pull(plain.Host() + "/lib/y:1")
 }
 
 func TestMirrorSaysUnknown(t *testing.T) {
-	mirror := newRegistry(t)
+	mirror := imagetest.New(t)
 	r := newRig(t, func(c *Config) { c.Mirrors = []string{mirror.URL} })
 	err := r.Pull(t.Context(), "nosuch", "", nil, nil) // and nobody is at the hub
 	if !errors.Is(err, cnm.ErrNotFound) || err.Error() != "manifest for nosuch:latest not found: manifest unknown: manifest unknown" {

@@ -11,6 +11,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"linkspan/cnm"
+	"linkspan/image/imagetest"
 )
 
 const ctr1, ctr2 = "aaaaaaaaaaaaaaaaaaaa", "bbbbbbbbbbbbbbbbbbbb"
@@ -39,10 +40,10 @@ func (r *rig) tag(ref, target string) {
 }
 
 func TestTagAndRemove(t *testing.T) {
-	reg := newRegistry(t)
-	d, id := reg.push(simple("base", "app"), "lib/app:1")
+	reg := imagetest.New(t)
+	d, id := reg.Push(imagetest.Simple("base", "app"), "lib/app:1")
 	r := newRig(t)
-	ref := reg.host() + "/lib/app"
+	ref := reg.Host() + "/lib/app"
 	r.pull(ref + ":1")
 	r.tag(ref+":1", "other")
 	r.tag(id[7:20], "me/third:2")
@@ -70,11 +71,11 @@ func TestTagAndRemove(t *testing.T) {
 }
 
 func TestRemoveByID(t *testing.T) {
-	reg := newRegistry(t)
-	d, id := reg.push(simple("base", "app"), "lib/app:1")
-	d2, id2 := reg.push(simple("base", "web"), "lib/web:1")
+	reg := imagetest.New(t)
+	d, id := reg.Push(imagetest.Simple("base", "app"), "lib/app:1")
+	d2, id2 := reg.Push(imagetest.Simple("base", "web"), "lib/web:1")
 	r := newRig(t)
-	app, web := reg.host()+"/lib/app", reg.host()+"/lib/web"
+	app, web := reg.Host()+"/lib/app", reg.Host()+"/lib/web"
 	r.pull(app + ":1")
 	r.pull(web + ":1")
 	// The base layer is shared: it stays for the other image.
@@ -95,10 +96,10 @@ func TestRemoveByID(t *testing.T) {
 }
 
 func TestRemoveInUse(t *testing.T) {
-	reg := newRegistry(t)
-	_, id := reg.push(simple("base"), "lib/app:1")
+	reg := imagetest.New(t)
+	_, id := reg.Push(imagetest.Simple("base"), "lib/app:1")
 	r := newRig(t)
-	ref := reg.host() + "/lib/app:1"
+	ref := reg.Host() + "/lib/app:1"
 	r.pull(ref)
 	users := fakeUsers{id: {{ContainerID: ctr1}, {ContainerID: ctr2, Running: true}}}
 	r.SetUsers(users)
@@ -148,10 +149,10 @@ func TestRemoveUnknown(t *testing.T) {
 
 // A record whose content is gone does not hide the others and can be removed.
 func TestBrokenRecord(t *testing.T) {
-	reg := newRegistry(t)
-	reg.push(simple("base"), "lib/app:1")
+	reg := imagetest.New(t)
+	reg.Push(imagetest.Simple("base"), "lib/app:1")
 	r := newRig(t)
-	r.pull(reg.host() + "/lib/app:1")
+	r.pull(reg.Host() + "/lib/app:1")
 	ctx := r.ns(t.Context())
 	d := images.Image{Name: "docker.io/library/broken:latest"}
 	d.Target.MediaType, d.Target.Digest, d.Target.Size = images.MediaTypeDockerSchema2Manifest, digest.FromString("gone"), 4
@@ -171,14 +172,14 @@ func TestBrokenRecord(t *testing.T) {
 }
 
 func TestPrune(t *testing.T) {
-	reg := newRegistry(t)
+	reg := imagetest.New(t)
 	r := newRig(t)
-	ref := reg.host() + "/lib/app:1"
-	_, old := reg.push(simple("base", "old"), "lib/app:1")
+	ref := reg.Host() + "/lib/app:1"
+	_, old := reg.Push(imagetest.Simple("base", "old"), "lib/app:1")
 	r.pull(ref)
-	_, used := reg.push(simple("base", "used"), "lib/app:1")
+	_, used := reg.Push(imagetest.Simple("base", "used"), "lib/app:1")
 	r.pull(ref)
-	_, latest := reg.push(simple("base", "new"), "lib/app:1")
+	_, latest := reg.Push(imagetest.Simple("base", "new"), "lib/app:1")
 	r.pull(ref)
 	r.SetUsers(fakeUsers{used: {{ContainerID: ctr1}}})
 	gone, n, err := r.Prune(context.Background(), PruneOptions{})
