@@ -11,6 +11,7 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/containerd/errdefs/pkg/errgrpc"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/status"
 
 	"linkspan/cnm"
 )
@@ -60,7 +61,11 @@ func (r *runtime) classify(err error) error {
 	if err == nil {
 		return nil
 	}
-	err = errgrpc.ToNative(err)
+	// Some services answer native errors already, which ToNative would take for
+	// unknown ones.
+	if _, ok := status.FromError(err); ok {
+		err = errgrpc.ToNative(err)
+	}
 	if errdefs.IsUnavailable(err) || errors.Is(err, grpc.ErrClientConnClosing) || errors.Is(err, context.DeadlineExceeded) || errdefs.IsDeadlineExceeded(err) {
 		return cnm.Errorf(cnm.ErrUnavailable, "containerd at %s does not answer: %w; containers keep running", r.address, err)
 	}

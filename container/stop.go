@@ -154,10 +154,16 @@ func (e *Engine) send(ctx context.Context, en *entry, s syscall.Signal) error {
 		return err
 	}
 	e.publish(c, "kill", "signal", itoa(int(s)))
-	if c.State.Phase == Paused && (s == syscall.SIGKILL || e.deadly(c, s)) {
-		if err := e.ctd.resume(lasting(ctx), en.id); err != nil && !errdefs.IsNotFound(err) {
-			return err
+	if c.State.Phase == Paused && e.deadly(c, s) {
+		// The process may be gone before it is thawed: cgroup v2 kills frozen ones.
+		if err := e.ctd.resume(lasting(ctx), en.id); err != nil {
+			e.log.Debug("thawing a container that is to end", "container", c.Name, "error", err)
 		}
+		e.observe(en, "thawed", func(c *Container) {
+			if c.State.Phase == Paused {
+				c.State.Phase = Running
+			}
+		})
 	}
 	return nil
 }

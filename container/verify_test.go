@@ -49,14 +49,18 @@ func TestVerify(t *testing.T) {
 		{"uts hostname", func(c *apicontainer.Config, h *apicontainer.HostConfig) { h.UTSMode, c.Hostname = "host", "x" }, "conflicting options: hostname and the UTS mode", nil},
 		{"isolation", func(_ *apicontainer.Config, h *apicontainer.HostConfig) { h.Isolation = "hyperv" }, "invalid isolation", nil},
 		{"net empty", func(_ *apicontainer.Config, h *apicontainer.HostConfig) { h.NetworkMode = "container:" }, "invalid container format container:<name|id>", nil},
-		{"net hostname", func(c *apicontainer.Config, h *apicontainer.HostConfig) { h.NetworkMode, c.Hostname = "container:x", "h" }, "conflicting options: hostname and the network mode", nil},
+		{"net hostname", func(c *apicontainer.Config, h *apicontainer.HostConfig) {
+			h.NetworkMode, c.Hostname = "container:x", "h"
+		}, "conflicting options: hostname and the network mode", nil},
 		{"net hosts", func(_ *apicontainer.Config, h *apicontainer.HostConfig) {
 			h.NetworkMode, h.ExtraHosts = "container:x", []string{"a:1.1.1.1"}
 		}, "conflicting options: custom host-to-IP mapping and the network mode", nil},
 		{"net ports", func(_ *apicontainer.Config, h *apicontainer.HostConfig) {
 			h.NetworkMode, h.PortBindings = "container:x", apinetwork.PortMap{port: nil}
 		}, "conflicting options: port publishing and the container type network mode", nil},
-		{"net all ports", func(_ *apicontainer.Config, h *apicontainer.HostConfig) { h.NetworkMode, h.PublishAllPorts = "container:x", true },
+		{"net all ports", func(_ *apicontainer.Config, h *apicontainer.HostConfig) {
+			h.NetworkMode, h.PublishAllPorts = "container:x", true
+		},
 			"conflicting options: port publishing and the container type network mode", nil},
 		{"net expose", func(c *apicontainer.Config, h *apicontainer.HostConfig) {
 			h.NetworkMode, c.ExposedPorts = "container:x", apinetwork.PortSet{port: {}}
