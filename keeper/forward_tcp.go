@@ -1,0 +1,200 @@
+package keeper
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"sync"
+	"time"
+)
+
+const (
+	// maxForwarded bounds the connections of one forwarded port. When they are
+	// used up, clients wait in the listener's backlog.
+	maxForwarded = 4096
+	// dialTimeout is for an address on this host: it answers at once, or its
+	// container's network is stuck.
+	dialTimeout = 5 * time.Second
+)
+
+// tcpForwarder listens on one port and copies to another address. The copying
+// is splice(2) in Go's io.Copy between two TCP sockets: the bytes stay in the
+// kernel.
+type tcpForwarder struct {
+	logger *slog.Logger
+	to     netip.AddrPort
+	l      *net.TCPListener
+	slots  chan struct{}
+	ctx    context.Context // ends dials
+	cancel context.CancelFunc
+	wg     sync.WaitGroup // accepting, and each connection
+
+	mu     sync.Mutex
+	frozen bool
+	closed bool
+	conns  map[*forwarded]struct{}
+}
+
+// forwarded is one connection through a forwarder.
+type forwarded struct {
+	client, server *net.TCPConn // server is nil while dialling
+	// upDone, downDone: that direction came to its end and was passed on.
+	upDone, downDone bool
+}
+
+func forwardTCP(ctx context.Context, logger *slog.Logger, at, to netip.AddrPort) (*tcpForwarder, error) {
+	var lc net.ListenConfig
+	// Plain TCP: a container's published port is not to change the protocol, and
+	// multipath sockets cost a plain one's speed.
+	lc.SetMultipathTCP(false)
+	network := "tcp4"
+	if at.Addr().Is6() {
+		network = "tcp6"
+	}
+	l, err := lc.Listen(ctx, network, at.String())
+	if err != nil {
+		return nil, err
+	}
+	f := newTCPForwarder(logger, l.(*net.TCPListener), to)
+	f.wg.Go(f.accept)
+	return f, nil
+}
+
+func newTCPForwarder(logger *slog.Logger, l *net.TCPListener, to netip.AddrPort) *tcpForwarder {
+	f := &tcpForwarder{
+		logger: logger.With("forward", l.Addr().String(), "to", to.String()), to: to, l: l,
+		slots: make(chan struct{}, maxForwarded), conns: map[*forwarded]struct{}{},
+	}
+	f.ctx, f.cancel = context.WithCancel(context.Background())
+	return f
+}
+
+func (f *tcpForwarder) accept() {
+	for {
+		select {
+		case f.slots <- struct{}{}:
+		case <-f.ctx.Done():
+			return
+		}
+		c, err := f.l.AcceptTCP()
+		if err == nil {
+			f.start(&forwarded{client: c})
+			continue
+		}
+		<-f.slots
+		if errors.Is(err, net.ErrClosed) || errors.Is(err, os.ErrDeadlineExceeded) {
+			return
+		}
+		// Out of descriptors or memory: it passes, and must not spin until then.
+		f.logger.Warn("a forwarded port cannot accept", "err", err)
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-f.ctx.Done():
+			return
+		}
+	}
+}
+
+// start serves a connection, for which a slot is held.
+func (f *tcpForwarder) start(c *forwarded) {
+	f.mu.Lock()
+	f.conns[c] = struct{}{}
+	f.mu.Unlock()
+	f.wg.Go(func() {
+		defer func() { <-f.slots }()
+		f.serve(c)
+	})
+}
+
+func (f *tcpForwarder) serve(c *forwarded) {
+	if c.server == nil && !f.dial(c) {
+		return
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() { f.copy(c, &c.upDone, c.server, c.client) })
+	f.copy(c, &c.downDone, c.client, c.server)
+	wg.Wait()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.frozen && !f.closed && !(c.upDone && c.downDone) {
+		return
+	}
+	delete(f.conns, c)
+	c.client.Close()
+	c.server.Close()
+}
+
+// dial connects to the container. If that fails the client gets a reset, as it
+// would from the port itself: an orderly end would look like an empty answer.
+func (f *tcpForwarder) dial(c *forwarded) bool {
+	d := net.Dialer{Timeout: dialTimeout}
+	d.SetMultipathTCP(false)
+	s, err := d.DialContext(f.ctx, "tcp", f.to.String())
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err == nil && !f.closed {
+		c.server = s.(*net.TCPConn)
+		return true
+	}
+	if err == nil {
+		s.Close()
+	} else if f.frozen && !f.closed {
+		return false // the next process dials again
+	} else {
+		f.logger.Debug("forwarded connection reset: the container does not answer", "client", c.client.RemoteAddr().String(), "err", err)
+	}
+	_ = c.client.SetLinger(0)
+	c.client.Close()
+	delete(f.conns, c)
+	return false
+}
+
+// copy passes one direction on until its end. An end is passed on as a
+// half-close, so that a client that has sent its request and shut down still
+// gets the answer; a failure as a reset of both.
+func (f *tcpForwarder) copy(c *forwarded, done *bool, dst, src *net.TCPConn) {
+	f.mu.Lock()
+	skip := *done
+	f.mu.Unlock()
+	if skip {
+		return
+	}
+	_, err := io.Copy(dst, src)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.frozen && !f.closed && errors.Is(err, os.ErrDeadlineExceeded) {
+		return
+	}
+	*done = true
+	if err == nil {
+		err = dst.CloseWrite()
+	}
+	if err != nil {
+		for _, s := range []*net.TCPConn{dst, src} {
+			_ = s.SetLinger(0)
+			s.Close()
+		}
+	}
+}
+
+func (f *tcpForwarder) close() {
+	f.mu.Lock()
+	f.closed = true
+	f.cancel()
+	f.l.Close()
+	for c := range f.conns {
+		if c.server != nil {
+			_ = c.server.SetLinger(0)
+			c.server.Close()
+		}
+		_ = c.client.SetLinger(0)
+		c.client.Close()
+	}
+	f.mu.Unlock()
+	f.wg.Wait()
+	f.cancel()
+}

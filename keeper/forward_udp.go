@@ -1,0 +1,209 @@
+package keeper
+
+import (
+	"container/list"
+	"errors"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// udpIdle is how long a client's session lives without a packet either way:
+	// what docker-proxy uses.
+	udpIdle = 90 * time.Second
+	// maxSessions bounds the clients of one forwarded port; beyond it the one that
+	// was quiet longest goes, so that a flood of invented sources cannot use up
+	// the descriptors of the keeper.
+	maxSessions = 1024
+)
+
+// udpForwarder relays datagrams: one socket towards the container for each
+// client, so that the container can tell them apart and answers find back.
+type udpForwarder struct {
+	logger *slog.Logger
+	chunks *chunks
+	to     netip.AddrPort
+	idle   time.Duration
+	l      *net.UDPConn
+	raw    syscall.RawConn
+	wg     sync.WaitGroup
+
+	mu       sync.Mutex
+	frozen   bool
+	closed   bool
+	sessions map[peer]*session
+	recent   *list.List // of *session, the most recent first
+}
+
+// session is one client.
+type session struct {
+	peer   peer
+	server *net.UDPConn
+	seen   atomic.Int64 // time of the last packet, Unix nanoseconds
+	place  *list.Element
+}
+
+func forwardUDP(logger *slog.Logger, c *chunks, at, to netip.AddrPort) (*udpForwarder, error) {
+	fd, err := open(at, unix.SOCK_DGRAM, unix.IPPROTO_UDP)
+	if err != nil {
+		return nil, err
+	}
+	file := os.NewFile(uintptr(fd), "udp")
+	defer file.Close()
+	if err := wantDestination(fd, at.Addr()); err != nil {
+		return nil, err
+	}
+	if err := unix.Bind(fd, sockaddr(at)); err != nil {
+		return nil, err
+	}
+	l, err := net.FilePacketConn(file)
+	if err != nil {
+		return nil, err
+	}
+	f, err := newUDPForwarder(logger, c, l.(*net.UDPConn), to)
+	if err != nil {
+		l.Close()
+		return nil, err
+	}
+	f.wg.Go(f.receive)
+	return f, nil
+}
+
+func newUDPForwarder(logger *slog.Logger, c *chunks, l *net.UDPConn, to netip.AddrPort) (*udpForwarder, error) {
+	raw, err := l.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	return &udpForwarder{
+		logger: logger.With("forward", l.LocalAddr().String(), "to", to.String()),
+		chunks: c, to: to, idle: udpIdle, l: l, raw: raw,
+		sessions: map[peer]*session{}, recent: list.New(),
+	}, nil
+}
+
+// receive takes clients' datagrams until the listener closes or freezes.
+func (f *udpForwarder) receive() {
+	for {
+		buf, n, from, err := f.chunks.receive(f.raw)
+		switch {
+		case err == nil:
+			if s := f.session(from); s != nil {
+				s.send((*buf)[:n])
+			}
+			f.chunks.give(buf)
+		case errors.Is(err, net.ErrClosed), errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, os.ErrClosed):
+			return
+		default:
+			// An ICMP error of an earlier answer; the socket goes on.
+			f.logger.Debug("a forwarded UDP port got an error", "err", err)
+		}
+	}
+}
+
+// session finds or makes a client's session. nil: there cannot be one now.
+func (f *udpForwarder) session(from peer) *session {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if s := f.sessions[from]; s != nil {
+		s.seen.Store(time.Now().UnixNano())
+		f.recent.MoveToFront(s.place)
+		return s
+	}
+	if f.closed || f.frozen {
+		return nil
+	}
+	if f.recent.Len() >= maxSessions {
+		f.drop(f.recent.Back().Value.(*session))
+	}
+	c, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(f.to))
+	if err != nil {
+		f.logger.Warn("a forwarded UDP client cannot be served", "client", from.String(), "err", err)
+		return nil
+	}
+	s := &session{peer: from, server: c}
+	f.add(s)
+	return s
+}
+
+// add starts a session; the lock is held.
+func (f *udpForwarder) add(s *session) {
+	s.seen.Store(time.Now().UnixNano())
+	s.place = f.recent.PushFront(s)
+	f.sessions[s.peer] = s
+	f.wg.Go(func() { f.answer(s) })
+}
+
+// drop ends a session; the lock is held.
+func (f *udpForwarder) drop(s *session) {
+	if f.sessions[s.peer] == s {
+		delete(f.sessions, s.peer)
+		f.recent.Remove(s.place)
+	}
+	s.server.Close()
+}
+
+// send passes a datagram to the container. ECONNREFUSED reports an earlier one;
+// the second try sends this one.
+func (s *session) send(b []byte) {
+	if _, err := s.server.Write(b); errors.Is(err, unix.ECONNREFUSED) {
+		_, _ = s.server.Write(b)
+	}
+}
+
+// answer passes the container's datagrams back until the session is idle.
+func (f *udpForwarder) answer(s *session) {
+	raw, err := s.server.SyscallConn()
+	for err == nil {
+		f.mu.Lock()
+		if !f.frozen {
+			_ = s.server.SetReadDeadline(time.Unix(0, s.seen.Load()).Add(f.idle))
+		}
+		f.mu.Unlock()
+		var buf *[]byte
+		var n int
+		buf, n, _, err = f.chunks.receive(raw)
+		if err == nil {
+			s.seen.Store(time.Now().UnixNano())
+			s.peer.answer(f.raw, (*buf)[:n])
+			f.chunks.give(buf)
+			continue
+		}
+		if errors.Is(err, unix.ECONNREFUSED) {
+			err = nil // nothing listens there yet, or any more; the client may try again
+			continue
+		}
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			f.mu.Lock()
+			frozen := f.frozen && !f.closed
+			f.mu.Unlock()
+			if frozen {
+				return
+			}
+			if time.Since(time.Unix(0, s.seen.Load())) < f.idle {
+				err = nil // the client has sent meanwhile
+			}
+		}
+	}
+	f.mu.Lock()
+	f.drop(s)
+	f.mu.Unlock()
+}
+
+func (f *udpForwarder) close() {
+	f.mu.Lock()
+	f.closed = true
+	f.l.Close()
+	for _, s := range f.sessions {
+		s.server.Close()
+	}
+	f.mu.Unlock()
+	f.wg.Wait()
+}
