@@ -12,6 +12,7 @@ import (
 	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/errdefs"
+	"github.com/containerd/log"
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/semaphore"
 
@@ -51,6 +52,7 @@ const upstream = "registry-1.docker.io"
 type Store struct {
 	cfg      Config
 	log      *slog.Logger
+	liblog   *log.Entry
 	slots    *semaphore.Weighted // downloads
 	hub      string              // host of docker.io; tests replace it
 	pulling  keyed               // by the digest of what is pulled
@@ -89,7 +91,7 @@ func New(cfg Config) *Store {
 		cfg.Logger = slog.Default()
 	}
 	s := &Store{
-		cfg: cfg, log: cfg.Logger, hub: upstream,
+		cfg: cfg, log: cfg.Logger, liblog: resolverLog(cfg.Logger), hub: upstream,
 		slots:  semaphore.NewWeighted(int64(cfg.MaxDownloads)),
 		parsed: map[digest.Digest]*parsed{}, usage: map[string]int64{},
 	}
@@ -114,9 +116,9 @@ func (s *Store) usersOf(id string) []User {
 	return u.ImageUsers(id)
 }
 
-// ns puts containerd's namespace into a context.
+// ns puts containerd's namespace, and our log for its library, into a context.
 func (s *Store) ns(ctx context.Context) context.Context {
-	return namespaces.WithNamespace(ctx, s.cfg.Namespace)
+	return namespaces.WithNamespace(log.WithLogger(ctx, s.liblog), s.cfg.Namespace)
 }
 
 func (s *Store) content() content.Store { return s.cfg.Client.ContentStore() }
