@@ -57,7 +57,7 @@ func TestCLI(t *testing.T) {
 		{"run --name one box true", 7, []string{"hello"}},
 		{"run -d --name two box true", 0, []string{"0000000000"}},
 		{"run --rm box true", 7, []string{"hello"}},
-		{"run absent", 125, []string{"not yet", "image"}},
+		{"run absent", 125, []string{"Unable to find image 'absent:latest' locally", "pull access denied for absent"}},
 		{"exec shop sh", 3, []string{"from exec"}},
 		{"exec -d shop sh", 0, nil},
 		{"logs shop", 0, []string{"line"}},

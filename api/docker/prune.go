@@ -13,15 +13,9 @@ func (f filters) pruneRules(more ...string) (func(created time.Time, labels map[
 	if err := f.Only(append([]string{"until", "label", "label!"}, more...)...); err != nil {
 		return nil, err
 	}
-	var until time.Time
-	if values := f.Values("until"); len(values) > 1 {
-		return nil, cnm.Invalid("more than one until filter specified: %s", strings.Join(values, ", "))
-	} else if len(values) == 1 {
-		if d, err := time.ParseDuration(values[0]); err == nil {
-			until = time.Now().Add(-d)
-		} else if until, err = parseTime("until", values[0]); err != nil {
-			return nil, err
-		}
+	until, err := f.until()
+	if err != nil {
+		return nil, err
 	}
 	return func(created time.Time, labels map[string]string) bool {
 		if !until.IsZero() && created.After(until) {
@@ -29,4 +23,20 @@ func (f filters) pruneRules(more ...string) (func(created time.Time, labels map[
 		}
 		return f.Labels("label", labels) && (!f.Has("label!") || !f.Labels("label!", labels))
 	}, nil
+}
+
+// until reads the filter of that name: a moment, or a duration back from now.
+// The zero time: there is none.
+func (f filters) until() (until time.Time, err error) {
+	switch values := f.Values("until"); len(values) {
+	case 0:
+		return until, nil
+	case 1:
+		if d, err := time.ParseDuration(values[0]); err == nil {
+			return time.Now().Add(-d), nil
+		}
+		return parseTime("until", values[0])
+	default:
+		return until, cnm.Invalid("more than one until filter specified: %s", strings.Join(values, ", "))
+	}
 }
