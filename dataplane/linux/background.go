@@ -12,6 +12,10 @@ import (
 const (
 	coalesce    = 20 * time.Millisecond
 	doomRetries = 5
+	// restFactor times as long as a round took, the next waits: however fast ports
+	// come and go, this takes a fifth of one core at most.
+	restFactor = 4
+	restMax    = 200 * time.Millisecond
 )
 
 // background finishes what a request need not wait for: doomed links and stale
@@ -41,13 +45,17 @@ func newBackground(k *Kernel) *background {
 func (b *background) sweep() { b.doomed() }
 
 func (b *background) doomed() {
-	b.give(func() { b.links = true })
+	b.give(func() bool { b.links = true; return true })
 }
 
-// give registers work under the lock and wakes the goroutine.
-func (b *background) give(register func()) {
+// give registers work under the lock and wakes the goroutine, unless there turned
+// out to be none.
+func (b *background) give(register func() bool) {
 	b.mu.Lock()
-	register()
+	if !register() {
+		b.mu.Unlock()
+		return
+	}
 	b.asked++
 	b.mu.Unlock()
 	select {
@@ -58,6 +66,7 @@ func (b *background) give(register func()) {
 
 func (b *background) run() {
 	defer close(b.done)
+	rest := time.Duration(0)
 	for {
 		select {
 		case <-b.wake:
@@ -66,10 +75,12 @@ func (b *background) run() {
 			return
 		}
 		select {
-		case <-time.After(coalesce):
+		case <-time.After(max(coalesce, rest)):
 		case <-b.quit:
 		}
+		start := time.Now()
 		b.work()
+		rest = min(restFactor*time.Since(start), restMax)
 	}
 }
 
