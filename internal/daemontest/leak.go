@@ -1,0 +1,264 @@
+package daemontest
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"linkspan/internal/lab"
+)
+
+// LeakCheck remembers how the host and the daemon are now, and fails the test if
+// they are not the same after its cleanups. More watches may be added, such as
+// d.Host.Flows(8080).
+func (d *Daemon) LeakCheck(more ...lab.Watch) {
+	d.t.Helper()
+	lab.LeakCheck(d.t, append(d.Watches(), more...)...)
+}
+
+// Watches are what one test must leave as it found it.
+func (d *Daemon) Watches() []lab.Watch {
+	var ws []lab.Watch
+	for _, h := range []*lab.Host{d.Host, d.Machine} {
+		for _, w := range h.Watches() {
+			if strings.HasSuffix(w.Name, " processes") {
+				w = d.withoutNumbers(w)
+			}
+			ws = append(ws, w)
+		}
+	}
+	ws = append(ws,
+		d.withoutNumbers(lab.Processes(d.Dir)),
+		lab.Mounts(d.Dir),
+		lab.Watch{Name: "pinned namespaces", List: d.pins},
+		lab.Watch{Name: "keeper's open files", List: d.keeperFiles},
+		lab.Watch{Name: "containers", List: d.ask("ps", "-aq", "--no-trunc")},
+		lab.Watch{Name: "volumes", List: d.ask("volume", "ls", "-q")},
+	)
+	return append(ws, d.containerd()...)
+}
+
+var pidSuffix = regexp.MustCompile(` \(pid [0-9]+\)$`)
+
+// withoutNumbers: a daemon that was restarted is the same one.
+func (d *Daemon) withoutNumbers(w lab.Watch) lab.Watch {
+	return lab.Watch{Name: w.Name, List: func() ([]string, error) {
+		lines, err := w.List()
+		var keep []string
+		for _, l := range lines {
+			// What looks at the daemon, or serves it, is not what it left behind.
+			if l = pidSuffix.ReplaceAllString(l, ""); strings.HasPrefix(l, "docker ") || strings.Contains(l, "docker-registry") {
+				continue
+			}
+			keep = append(keep, l)
+		}
+		return keep, err
+	}}
+}
+
+// ask lists by docker; a daemon that is down is asked nothing.
+func (d *Daemon) ask(args ...string) func() ([]string, error) {
+	return func() ([]string, error) {
+		if d.PID() == 0 {
+			return nil, nil
+		}
+		r := d.TryDocker(args...)
+		if r.Code != 0 {
+			return nil, fmt.Errorf("docker %s: %s", strings.Join(args, " "), r.Stderr)
+		}
+		return strings.Fields(r.Stdout), nil
+	}
+}
+
+// pins are namespaces that the daemon keeps below its own folders.
+func (d *Daemon) pins() (lines []string, err error) {
+	b, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return nil, err
+	}
+	for l := range strings.Lines(string(b)) {
+		if f := strings.Fields(l); strings.Contains(l, " nsfs ") && strings.HasPrefix(f[4], d.Dir+"/") {
+			lines = append(lines, f[4])
+		}
+	}
+	return lines, nil
+}
+
+// keeperFiles counts the keeper's sockets and pipes by kind: a reserved port is
+// a bound socket that ss does not show.
+func (d *Daemon) keeperFiles() ([]string, error) {
+	pid := d.KeeperPID()
+	if pid == 0 {
+		return nil, nil
+	}
+	links, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))
+	if err != nil {
+		return nil, err
+	}
+	count := map[string]int{}
+	for _, l := range links {
+		to, err := os.Readlink(l)
+		if err != nil {
+			continue
+		}
+		if kind, _, ok := strings.Cut(to, ":["); ok {
+			count[kind]++
+		} else if strings.HasPrefix(to, d.Dir) {
+			count[to]++
+		}
+	}
+	var lines []string
+	for k, n := range count {
+		lines = append(lines, fmt.Sprintf("%s: %d", k, n))
+	}
+	return lines, nil
+}
+
+// containerdSocket finds the private containerd's, "" if there is none.
+func (d *Daemon) containerdSocket() string {
+	for _, p := range d.processes() {
+		if filepath.Base(strings.Fields(p.cmd)[0]) != "containerd" {
+			continue
+		}
+		f := strings.Fields(p.cmd)
+		for i, a := range f[:len(f)-1] {
+			if a == "--address" || a == "-a" {
+				return f[i+1]
+			}
+			if a == "--config" || a == "-c" {
+				b, _ := os.ReadFile(f[i+1])
+				if m := regexp.MustCompile(`(?m)^\s*address\s*=\s*['"]([^'"]*)['"]`).FindSubmatch(b); m != nil {
+					return string(m[1])
+				}
+			}
+		}
+	}
+	return ""
+}
+
+// containerd's objects, asked with its own client program: not with the engine's
+// code. Committed snapshots are images'.
+func (d *Daemon) containerd() []lab.Watch {
+	list := func(what string, keep func(fields []string) string, args ...string) lab.Watch {
+		return lab.Watch{Name: "containerd " + what, List: func() (lines []string, err error) {
+			sock := d.containerdSocket()
+			if sock == "" {
+				return nil, nil
+			}
+			out, err := exec.Command("ctr", "-a", sock, "namespaces", "ls", "-q").Output()
+			if err != nil {
+				return nil, fmt.Errorf("ctr: %w", err)
+			}
+			for _, ns := range strings.Fields(string(out)) {
+				out, err := exec.Command("ctr", append([]string{"-a", sock, "-n", ns}, args...)...).Output()
+				if err != nil {
+					return nil, fmt.Errorf("ctr %s: %w", strings.Join(args, " "), err)
+				}
+				for l := range strings.Lines(string(out)) {
+					if f := strings.Fields(l); len(f) > 0 {
+						if s := keep(f); s != "" {
+							lines = append(lines, ns+" "+s)
+						}
+					}
+				}
+			}
+			return lines, nil
+		}}
+	}
+	first := func(f []string) string { return f[0] }
+	return []lab.Watch{
+		list("containers", first, "containers", "ls", "-q"),
+		list("tasks", first, "tasks", "ls", "-q"),
+		list("snapshots", func(f []string) string {
+			if f[len(f)-1] == "Active" || f[len(f)-1] == "View" {
+				return f[0]
+			}
+			return ""
+		}, "snapshots", "ls"),
+		list("leases", first, "leases", "ls", "-q"),
+	}
+}
+
+// RemoveAll removes all containers and volumes; a test whose subject is their
+// removal does it itself.
+func (d *Daemon) RemoveAll() {
+	d.t.Helper()
+	if d.PID() == 0 {
+		d.Run()
+	}
+	if ids := strings.Fields(d.TryDocker("ps", "-aq").Stdout); len(ids) > 0 {
+		d.Docker(append([]string{"rm", "-f", "-v"}, ids...)...)
+	}
+	if names := strings.Fields(d.TryDocker("volume", "ls", "-q").Stdout); len(names) > 0 {
+		d.Docker(append([]string{"volume", "rm"}, names...)...)
+	}
+}
+
+type proc struct {
+	pid int
+	cmd string
+}
+
+// processes that name the daemon's folder: itself, the keeper, containerd, shims.
+func (d *Daemon) processes() (out []proc) {
+	dirs, _ := filepath.Glob("/proc/[0-9]*")
+	for _, p := range dirs {
+		b, err := os.ReadFile(filepath.Join(p, "cmdline"))
+		pid, _ := strconv.Atoi(filepath.Base(p))
+		if cmd := strings.TrimSpace(strings.ReplaceAll(string(b), "\x00", " ")); err == nil && pid != os.Getpid() && strings.Contains(cmd, d.Dir+"/") {
+			out = append(out, proc{pid, cmd})
+		}
+	}
+	return out
+}
+
+// end stops the daemon and takes away what lives on without it by design: the
+// keeper, a private containerd, containers that were not removed, and their mounts.
+func (d *Daemon) end() {
+	d.t.Helper()
+	if d.t.Failed() {
+		defer func() { d.t.Logf("the daemon's log:\n%s", tail(d.Log(), 300)) }()
+	}
+	if d.PID() != 0 {
+		if d.ping() == nil {
+			d.RemoveAll()
+		}
+		d.Stop()
+	}
+	for range 5 {
+		left := d.processes()
+		if len(left) == 0 {
+			break
+		}
+		for _, p := range left {
+			// The docker commands of this test are not the daemon's.
+			_ = unix.Kill(p.pid, unix.SIGKILL)
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	b, _ := os.ReadFile("/proc/self/mountinfo")
+	lines := strings.Split(string(b), "\n")
+	for i := len(lines) - 1; i >= 0; i-- { // what lies on top comes later in the table
+		if f := strings.Fields(lines[i]); len(f) > 4 && strings.HasPrefix(f[4], d.Dir+"/") {
+			_ = unix.Unmount(f[4], unix.MNT_DETACH)
+		}
+	}
+	if err := os.RemoveAll(d.Dir); err != nil {
+		d.t.Errorf("the daemon's folder stays: %v", err)
+	}
+}
+
+func tail(s string, n int) string {
+	lines := strings.Split(s, "\n")
+	if len(lines) > n {
+		lines = append([]string{"…"}, lines[len(lines)-n:]...)
+	}
+	return strings.Join(lines, "\n")
+}
