@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -43,7 +44,7 @@ type Options struct {
 	Hook func(point string)
 	// History is how many events a watch can reach back; 0 means 1,024.
 	History int
-	// Reserve is how many bytes of disk the file claims at once, so that state can
+	// Reserve is how many bytes of disk the file claims ahead, so that state can
 	// still be written (and containers removed) when something else has filled
 	// the disk. 0 means 4 MiB, negative none.
 	Reserve int64
@@ -62,8 +63,10 @@ type Store struct {
 	opts Options
 	log  *history.Log
 
-	// rev is the newest durable revision; only the writing goroutine touches it.
-	rev int64
+	// Of the writing goroutine alone: the newest durable revision, how much of the
+	// file is in use, and how large it was made by reserve.
+	rev           int64
+	used, claimed int64
 
 	mu     sync.Mutex
 	queue  []*pending
@@ -86,7 +89,10 @@ func Open(path string, o Options) (*Store, error) {
 		return nil, cnm.Errorf(cnm.ErrUnavailable, "state file %s: %w", path, err)
 	}
 	o.fill()
-	if err := prepare(path); err != nil {
+	switch err := prepare(path); {
+	case isDamage(err):
+		return nil, damageError(path, err)
+	case err != nil:
 		return nil, describe(path, "make", err)
 	}
 	s := &Store{
@@ -97,7 +103,7 @@ func Open(path string, o Options) (*Store, error) {
 		return nil, err
 	}
 	tidy(path)
-	reserve(s.file, o.Reserve)
+	s.reserve()
 	s.log = history.New(o.History, s.rev)
 	s.done.Go(s.write)
 	if o.CopyEvery > 0 {
@@ -148,16 +154,25 @@ func (s *Store) open() error {
 		return err
 	})
 	if err == nil {
+		s.db.AllocSize = 1 << 20 // how far the file grows at a time, beyond what is reserved
 		err = guard(func() error { return s.db.View(s.verify) })
 	}
 	if err == nil {
 		return nil
 	}
-	// bbolt may have died holding its own locks: only the file is let go.
-	if s.file != nil {
-		_ = s.file.Close()
-	}
+	_ = s.letGo()
 	return openError(s.path, err)
+}
+
+// letGo gives the file back without bbolt, which may have died holding its own
+// locks. Its mapping stays, and would keep the lock of the file: flock(2) locks
+// belong to the open file description, which a mapping holds too.
+func (s *Store) letGo() error {
+	if s.file == nil {
+		return nil
+	}
+	_ = syscall.Flock(int(s.file.Fd()), syscall.LOCK_UN)
+	return s.file.Close()
 }
 
 func (s *Store) readMeta(tx *bbolt.Tx) error {
@@ -276,8 +291,7 @@ func (s *Store) Close() error {
 	s.done.Wait()
 	s.log.Close()
 	if broken != nil {
-		// bbolt may have died holding its own locks: only the file is let go.
-		return s.file.Close()
+		return s.letGo()
 	}
 	return s.db.Close()
 }

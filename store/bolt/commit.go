@@ -160,7 +160,7 @@ func (s *Store) commit(batch []*pending) {
 // flush does one transaction. A commit whose condition fails is left out and
 // gets ErrCompare; an error of the whole is returned and nothing was written.
 func (s *Store) flush(batch []*pending) error {
-	rev := s.rev
+	rev, used := s.rev, s.used
 	var events []store.Event
 	err := guard(func() error {
 		return s.db.Update(func(tx *bbolt.Tx) error {
@@ -180,13 +180,15 @@ func (s *Store) flush(batch []*pending) error {
 			if rev == s.rev {
 				return errNothing
 			}
+			used = tx.Size()
 			return tx.Bucket(bucketMeta).Put(keyRev, binary.BigEndian.AppendUint64(nil, uint64(rev)))
 		})
 	})
 	switch {
 	case err == nil:
-		s.rev = rev
+		s.rev, s.used = rev, used
 		s.log.Append(events)
+		s.reserve()
 		return nil
 	case errors.Is(err, errNothing):
 		return nil

@@ -16,7 +16,10 @@ import (
 // prepare makes the file if there is none: complete under another name first,
 // so that a kill or a power cut never leaves a half-made one.
 func prepare(path string) error {
-	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+	switch info, err := os.Stat(path); {
+	case err == nil && info.Size() == 0:
+		return damaged("it is empty") // never by us, and bbolt would make it new
+	case !errors.Is(err, fs.ErrNotExist):
 		return err
 	}
 	dir := filepath.Dir(path)
@@ -31,7 +34,9 @@ func prepare(path string) error {
 	defer os.Remove(tmp.Name())
 
 	var file *os.File
-	db, err := bbolt.Open(tmp.Name(), 0o600, boltOptions(&file))
+	o := boltOptions(&file)
+	o.InitialMmapSize = 0 // the file's first size follows it
+	db, err := bbolt.Open(tmp.Name(), 0o600, o)
 	if err != nil {
 		return err
 	}
@@ -72,14 +77,15 @@ func tidy(path string) {
 	}
 }
 
-// reserve claims disk blocks for the file, as far as the disk gives them. bbolt
-// then overwrites instead of growing, which also halves the cost of an fsync.
-func reserve(f *os.File, size int64) {
-	info, err := f.Stat()
-	if err != nil || info.Size() >= size || size <= 0 {
+// reserve claims disk blocks ahead of what is in use, as far as the disk gives
+// them. bbolt then overwrites instead of growing, which also halves the cost of
+// an fsync. It does nothing while more than half of the reserve is left.
+func (s *Store) reserve() {
+	if s.opts.Reserve < 0 || s.used+s.opts.Reserve/2 <= s.claimed {
 		return
 	}
-	_ = unix.Fallocate(int(f.Fd()), 0, 0, size)
+	s.claimed = s.used + s.opts.Reserve // also when refused: not asked for at each commit
+	_ = unix.Fallocate(int(s.file.Fd()), 0, 0, s.claimed)
 }
 
 // verify reads the whole file. A file that was cut, or of which a page was
@@ -89,8 +95,8 @@ func (s *Store) verify(tx *bbolt.Tx) error {
 	if err != nil {
 		return err
 	}
-	if info.Size() < tx.Size() {
-		return damaged("it has %d bytes of %d", info.Size(), tx.Size())
+	if s.used = tx.Size(); info.Size() < s.used {
+		return damaged("it has %d bytes of %d", info.Size(), s.used)
 	}
 	if err := s.readMeta(tx); err != nil {
 		return err
