@@ -12,6 +12,7 @@ import (
 	"github.com/moby/term"
 
 	"linkspan/cnm"
+	"linkspan/keeper"
 	"linkspan/store"
 )
 
@@ -20,7 +21,8 @@ const execKeep = 5 * time.Minute
 
 // execEntry is one exec in memory.
 type execEntry struct {
-	done chan struct{} // closes when its end is handled
+	ended chan struct{} // closes when its exit code is known
+	done  chan struct{} // closes when its end is handled
 
 	mu      sync.Mutex
 	x       Exec
@@ -36,6 +38,10 @@ type execRecord struct {
 	Running     bool       `json:"running"`
 	ExitCode    *int       `json:"exit_code,omitempty"`
 	Ended       time.Time  `json:"ended,omitzero"`
+}
+
+func newExecEntry(x Exec) *execEntry {
+	return &execEntry{ended: make(chan struct{}), done: make(chan struct{}), x: x}
 }
 
 func (en *execEntry) get() Exec {
@@ -70,7 +76,7 @@ func (e *Engine) ExecCreate(_ context.Context, ref string, cfg ExecConfig) (stri
 	}
 	id := newID()
 	e.mu.Lock()
-	e.execs[id] = &execEntry{done: make(chan struct{}), x: Exec{ID: id, ContainerID: c.ID, Config: cfg}}
+	e.execs[id] = newExecEntry(Exec{ID: id, ContainerID: c.ID, Config: cfg})
 	e.mu.Unlock()
 	e.publish(c, "exec_create: "+strings.Join(cfg.Cmd, " "), "execID", id)
 	return id, nil
@@ -110,21 +116,40 @@ func (e *Engine) findExec(id string) (*execEntry, error) {
 }
 
 // ExecGet implements Service. A client asks for the exit code as soon as its
-// stream ends, which can be before containerd told of the exit: then it is
-// waited for.
+// stream ends, which can be before containerd told of the exit, and before the
+// process, whose descriptors the kernel closes first, has quite ended.
 func (e *Engine) ExecGet(id string) (*Exec, error) {
 	en, err := e.findExec(id)
 	if err != nil {
 		return nil, err
 	}
-	if x := en.get(); x.Running && x.Pid != 0 && !alive(x.Pid) {
-		select {
-		case <-en.done:
-		case <-time.After(5 * time.Second):
+	if x := en.get(); x.Running && x.Pid != 0 {
+		switch {
+		case !alive(x.Pid):
+			en.await(5 * time.Second)
+		case e.streamEnded(id):
+			// Or it closed its output and goes on, as daemons do.
+			en.await(500 * time.Millisecond)
 		}
 	}
 	x := en.get()
 	return &x, nil
+}
+
+// await waits for the end of the process, not for that of its handling.
+func (en *execEntry) await(limit time.Duration) {
+	select {
+	case <-en.ended:
+	case <-time.After(limit):
+	}
+}
+
+func (e *Engine) streamEnded(id string) bool {
+	ctx, cancel := context.WithTimeout(e.ctx, time.Second)
+	defer cancel()
+	streams, err := e.cfg.Keeper.Streams(ctx)
+	i := slices.IndexFunc(streams, func(s keeper.StreamInfo) bool { return s.ID == id })
+	return err == nil && i >= 0 && streams[i].Ended
 }
 
 // alive: a zombie has ended, whoever will reap it.

@@ -175,6 +175,7 @@ func (e *Engine) failExec(ctx context.Context, en *execEntry, cause error) {
 	if stored {
 		warn(e.commitExec(ctx, "exec.failed", en))
 	}
+	close(en.ended)
 	close(en.done)
 	e.expireExec(en, execKeep)
 }
@@ -191,6 +192,7 @@ func (e *Engine) watchExec(en *execEntry) {
 		en.mu.Lock()
 		en.x.Running, en.x.ExitCode, en.x.Pid = false, &end.code, 0
 		en.mu.Unlock()
+		close(en.ended)
 		e.drain(ctx, x.ID)
 		if err := e.commitExec(ctx, "exec.ended", en); err != nil {
 			e.log.Error("the exit code of an exec cannot be written", "exec", x.ID, "error", err)

@@ -219,7 +219,13 @@ func (k *pipeKeeper) Streams(context.Context) (out []keeper.StreamInfo, _ error)
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for _, p := range k.s {
-		out = append(out, keeper.StreamInfo{StreamSpec: p.spec})
+		e := false
+		select {
+		case <-p.ended:
+			e = true
+		default:
+		}
+		out = append(out, keeper.StreamInfo{StreamSpec: p.spec, Ended: e})
 	}
 	return out, nil
 }

@@ -321,8 +321,8 @@ func (e *Engine) restoreExecs(ctx context.Context) error {
 		if err := json.Unmarshal(s.Value, &r); err != nil {
 			return fmt.Errorf("exec %s in the store: %w", id, err)
 		}
-		en := &execEntry{done: make(chan struct{}), rev: s.Rev, claimed: true,
-			x: Exec{ID: id, ContainerID: r.ContainerID, Config: r.Config, Started: true, Running: r.Running, ExitCode: r.ExitCode}}
+		en := newExecEntry(Exec{ID: id, ContainerID: r.ContainerID, Config: r.Config, Started: true, Running: r.Running, ExitCode: r.ExitCode})
+		en.rev, en.claimed = s.Rev, true
 		c, err := e.Get(r.ContainerID)
 		if err != nil {
 			e.forgetExec(ctx, en)
@@ -332,6 +332,7 @@ func (e *Engine) restoreExecs(ctx context.Context) error {
 		e.execs[id] = en
 		e.mu.Unlock()
 		if !r.Running {
+			close(en.ended)
 			close(en.done)
 			e.expireExec(en, max(0, execKeep-time.Since(r.Ended)))
 			continue
