@@ -54,10 +54,7 @@ type Sandbox struct {
 	Path string `json:"path"`
 	// Host says that Path is the daemon's own namespace: never made, swept or
 	// changed by us.
-	Host bool `json:"host,omitempty"`
-	// Inode is the namespace's inode number, the proof after a restart that the
-	// pin still holds the same stack. Zero until made.
-	Inode     uint64          `json:"inode,omitempty"`
+	Host      bool            `json:"host,omitempty"`
 	Endpoints []Endpoint      `json:"endpoints,omitempty"`
 	Ports     []PublishedPort `json:"ports,omitempty"`
 	// Sysctls are set inside the sandbox when it is made.
@@ -137,3 +134,16 @@ func (n *Network) Pool4() *Pool {
 	}
 	return nil
 }
+
+// RouterOf is the containers' default gateway in a pool: the bridge itself, or
+// the router that the daemon's --default-gateway named.
+func (n *Network) RouterOf(p Pool) netip.Addr {
+	if r, ok := p.Aux[DefaultGatewayAux]; ok {
+		return r
+	}
+	return p.Gateway
+}
+
+// DefaultGatewayAux names, among a pool's auxiliary addresses, a router that
+// containers use instead of the bridge (Docker's key).
+const DefaultGatewayAux = "DefaultGatewayIPv4"

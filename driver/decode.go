@@ -1,0 +1,63 @@
+package driver
+
+import (
+	"sort"
+
+	"linkspan/cnm"
+)
+
+// Decode runs a network's options through the decoders of the keys that a
+// driver knows, in key order. An unknown key is cnm.ErrInvalid and names the
+// nearest valid one; a bad value names key and value.
+func Decode(n *cnm.Network, known map[string]func(string) error) error {
+	keys := make([]string, 0, len(n.Options))
+	for k := range n.Options {
+		keys = append(keys, k)
+	}
+	sort.Strings(keys)
+	for _, k := range keys {
+		set, ok := known[k]
+		if !ok {
+			return cnm.Invalid("network %s: driver %s has no option %q%s", n.Name, n.Driver, k, didYouMean(k, known))
+		}
+		if err := set(n.Options[k]); err != nil {
+			return cnm.Invalid("network %s: option %s=%s: %w", n.Name, k, n.Options[k], err)
+		}
+	}
+	return nil
+}
+
+func didYouMean(key string, known map[string]func(string) error) string {
+	best, dist := "", len(key)/2+1
+	for k := range known {
+		if d := distance(key, k); d < dist || d == dist && k < best {
+			best, dist = k, d
+		}
+	}
+	if best == "" {
+		return "; it takes none like it"
+	}
+	return "; did you mean " + best + "?"
+}
+
+// distance is the number of single-character edits between two words
+// (Levenshtein, 1966).
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diag := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := diag
+			if a[i] != b[j] {
+				cost++
+			}
+			diag = row[j+1]
+			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}

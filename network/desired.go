@@ -1,0 +1,125 @@
+package network
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"linkspan/cnm"
+	"linkspan/dataplane"
+	"linkspan/driver"
+)
+
+// hostObjects are what exists as long as Linkspan is installed on the host.
+func (c *Controller) hostObjects() []dataplane.Object {
+	because := func(s string) dataplane.Meta {
+		return dataplane.Meta{Owner: dataplane.Owner{Kind: dataplane.OwnerHost}, Reason: s}
+	}
+	objs := []dataplane.Object{dataplane.BasePage(c.cfg.Table), forwarding()}
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	if c.shared[forwarding().Name] == "0" {
+		objs = append(objs, dataplane.GuardForwarding(because("the host did not forward before Linkspan: between interfaces that are not ours it still does not"), c.cfg.Table, true))
+	}
+	return objs
+}
+
+// forwarding is the one host-wide switch that publishing cannot do without.
+func forwarding() dataplane.Sysctl {
+	return dataplane.Sysctl{Meta: dataplane.Meta{Owner: dataplane.Owner{Kind: dataplane.OwnerHost}, Reason: "packets pass between containers and the outside"},
+		Name: "net/ipv4/ip_forward", Value: "1", Shared: true}
+}
+
+// networkObjects are what a network's driver plans.
+func (c *Controller) networkObjects(env driver.Env, n *cnm.Network) ([]dataplane.Object, error) {
+	d, err := c.cfg.Drivers.Get(n.Driver)
+	if err != nil {
+		return nil, err
+	}
+	return d.Network(env, n)
+}
+
+// sandboxObjects are a sandbox's namespace and what its endpoints' drivers plan:
+// the fragment that a container's start applies.
+func (c *Controller) sandboxObjects(env driver.Env, s *cnm.Sandbox) ([]dataplane.Object, error) {
+	if s.Host {
+		return nil, nil
+	}
+	meta := dataplane.Meta{Owner: dataplane.Owner{Kind: dataplane.OwnerSandbox, ID: s.ID, Name: s.OwnerName}, Reason: "the network stack of " + s.OwnerName}
+	objs := []dataplane.Object{dataplane.Namespace{Meta: meta, Path: s.Path}}
+	meta.Reason = "asked for with --sysctl, or Docker's default"
+	for k, v := range s.Sysctls {
+		objs = append(objs, dataplane.Sysctl{Meta: meta, NS: s.Path, Name: sysctlPath(k), Value: v})
+	}
+	serving := servingEndpoint(c, s)
+	for i := range s.Endpoints {
+		e := &s.Endpoints[i]
+		n, err := c.Network(e.NetworkID)
+		if err != nil {
+			return nil, err
+		}
+		d, err := c.cfg.Drivers.Get(n.Driver)
+		if err != nil {
+			return nil, err
+		}
+		var ports []cnm.PublishedPort
+		if e == serving {
+			ports = s.Ports
+		}
+		more, err := d.Endpoint(env, n, s, e, ports)
+		if err != nil {
+			return nil, fmt.Errorf("endpoint of %s on network %s: %w", s.OwnerName, n.Name, err)
+		}
+		objs = append(objs, more...)
+	}
+	dataplane.Sort(objs)
+	return objs, nil
+}
+
+// servingEndpoint is the endpoint that the sandbox's ports lead to: the first
+// whose driver publishes.
+func servingEndpoint(c *Controller, s *cnm.Sandbox) *cnm.Endpoint {
+	for i := range s.Endpoints {
+		if n, err := c.Network(s.Endpoints[i].NetworkID); err == nil {
+			if d, err := c.cfg.Drivers.Get(n.Driver); err == nil && d.Traits().Publishes {
+				return &s.Endpoints[i]
+			}
+		}
+	}
+	return nil
+}
+
+// sysctlPath turns sysctl(8)'s dots into the path below /proc/sys. As there,
+// the first separator decides: with a slash first, dots belong to names.
+func sysctlPath(key string) string {
+	if i := strings.IndexAny(key, "./"); i >= 0 && key[i] == '/' {
+		return key
+	}
+	return strings.NewReplacer(".", "/", "/", ".").Replace(key)
+}
+
+// desired is everything that should exist on this host.
+func (c *Controller) desired() (*dataplane.State, []string, error) {
+	env := c.cfg.Env()
+	st := dataplane.NewState(c.hostObjects()...)
+	for _, n := range c.Networks() {
+		objs, err := c.networkObjects(env, n)
+		if err != nil {
+			return nil, nil, err
+		}
+		st.Add(objs...)
+	}
+	var pins []string
+	for _, s := range c.Sandboxes() {
+		objs, err := c.sandboxObjects(env, s)
+		if err != nil {
+			return nil, nil, err
+		}
+		st.Add(objs...)
+		if !s.Host {
+			pins = append(pins, s.Path)
+		}
+	}
+	slices.Sort(pins)
+	return st, pins, nil
+}

@@ -1,0 +1,86 @@
+package network
+
+import (
+	"context"
+	"net/netip"
+
+	"linkspan/cnm"
+	"linkspan/dataplane"
+	"linkspan/publish"
+)
+
+// Check implements Service.
+func (c *Controller) Check(_ context.Context, r Request) (warnings []string, err error) {
+	for _, w := range r.Endpoints {
+		n, err := c.Network(w.Network)
+		if err != nil {
+			return nil, err
+		}
+		d, err := c.cfg.Drivers.Get(n.Driver)
+		if err != nil {
+			return nil, err
+		}
+		if n.Predefined && (w.IPv4.IsValid() || w.IPv6.IsValid()) {
+			return nil, cnm.Invalid("invalid endpoint settings: user specified IP address is supported on user defined networks only: network %s is not; leave --ip away", n.Name)
+		}
+		if n.Predefined && len(w.Aliases) > 0 {
+			return nil, cnm.Invalid("invalid endpoint settings: network-scoped alias is supported only for containers in user defined networks: network %s is not; leave --network-alias away", n.Name)
+		}
+		for k := range w.DriverOpts {
+			return nil, cnm.Unsupported("not yet: driver option %s of an endpoint on network %s", k, n.Name)
+		}
+		if d.Traits().HostSandbox && len(r.Publish) > 0 {
+			warnings = append(warnings, "Published ports are discarded when using host network mode")
+		}
+	}
+	return warnings, publish.Check(r.Publish)
+}
+
+// Plan implements Service.
+func (c *Controller) Plan(ctx context.Context, r Request) ([]dataplane.Object, error) {
+	if _, err := c.Check(ctx, r); err != nil {
+		return nil, err
+	}
+	if r.Target != "" {
+		if _, ok := c.Sandbox(r.Target); !ok {
+			return nil, cnm.Conflict("cannot join network of a non running container: %s; start it first", r.Target)
+		}
+		return nil, nil
+	}
+	s, err := c.draft(r, c.peek)
+	if err != nil {
+		return nil, err
+	}
+	if servingEndpoint(c, s) != nil && len(r.Publish) > 0 {
+		var held []cnm.PublishedPort
+		for _, other := range c.Sandboxes() {
+			held = append(held, other.Ports...)
+		}
+		dry := publish.NewChooser(publish.Dry{Held: held}, publish.Options{Publisher: c.publisher})
+		if s.Ports, err = dry.Choose(ctx, s.ID, c.bound(r.Publish)); err != nil {
+			return nil, err
+		}
+	}
+	return c.sandboxObjects(c.cfg.Env(), s)
+}
+
+// peek says which addresses allocate would give, from pools that are thrown
+// away afterwards.
+func (c *Controller) peek(n *cnm.Network, holder string, wish netip.Addr) ([]netip.Prefix, error) {
+	var out []netip.Prefix
+	for _, p := range n.Pools {
+		pool, err := c.pool(n, p)
+		if err != nil {
+			return nil, err
+		}
+		a, err := pool.Allocate(holder)
+		if wish.IsValid() && wish.Is4() == p.Subnet.Addr().Is4() {
+			a, err = wish, pool.AllocateSpecific(wish, holder)
+		}
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, netip.PrefixFrom(a, p.Subnet.Bits()))
+	}
+	return out, nil
+}

@@ -1,0 +1,102 @@
+package network
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"linkspan/cnm"
+	"linkspan/dataplane"
+	"linkspan/dataplane/diff"
+)
+
+// Reconcile implements Service. It also has the keeper hold what it should.
+func (c *Controller) Reconcile(ctx context.Context, dryRun bool) (*Report, error) {
+	c.world.Lock()
+	defer c.world.Unlock()
+	return c.reconcile(ctx, dryRun)
+}
+
+// reconcile is Reconcile for a caller that has the world to itself.
+func (c *Controller) reconcile(ctx context.Context, dryRun bool) (*Report, error) {
+	want, pins, err := c.desired()
+	if err != nil {
+		return nil, err
+	}
+	have, err := c.cfg.Kernel.Observe(ctx, pins)
+	if err != nil {
+		return nil, fmt.Errorf("observe the kernel: %w", err)
+	}
+	// The kernel does not say which sysctls were set, nor who holds a name that we
+	// want: both are asked for one by one.
+	var ask []dataplane.Object
+	for _, o := range want.All() {
+		_, there := have.Get(o.Key())
+		switch o.(type) {
+		case dataplane.Sysctl:
+			ask = append(ask, o)
+		case dataplane.Bridge, dataplane.Veth:
+			if !there {
+				ask = append(ask, o)
+			}
+		}
+	}
+	named, err := c.cfg.Kernel.ObserveKeys(ctx, ask)
+	if err != nil {
+		return nil, fmt.Errorf("observe the kernel: %w", err)
+	}
+	have.Add(named.All()...)
+	p := diff.Compute(want, have)
+	r := &Report{Ops: p.Ops, Drift: p.Drift}
+	if dryRun {
+		return r, nil
+	}
+	if err := c.cfg.Kernel.Apply(ctx, p.Ops); err != nil {
+		r.Failures = split(err)
+	}
+	if err := c.holdPorts(ctx); err != nil {
+		r.Failures = append(r.Failures, err)
+	}
+	return r, nil
+}
+
+// split takes joined errors apart.
+func split(err error) []error {
+	var many interface{ Unwrap() []error }
+	if errors.As(err, &many) {
+		if _, one := err.(*dataplane.Failure); !one {
+			return many.Unwrap()
+		}
+	}
+	return []error{err}
+}
+
+// holdPorts has the keeper hold exactly the ports of the living sandboxes: after
+// a keeper's death it holds none, after the daemon's it may hold too many.
+func (c *Controller) holdPorts(ctx context.Context) error {
+	held, err := c.cfg.Ports.Ports(ctx)
+	if err != nil {
+		return err
+	}
+	has := map[string]bool{}
+	var errs []error
+	for _, h := range held {
+		if !has[h.Owner] {
+			has[h.Owner] = true
+			c.mu.RLock()
+			_, alive := c.sandboxes[h.Owner]
+			c.mu.RUnlock()
+			if !alive {
+				errs = append(errs, c.cfg.Ports.Release(ctx, h.Owner))
+			}
+		}
+	}
+	for _, s := range c.Sandboxes() {
+		if !has[s.ID] && len(s.Ports) > 0 {
+			if err := (*reserver)(c).take(ctx, s, s.Ports); err != nil {
+				errs = append(errs, cnm.Conflict("the host ports of %s cannot be reserved again: %w; its published ports go on working, since the kernel translates them", s.OwnerName, err))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
