@@ -45,7 +45,7 @@ func inNew(fn func() error) error {
 
 func makeLink(kind string) error {
 	ifinfo := make([]byte, unix.SizeofIfInfomsg)
-	info := attribute(unix.IFLA_LINKINFO, attribute(ifla_INFO_KIND, []byte(kind)))
+	info := attribute(unix.IFLA_LINKINFO, attribute(iflaInfoKind, []byte(kind)))
 	name := attribute(unix.IFLA_IFNAME, []byte("lsprobe\x00"))
 	m := message(unix.RTM_NEWLINK, unix.NLM_F_ACK|unix.NLM_F_CREATE|unix.NLM_F_EXCL, 1, append(append(ifinfo, name...), info...))
 	return converse(unix.NETLINK_ROUTE, m)
@@ -62,13 +62,13 @@ func makeTable() error {
 }
 
 func dumpConntrack() error {
-	return converse(unix.NETLINK_NETFILTER, message(unix.NFNL_SUBSYS_CTNETLINK<<8|ipctnl_MSG_CT_GET, unix.NLM_F_DUMP, 1, []byte{unix.AF_INET, 0, 0, 0}))
+	return converse(unix.NETLINK_NETFILTER, message(unix.NFNL_SUBSYS_CTNETLINK<<8|ctGet, unix.NLM_F_DUMP, 1, []byte{unix.AF_INET, 0, 0, 0}))
 }
 
-// Names as in linux/if_link.h and linux/netfilter/nfnetlink_conntrack.h.
+// From linux/if_link.h and linux/netfilter/nfnetlink_conntrack.h.
 const (
-	ifla_INFO_KIND    = 1
-	ipctnl_MSG_CT_GET = 1
+	iflaInfoKind = 1 // IFLA_INFO_KIND
+	ctGet        = 1 // IPCTNL_MSG_CT_GET
 )
 
 func message(typ, flags uint16, seq uint32, body []byte) []byte {

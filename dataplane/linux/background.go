@@ -92,10 +92,14 @@ func (b *background) work() {
 	b.mu.Unlock()
 
 	if flows {
+		b.k.point("before purge conntrack entries")
 		b.purgeFlows()
+		b.k.point("after purge conntrack entries")
 	}
 	if links {
+		b.k.point("before delete doomed links")
 		b.deleteDoomed()
+		b.k.point("after delete doomed links")
 	}
 
 	b.mu.Lock()

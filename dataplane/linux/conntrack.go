@@ -1,6 +1,7 @@
 package linux
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 
@@ -98,7 +99,11 @@ func (b *background) purgeFlows() {
 		if err != nil || !families[i] {
 			continue
 		}
-		if n, e := b.k.ct.ConntrackDeleteFilters(netlink.ConntrackTable, fam, filter); e != nil {
+		n, e := b.k.ct.ConntrackDeleteFilters(netlink.ConntrackTable, fam, filter)
+		for try := 0; errors.Is(e, netlink.ErrDumpInterrupted) && try < dumpTries; try++ {
+			n, e = b.k.ct.ConntrackDeleteFilters(netlink.ConntrackTable, fam, filter)
+		}
+		if e != nil {
 			b.k.log.Error("conntrack entries of changed ports were not all deleted", "err", e)
 		} else if n > 0 {
 			b.k.log.Debug("stale conntrack entries deleted", "entries", n)

@@ -29,6 +29,7 @@ func (k *Kernel) deleteLink(name string, slow bool) error {
 		return gone(err) // its namespace went in between, and took it along
 	}
 	k.back.doomed()
+	k.point("between doom and rename link " + name)
 	return gone(k.rt.set(l.index, name, 0, 0, str(unix.IFLA_IFNAME, fmt.Sprintf("lsd%d", l.index))))
 }
 

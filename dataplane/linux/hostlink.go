@@ -133,6 +133,8 @@ func (a *applier) makePair(o dataplane.Veth, master int) error {
 	if err := a.k.create(o.Name, attrs...); err != nil {
 		return err
 	}
+	delete(ns.links, o.PeerName) // an earlier one of that name had another index
+	a.k.point("between create and alias link " + o.Name)
 	a.k.alias(o.Name, o.Meta)
 	return nil
 }

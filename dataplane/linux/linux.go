@@ -55,7 +55,9 @@ type Config struct {
 	// time, so that it can be given back. An error keeps the sysctl as it is.
 	OnShared func(name, prior string) error
 	// Hook is called before and after every kernel operation ("before create link
-	// docker0"); nil outside of crash tests.
+	// docker0"), between the messages of those that need several ("between load and
+	// seal table inet x"), and around the background's work ("before delete doomed
+	// links"); nil outside of crash tests. It may be called from any goroutine.
 	Hook func(point string)
 	// NFT is the nft program; empty: found in PATH.
 	NFT string
@@ -185,5 +187,13 @@ func (k *Kernel) closeSockets() {
 func (k *Kernel) hook(when string, op dataplane.Op) {
 	if k.cfg.Hook != nil {
 		k.cfg.Hook(when + " " + string(op.Verb) + " " + op.Object.Key())
+	}
+}
+
+// point is a hook inside of an operation, between two of its messages, or in the
+// background.
+func (k *Kernel) point(name string) {
+	if k.cfg.Hook != nil {
+		k.cfg.Hook(name)
 	}
 }

@@ -20,10 +20,14 @@ type nfConn struct {
 	mu  sync.Mutex
 	fd  int
 	seq uint32
+	buf []byte // for receiving; what is kept of it is copied
 }
 
 // nfReceiveTimeout bounds a wait that the kernel's synchronous answers never need.
 const nfReceiveTimeout = 30 * time.Second
+
+// nfBuffer takes one datagram: the kernel's dumps fill at most 32 KiB (netlink_dump).
+const nfBuffer = 64 << 10
 
 // newNF opens the socket in the calling thread's namespace.
 func newNF() (*nfConn, error) {
@@ -31,7 +35,7 @@ func newNF() (*nfConn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open nf_tables netlink socket: %w", err)
 	}
-	c := &nfConn{fd: fd, seq: 1}
+	c := &nfConn{fd: fd, seq: 1, buf: make([]byte, nfBuffer)}
 	// One transaction must fit (10,000 elements are about 1 MB), and so must one
 	// acknowledgement per message.
 	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, 64<<20)
@@ -176,8 +180,7 @@ func (c *nfConn) send(b []byte) error {
 
 // receive reads one datagram and gives its messages to fn until it says stop.
 func (c *nfConn) receive(fn func(typ, flags uint16, seq uint32, data []byte) bool) (int, error) {
-	buf := make([]byte, 64<<10) // the kernel's dumps fill at most 32 KiB (netlink_dump)
-	n, _, err := unix.Recvfrom(c.fd, buf, 0)
+	n, _, err := unix.Recvfrom(c.fd, c.buf, 0)
 	if err == unix.EINTR {
 		return 0, nil
 	}
@@ -185,7 +188,7 @@ func (c *nfConn) receive(fn func(typ, flags uint16, seq uint32, data []byte) boo
 		return 0, fmt.Errorf("nf_tables netlink: %w", err)
 	}
 	ne := binary.NativeEndian
-	for b := buf[:n]; len(b) >= unix.SizeofNlMsghdr; {
+	for b := c.buf[:n]; len(b) >= unix.SizeofNlMsghdr; {
 		l := int(ne.Uint32(b))
 		if l < unix.SizeofNlMsghdr || l > len(b) {
 			break

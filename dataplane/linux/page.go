@@ -75,6 +75,7 @@ func (k *Kernel) loadPage(ctx context.Context, o dataplane.Page) error {
 	if err != nil {
 		return err
 	}
+	k.point("between load and seal table " + o.Family + " " + o.Table)
 	return k.sealPage(t)
 }
 
