@@ -39,12 +39,12 @@ type udpForwarder struct {
 	mu       sync.Mutex
 	frozen   bool
 	closed   bool
-	sessions map[peer]*session
-	recent   *list.List // of *session, the most recent first
+	sessions map[peer]*udpSession
+	recent   *list.List // of *udpSession, the most recent first
 }
 
-// session is one client.
-type session struct {
+// udpSession is one client.
+type udpSession struct {
 	peer   peer
 	server *net.UDPConn
 	seen   atomic.Int64 // time of the last packet, Unix nanoseconds
@@ -85,7 +85,7 @@ func newUDPForwarder(logger *slog.Logger, c *chunks, l *net.UDPConn, to netip.Ad
 	return &udpForwarder{
 		logger: logger.With("forward", l.LocalAddr().String(), "to", to.String()),
 		chunks: c, to: to, idle: udpIdle, l: l, raw: raw,
-		sessions: map[peer]*session{}, recent: list.New(),
+		sessions: map[peer]*udpSession{}, recent: list.New(),
 	}, nil
 }
 
@@ -109,7 +109,7 @@ func (f *udpForwarder) receive() {
 }
 
 // session finds or makes a client's session. nil: there cannot be one now.
-func (f *udpForwarder) session(from peer) *session {
+func (f *udpForwarder) session(from peer) *udpSession {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if s := f.sessions[from]; s != nil {
@@ -121,20 +121,20 @@ func (f *udpForwarder) session(from peer) *session {
 		return nil
 	}
 	if f.recent.Len() >= maxSessions {
-		f.drop(f.recent.Back().Value.(*session))
+		f.drop(f.recent.Back().Value.(*udpSession))
 	}
 	c, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(f.to))
 	if err != nil {
 		f.logger.Warn("a forwarded UDP client cannot be served", "client", from.String(), "err", err)
 		return nil
 	}
-	s := &session{peer: from, server: c}
+	s := &udpSession{peer: from, server: c}
 	f.add(s)
 	return s
 }
 
 // add starts a session; the lock is held.
-func (f *udpForwarder) add(s *session) {
+func (f *udpForwarder) add(s *udpSession) {
 	s.seen.Store(time.Now().UnixNano())
 	s.place = f.recent.PushFront(s)
 	f.sessions[s.peer] = s
@@ -142,7 +142,7 @@ func (f *udpForwarder) add(s *session) {
 }
 
 // drop ends a session; the lock is held.
-func (f *udpForwarder) drop(s *session) {
+func (f *udpForwarder) drop(s *udpSession) {
 	if f.sessions[s.peer] == s {
 		delete(f.sessions, s.peer)
 		f.recent.Remove(s.place)
@@ -152,14 +152,14 @@ func (f *udpForwarder) drop(s *session) {
 
 // send passes a datagram to the container. ECONNREFUSED reports an earlier one;
 // the second try sends this one.
-func (s *session) send(b []byte) {
+func (s *udpSession) send(b []byte) {
 	if _, err := s.server.Write(b); errors.Is(err, unix.ECONNREFUSED) {
 		_, _ = s.server.Write(b)
 	}
 }
 
 // answer passes the container's datagrams back until the session is idle.
-func (f *udpForwarder) answer(s *session) {
+func (f *udpForwarder) answer(s *udpSession) {
 	raw, err := s.server.SyscallConn()
 	for err == nil {
 		f.mu.Lock()
