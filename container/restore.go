@@ -36,7 +36,7 @@ func (e *Engine) recovered(ctx context.Context) {
 		case !rest:
 		case c.State.Phase == Removing:
 			err = e.remove(ctx, en, c.RemoveVolumes)
-		case there:
+		case there && !c.State.Phase.running() && !c.State.Starting:
 			err = e.ctd.killTask(ctx, c.ID)
 		}
 		if err != nil {
@@ -87,8 +87,8 @@ func (e *Engine) Restore(ctx context.Context) error {
 				return
 			}
 			e.settle(e.ctx, unborn, running, false)
+			e.follow()
 		})
-		e.follow()
 		return nil
 	}
 	if err != nil {

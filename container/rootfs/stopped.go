@@ -25,20 +25,31 @@ type Splice struct {
 // namespace. at is any existing directory. The container must have no task:
 // two overlays on one upper directory are undefined.
 func Stopped(layers []mount.Mount, splices []Splice, at string) (*View, error) {
-	type result struct {
-		v   *View
-		err error
-	}
-	c := make(chan result, 1)
+	var v *View
+	var err error
+	onThrowawayThread(func() { v, err = mountHere(layers, splices, at) })
+	return v, err
+}
+
+// onThrowawayThread runs f on a thread that ends with it: f leaves it with
+// another mount namespace and root than the rest of the process has.
+func onThrowawayThread(f func()) {
+	done := make(chan struct{})
 	go func() {
-		// Never unlocked: the thread has another mount namespace and root than the
-		// rest of the process, so it must end with this goroutine.
+		// Never unlocked: that is what makes the runtime end the thread.
 		runtime.LockOSThread()
-		v, err := mountHere(layers, splices, at)
-		c <- result{v, err}
+		if unix.Gettid() != unix.Getpid() {
+			defer close(done)
+			f()
+			return
+		}
+		// The first thread cannot end before the process, and its namespaces are
+		// what /proc/self shows. Kept busy here, it cannot be the one taken next.
+		defer runtime.UnlockOSThread()
+		onThrowawayThread(f)
+		close(done)
 	}()
-	r := <-c
-	return r.v, r.err
+	<-done
 }
 
 func mountHere(layers []mount.Mount, splices []Splice, at string) (*View, error) {
