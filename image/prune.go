@@ -26,6 +26,11 @@ func (s *Store) Prune(ctx context.Context, o PruneOptions) (gone []Deleted, recl
 		return nil, 0, err
 	}
 	ctx = s.ns(ctx)
+	defer func() {
+		if len(gone) > 0 {
+			s.collect(ctx)
+		}
+	}()
 	for _, img := range images {
 		if !o.All && len(img.RepoTags) > 0 || o.Match != nil && !o.Match(img) {
 			continue

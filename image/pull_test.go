@@ -250,6 +250,43 @@ func TestPullInterrupted(t *testing.T) {
 	r.empty()
 }
 
+// containerd dies in the middle: the pull says so, and the next one goes on.
+func TestPullContainerdDies(t *testing.T) {
+	reg := imagetest.New(t)
+	_, id := reg.Push(imagetest.Simple("a", "b", "c"), "lib/x:1")
+	r := newRig(t, func(c *Config) { c.MaxDownloads = 1 })
+	var once sync.Once
+	var blobs atomic.Int32
+	reg.Intercept(func(w http.ResponseWriter, req *http.Request) bool {
+		if strings.Contains(req.URL.Path, "/blobs/") && blobs.Add(1) == 3 { // the config, a layer, this one
+			once.Do(r.ctd.Kill)
+		}
+		return false
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if err := r.Pull(ctx, reg.Host()+"/lib/x:1", "", nil, nil); !errors.Is(err, cnm.ErrUnavailable) {
+		t.Fatalf("pull: %v", err)
+	}
+	r.ctd.Run()
+	deadline := time.Now().Add(10 * time.Second)
+	for {
+		err := r.Pull(t.Context(), reg.Host()+"/lib/x:1", "", nil, nil)
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, cnm.ErrUnavailable) || time.Now().After(deadline) {
+			t.Fatalf("does not recover: %v", err)
+		}
+		time.Sleep(50 * time.Millisecond) // the client connects again
+	}
+	if r.get(id).ID != id {
+		t.Error("another image came")
+	}
+	r.remove(id, false)
+	r.empty()
+}
+
 // What an abandoned pull left goes with prune; what is not what it should be is
 // not kept at all.
 func TestPullBroken(t *testing.T) {

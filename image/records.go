@@ -129,9 +129,9 @@ func (s *Store) create(ctx context.Context, name string, target ocispec.Descript
 }
 
 // drop deletes a record; one that is gone already is fine.
-func (s *Store) drop(ctx context.Context, name string, opts ...images.DeleteOpt) error {
+func (s *Store) drop(ctx context.Context, name string) error {
 	s.cfg.Hook("image.delete.before")
-	err := s.cfg.Client.ImageService().Delete(ctx, name, opts...)
+	err := s.cfg.Client.ImageService().Delete(ctx, name)
 	s.cfg.Hook("image.delete.after")
 	if errdefs.IsNotFound(err) {
 		return nil

@@ -4,7 +4,6 @@ import (
 	"context"
 	"slices"
 
-	"github.com/containerd/containerd/v2/core/images"
 	"github.com/distribution/reference"
 
 	"linkspan/cnm"
@@ -15,6 +14,14 @@ import (
 // prune is for the untagged parents that a build leaves; there are none yet.
 func (s *Store) Remove(ctx context.Context, ref string, force, prune bool) ([]Deleted, error) {
 	ctx = s.ns(ctx)
+	done, err := s.remove(ctx, ref, force)
+	if len(done) > 0 {
+		s.collect(ctx)
+	}
+	return done, err
+}
+
+func (s *Store) remove(ctx context.Context, ref string, force bool) ([]Deleted, error) {
 	s.names.Lock()
 	defer s.names.Unlock()
 	all, err := s.records(ctx)
@@ -24,7 +31,7 @@ func (s *Store) Remove(ctx context.Context, ref string, force, prune bool) ([]De
 	p, name, err := s.find(all, ref)
 	if err != nil {
 		if r := broken(all, ref); r != nil { // what cannot be read can be removed
-			return []Deleted{{Untagged: familiar(r.name)}}, s.drop(ctx, r.name, images.SynchronousDelete())
+			return []Deleted{{Untagged: familiar(r.name)}}, s.drop(ctx, r.name)
 		}
 		return nil, err
 	}
@@ -139,20 +146,15 @@ func (r *removal) untag(ctx context.Context, names []string) error {
 	return nil
 }
 
-// delete removes all names; with the last one containerd collects, before it
-// answers, what nobody else needs.
+// delete removes all names; what nobody else needs is for collect.
 func (r *removal) delete(ctx context.Context) error {
 	list := ofID(r.all, r.p.id())
 	// Tags first, as Docker lists them; the last record of all keeps the image
 	// until everything else is done.
 	slices.SortStableFunc(list, func(a, b record) int { return rank(a) - rank(b) })
 	layers := r.ownLayers(ctx)
-	for i, rec := range list {
-		var opts []images.DeleteOpt
-		if i == len(list)-1 {
-			opts = append(opts, images.SynchronousDelete())
-		}
-		if err := r.s.drop(ctx, rec.name, opts...); err != nil {
+	for _, rec := range list {
+		if err := r.s.drop(ctx, rec.name); err != nil {
 			return err
 		}
 		if !isDangling(rec.name) {

@@ -99,7 +99,8 @@ func New(cfg Config) *Store {
 	return s
 }
 
-// SetUsers says who knows which containers use an image.
+// SetUsers says who knows which containers use an image. It is asked while image
+// names are locked: it must not ask us back, nor wait for someone who does.
 func (s *Store) SetUsers(u Users) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -121,7 +122,7 @@ func (s *Store) ns(ctx context.Context) context.Context {
 	return namespaces.WithNamespace(log.WithLogger(ctx, s.liblog), s.cfg.Namespace)
 }
 
-func (s *Store) content() content.Store { return s.cfg.Client.ContentStore() }
+func (s *Store) content() content.Store { return contents{s.cfg.Client.ContentStore()} }
 func (s *Store) snapshotter() snapshots.Snapshotter {
 	return s.cfg.Client.SnapshotService(s.cfg.Snapshotter)
 }
@@ -162,6 +163,21 @@ func (s *Store) endLease(ctx context.Context, l leases.Lease, opts ...leases.Del
 	defer cancel()
 	if err := s.cfg.Client.LeasesService().Delete(ctx, l, opts...); err != nil && !errdefs.IsNotFound(err) {
 		s.log.Warn("a lease on image content could not be ended; containerd ends it after a day", "lease", l.ID, "error", err)
+	}
+}
+
+// collect has containerd free what nothing needs any more, and waits for it: who
+// removes an image to make room wants the room. It is done without our locks.
+func (s *Store) collect(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Minute)
+	defer cancel()
+	ls := s.cfg.Client.LeasesService()
+	l, err := ls.Create(ctx, leases.WithRandomID(), leases.WithExpiration(time.Minute), leases.WithLabel(leaseLabel, "collect"))
+	if err == nil {
+		err = ls.Delete(ctx, l, leases.SynchronousDelete)
+	}
+	if err != nil {
+		s.log.Warn("containerd frees the space of removed images later", "error", err)
 	}
 }
 

@@ -14,7 +14,6 @@ import (
 
 	"github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/core/content"
-	"github.com/containerd/containerd/v2/core/leases"
 	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/containerd/containerd/v2/core/snapshots"
 
@@ -105,18 +104,7 @@ func (r *rig) gone(refs ...string) {
 }
 
 // collect runs containerd's garbage collection.
-func (r *rig) collect() {
-	r.t.Helper()
-	ctx := r.ns(r.t.Context())
-	ls := r.client.LeasesService()
-	l, err := ls.Create(ctx, leases.WithRandomID())
-	if err == nil {
-		err = ls.Delete(ctx, l, leases.SynchronousDelete)
-	}
-	if err != nil {
-		r.t.Fatal(err)
-	}
-}
+func (r *rig) collect() { r.Store.collect(r.ns(r.t.Context())) }
 
 // state is what containerd holds: content, snapshots, leases and names.
 func (r *rig) state() (blobs, snaps, leased, names []string) {
