@@ -3,10 +3,13 @@ package container
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+
+	"linkspan/volume"
 )
 
 func writeFile(path string) error { return os.WriteFile(path, nil, 0o644) }
@@ -89,10 +92,10 @@ func (w *world) crashAt(t *testing.T, n int, seen func(string)) (reached string)
 	w.hook = nil
 	e.cancel() // its calls end; its hooks hold what would follow
 	w.e = w.bare()
+	w.volumes.SetUsers(w.e)
 	if err := w.e.Restore(t.Context()); err != nil {
 		t.Errorf("restore: %v", err)
 	}
-	w.volumes.SetUsers(w.e)
 	for _, c := range w.e.List() {
 		if c.Name != name || c.State.Starting || c.State.Phase == Removing {
 			t.Errorf("%s is half made: %+v", c.Name, c.State)
@@ -108,6 +111,11 @@ func (w *world) bare() *Engine {
 	hook := w.hook
 	if hook == nil {
 		hook = func(string) {}
+	}
+	// A daemon's holds on volumes die with it.
+	var err error
+	if w.volumes, err = volume.New(w.t.Context(), volume.Config{Root: filepath.Join(filepath.Dir(w.root), "volumes"), Store: w.store, Events: w.bus}); err != nil {
+		w.t.Fatal(err)
 	}
 	e, err := New(Config{
 		Client: w.ctd.Client(), Address: w.ctd.Address, Namespace: w.ns, Instance: "test", Store: w.store, Network: w.net,
