@@ -11,8 +11,13 @@ import (
 
 // Apply performs the ops in order; see dataplane.Kernel.
 func (k *Kernel) Apply(ctx context.Context, ops []dataplane.Op) error {
-	a := &applier{k: k, ctx: ctx, failed: map[dataplane.Owner]bool{}, inside: map[string]*sandbox{}}
+	a := &applier{k: k, ctx: ctx, failed: map[dataplane.Owner]bool{}, inside: map[string]*sandbox{}, dying: map[string]bool{}}
 	defer a.close()
+	for _, op := range ops {
+		if ns, ok := op.Object.(dataplane.Namespace); ok && op.Verb == dataplane.Delete {
+			a.dying[ns.Path] = true
+		}
+	}
 	for len(ops) > 0 {
 		n := elementRun(ops)
 		if n > 0 {
@@ -33,6 +38,7 @@ type applier struct {
 	failed   map[dataplane.Owner]bool
 	failures []error
 	inside   map[string]*sandbox
+	dying    map[string]bool // pins that go in this call
 }
 
 func (a *applier) close() {

@@ -32,7 +32,7 @@ func (a *applier) bridge(v dataplane.Verb, o dataplane.Bridge) error {
 	k.hostMu.Lock()
 	defer k.hostMu.Unlock()
 	if v == dataplane.Delete {
-		return k.deleteLink(o.Name, false)
+		return k.deleteLink(o.Name)
 	}
 	mac, err := k.mac(o.Name, o.MAC)
 	if err != nil {
@@ -80,8 +80,7 @@ func (a *applier) veth(v dataplane.Verb, o dataplane.Veth) error {
 	k.hostMu.Lock()
 	defer k.hostMu.Unlock()
 	if v == dataplane.Delete {
-		delete(a.linksIn(o.PeerNS), o.PeerName)
-		return k.deleteLink(o.Name, true)
+		return a.unplug(o)
 	}
 	master := 0
 	if o.Master != "" {
@@ -147,11 +146,11 @@ func (a *applier) adjustVeth(v dataplane.Verb, o dataplane.Veth, master int) err
 	if err != nil {
 		return err
 	}
-	if l == nil && v == dataplane.Create {
+	if l == nil && v == dataplane.Create && !a.clearDoomedPeer(o) {
 		return cnm.Conflict("%s exists already in sandbox %s", o.PeerName, o.PeerNS)
 	}
 	if l != nil && (l.kind != "veth" || !a.peerIsIn(l, o.PeerNS)) {
-		if err := k.deleteLink(o.Name, true); err != nil {
+		if err := a.unplug(o); err != nil {
 			return err
 		}
 		l = nil
@@ -205,13 +204,6 @@ func (a *applier) peerMTU(o dataplane.Veth, l *link) error {
 	return s.rt.set(l.peer, "", 0, 0, u32(unix.IFLA_MTU, uint32(mtuOf(o.MTU))))
 }
 
-func (a *applier) linksIn(ns string) map[string]*link {
-	if s := a.inside[ns]; s != nil {
-		return s.links
-	}
-	return nil
-}
-
 // portFlags sets what a new port does not have by default.
 func (k *Kernel) portFlags(o dataplane.Veth) error {
 	if !o.Hairpin && !o.Isolated || o.Master == "" {
@@ -227,6 +219,14 @@ func (k *Kernel) portFlags(o dataplane.Veth) error {
 // create makes a link with our mark in the creating message.
 func (k *Kernel) create(name string, attrs ...nl.NetlinkRequestData) error {
 	parts := append([]nl.NetlinkRequestData{nl.NewIfInfomsg(unix.AF_UNSPEC), str(unix.IFLA_IFNAME, name), u32(unix.IFLA_GROUP, k.group)}, attrs...)
+	err := k.rt.do(unix.RTM_NEWLINK, unix.NLM_F_CREATE|unix.NLM_F_EXCL, parts...)
+	if !errors.Is(err, unix.EEXIST) {
+		return err
+	}
+	// A kill may have come between dooming a link and freeing its name.
+	if l, e := k.rt.linkByName(name); e != nil || l == nil || l.group != k.doom || k.freeName(l) != nil {
+		return err
+	}
 	return k.rt.do(unix.RTM_NEWLINK, unix.NLM_F_CREATE|unix.NLM_F_EXCL, parts...)
 }
 

@@ -50,12 +50,27 @@ func (c *rtnl) links() ([]*link, error) {
 
 // linkByName returns nil without an error when there is none.
 func (c *rtnl) linkByName(name string) (*link, error) {
-	m, err := c.get(unix.RTM_GETLINK, unix.RTM_NEWLINK, nl.NewIfInfomsg(unix.AF_UNSPEC), str(unix.IFLA_IFNAME, name), skipStats())
+	l, err := c.getLink(nl.NewIfInfomsg(unix.AF_UNSPEC), str(unix.IFLA_IFNAME, name), skipStats())
+	if err != nil {
+		return nil, fmt.Errorf("look up link %s: %w", name, err)
+	}
+	return l, nil
+}
+
+// linkByIndex likewise.
+func (c *rtnl) linkByIndex(index int) (*link, error) {
+	msg := nl.NewIfInfomsg(unix.AF_UNSPEC)
+	msg.Index = int32(index)
+	return c.getLink(msg, skipStats())
+}
+
+func (c *rtnl) getLink(parts ...nl.NetlinkRequestData) (*link, error) {
+	m, err := c.get(unix.RTM_GETLINK, unix.RTM_NEWLINK, parts...)
 	if errors.Is(err, unix.ENODEV) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("look up link %s: %w", name, err)
+		return nil, err
 	}
 	return parseLink(m), nil
 }

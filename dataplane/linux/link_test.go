@@ -125,6 +125,43 @@ func TestDoomed(t *testing.T) {
 	}
 }
 
+// TestReplug: a sandbox that lives on is disconnected and connected again, under
+// another name on the host and the same inside, without waiting for the kernel.
+func TestReplug(t *testing.T) {
+	h := newHost(t)
+	h.apply(diff.Create(bridgeNet()))
+	web := h.container("web", 2)
+	h.apply(diff.Create(web))
+	ns, link := web[:1], web[1:7]
+	for i := range 20 {
+		h.apply(diff.Delete(link))
+		for j, o := range link {
+			switch o := o.(type) {
+			case dataplane.Veth:
+				o.Name = fmt.Sprintf("vnew%d", i)
+				link[j] = o
+			case dataplane.Up:
+				if o.NS == "" {
+					o.Link = fmt.Sprintf("vnew%d", i)
+					link[j] = o
+				}
+			}
+		}
+		h.apply(diff.Create(link))
+		if out := h.in(h.pin("web"), "ip", "route"); strings.Count(out, "default") != 1 {
+			t.Fatalf("routes:\n%s", out)
+		}
+	}
+	h.settle()
+	want := append(append(bridgeNet(), ns...), link...)
+	if p := diff.Compute(dataplane.NewState(append(want, web[7:]...)...), h.observe(h.pin("web"))); len(notSysctl(p.Ops))+len(p.Drift) > 0 {
+		t.Errorf("%v %v", p.Ops, p.Drift)
+	}
+	if out := h.in(h.pin("web"), "ip", "-o", "link"); strings.Contains(out, "lsd") {
+		t.Errorf("still in the sandbox:\n%s", out)
+	}
+}
+
 // TestBridgeMTU: a bridge keeps its MTU when its ports come and go.
 func TestBridgeMTU(t *testing.T) {
 	h := newHost(t)

@@ -78,7 +78,7 @@ func (o *observer) link(s *dataplane.State, name, peerNS string) error {
 			return err
 		}
 	}
-	if l := host.byName[name]; l != nil {
+	if l := host.byName[name]; l != nil && l.group != o.k.doom {
 		s.Add(o.k.linkObject(host, l, o.peers))
 	}
 	return nil
