@@ -1,0 +1,61 @@
+# Linkspan. `make help` says what there is.
+export CGO_ENABLED ?= 0
+# The version below says what go's own stamp would; under sudo git may refuse to be
+# asked, and then go build would fail.
+export GOFLAGS ?= -buildvcs=false
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo 0.1.0-dev)
+LDFLAGS := -s -w -X main.buildVersion=$(VERSION)
+# Test binaries at once. Two that run daemons and databases fill two cores.
+P ?= 2
+# Under the 25 minutes that all of it may take.
+TEST_TIMEOUT ?= 20m
+SOAK_TIMEOUT ?= 4h
+
+.PHONY: all help build deps images lint test soak bench demo demo-stop clean
+
+all: build
+
+help:
+	@echo 'make build      bin/linkspan'
+	@echo 'make demo       install what is missing, start a daemon, run MariaDB, query it (root)'
+	@echo 'make demo-stop  take all of it away again (root)'
+	@echo 'make test       lint and all tests; as root with real daemons, else the pure ones'
+	@echo 'make soak       the same and what takes longer (root)'
+	@echo 'make bench      side by side with dockerd 20.10 (root)'
+	@echo 'make images     build the test images (root)'
+	@echo 'make lint       gofmt, go vet, shell syntax, file lengths'
+	@echo 'make clean      remove what make built'
+
+build:
+	go build -trimpath -ldflags '$(LDFLAGS)' -o bin/linkspan ./cmd/linkspan
+
+# As root: apt packages. Without root: nothing, tests say what they lack.
+deps:
+	@[ "$$(id -u)" != 0 ] || script/install-deps.sh test
+
+images: deps
+	go run ./test/images/cmd/images build
+
+lint:
+	@script/lint.sh
+
+# The tests' daemons are built from this tree, without -trimpath and version, so
+# that the build cache serves all of them. Images are built once, before the packages
+# that share them start.
+test: deps lint
+	@script/test.sh -timeout $(TEST_TIMEOUT) -p $(P)
+
+soak: deps
+	LINKSPAN_SOAK=1 script/test.sh -timeout $(SOAK_TIMEOUT) -p $(P)
+
+bench: deps build
+	go run ./bench
+
+demo:
+	@script/demo.sh
+
+demo-stop:
+	@script/demo.sh stop
+
+clean:
+	rm -rf bin
