@@ -1,0 +1,230 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	ctd "github.com/containerd/containerd/v2/client"
+
+	"linkspan/config"
+	"linkspan/container"
+	"linkspan/containerd"
+	"linkspan/dataplane/linux"
+	"linkspan/driver"
+	"linkspan/events"
+	"linkspan/image"
+	"linkspan/keeper"
+	"linkspan/netns"
+	"linkspan/network"
+	"linkspan/store"
+	"linkspan/store/bolt"
+	"linkspan/volume"
+)
+
+// engine is the rooms, wired. Its close undoes in reverse what its open did.
+type engine struct {
+	id, instance string // of the data root: whole, and the six digits in our marks
+	cfg          *config.Config
+	log          *slog.Logger
+	hook         func(point string)
+
+	events     *events.Bus
+	store      store.Store
+	kernel     *linux.Kernel
+	keeper     *keeper.Client
+	containerd *containerd.Daemon
+	client     *ctd.Client
+	images     *image.Store
+	volumes    *volume.Store
+	network    *network.Controller
+	containers *container.Engine
+
+	undo []func() error
+}
+
+func openEngine(ctx context.Context, cfg *config.Config, log *slog.Logger) (_ *engine, err error) {
+	e := &engine{cfg: cfg, log: log, events: events.New(), hook: failPoint()}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, e.unwind())
+		}
+	}()
+	for _, step := range []func(context.Context) error{
+		e.openStore, e.openKernel, e.openKeeper, e.openContainerd, e.openRooms, e.restore,
+	} {
+		if err := step(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return e, nil
+}
+
+func (e *engine) later(f func() error) { e.undo = append(e.undo, f) }
+
+func (e *engine) unwind() (err error) {
+	for i := len(e.undo) - 1; i >= 0; i-- {
+		err = errors.Join(err, e.undo[i]())
+	}
+	e.undo = nil
+	return err
+}
+
+// idKey holds the data root's id, made once.
+const idKey = "daemon/id"
+
+func (e *engine) openStore(ctx context.Context) error {
+	s, err := bolt.Open(filepath.Join(e.cfg.DataRoot, "linkspan.db"), bolt.Options{Hook: e.hook, Log: e.log})
+	if err != nil {
+		return err
+	}
+	e.store = s
+	e.later(s.Close)
+	have, ok, err := s.Get(ctx, idKey)
+	if err != nil {
+		return err
+	}
+	if e.id = string(have.Value); !ok {
+		b := make([]byte, 16)
+		rand.Read(b)
+		b[0] |= 1 // the first six digits mark kernel objects and must not be zero
+		e.id = hex.EncodeToString(b)
+		if _, err := s.Commit(ctx, store.Op{Key: idKey, Value: []byte(e.id), Guard: true}); err != nil {
+			return err
+		}
+	}
+	e.instance = e.id[:6]
+	return nil
+}
+
+func (e *engine) pins() string    { return filepath.Join(e.cfg.ExecRoot, "netns") }
+func (e *engine) hostPin() string { return filepath.Join(e.cfg.ExecRoot, "hostns", "default") }
+func (e *engine) table() string   { return "linkspan_" + e.instance }
+
+func (e *engine) openKernel(context.Context) error {
+	for _, dir := range []string{e.pins(), filepath.Dir(e.hostPin())} {
+		if err := netns.Prepare(dir); err != nil {
+			return err
+		}
+	}
+	if err := netns.PinSelf(e.hostPin()); err != nil {
+		return err
+	}
+	n, err := linux.Instance(e.instance)
+	if err != nil {
+		return err
+	}
+	e.kernel, err = linux.New(linux.Config{Instance: n, Table: e.table(), PinDir: e.pins(), Log: e.log, Hook: e.hook,
+		OnShared: func(name, prior string) error { return e.network.NoteShared(context.Background(), name, prior) }})
+	if err != nil {
+		return err
+	}
+	e.later(e.kernel.Close)
+	return nil
+}
+
+func (e *engine) openKeeper(ctx context.Context) error {
+	exe, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	dir := filepath.Join(e.cfg.ExecRoot, "keeper")
+	cfg := keeper.EnsureConfig{Socket: filepath.Join(dir, "keeper.sock"), Dir: dir, Exe: exe, Name: e.instance, Version: buildVersion, Logger: e.log}
+	if e.keeper, _, err = keeper.Ensure(ctx, cfg); err != nil {
+		return err
+	}
+	e.keeper.OnStdinClosed(func(id string) {
+		if e.containers != nil {
+			e.containers.StdinClosed(id)
+		}
+	})
+	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
+	go e.keeper.Supervise(ctx, cfg, func(ctx context.Context) {
+		if e.containers == nil {
+			return
+		}
+		e.containers.KeeperReplaced(ctx)
+		if err := e.network.HoldPorts(ctx); err != nil {
+			e.log.Error("host ports are not reserved again", "err", err)
+		}
+	})
+	e.later(func() error { stop(); return e.keeper.Close() })
+	return nil
+}
+
+func (e *engine) openContainerd(ctx context.Context) (err error) {
+	e.containerd, err = containerd.Find(ctx, containerd.Config{Address: e.cfg.Containerd, Log: e.log,
+		Root: filepath.Join(e.cfg.DataRoot, "containerd"), State: filepath.Join(e.cfg.ExecRoot, "containerd")})
+	if err != nil {
+		return err
+	}
+	e.later(func() error { e.containerd.Leave(); return nil })
+	if e.client, err = ctd.New(e.containerd.Address, ctd.WithDefaultNamespace(e.cfg.ContainerdNamespace), ctd.WithTimeout(10*time.Second)); err != nil {
+		return fmt.Errorf("containerd at %s: %w", e.containerd.Address, err)
+	}
+	e.later(e.client.Close)
+	return nil
+}
+
+func (e *engine) openRooms(ctx context.Context) (err error) {
+	c := e.cfg
+	e.images = image.New(image.Config{Client: e.client, Namespace: c.ContainerdNamespace, Mirrors: c.RegistryMirrors, Insecure: c.InsecureRegistries,
+		MaxDownloads: c.MaxConcurrentDownloads, UserAgent: "linkspan/" + buildVersion, Events: e.events, Hook: e.hook, Logger: e.log})
+	if e.volumes, err = volume.New(ctx, volume.Config{Root: filepath.Join(c.DataRoot, "volumes"), Store: e.store, Events: e.events, Logger: e.log}); err != nil {
+		return err
+	}
+	e.network, err = network.New(ctx, network.Config{Store: e.store, Kernel: e.kernel, Drivers: drivers(), Ports: e.keeper, Events: e.events,
+		Table: e.table(), PinDir: e.pins(), HostPath: e.hostPin(), HostPrefixes: e.kernel.HostPrefixes, BindIP: c.DefaultBindIP, Log: e.log,
+		Env:    func() driver.Env { return driver.Env{Table: e.table(), BridgeNF: e.kernel.BridgeNF(), MTU: c.MTU} },
+		Bridge: network.DefaultBridge{BIP: c.BIP, Range: c.FixedCIDR, Gateway: c.DefaultGateway, MTU: c.MTU}})
+	if err != nil {
+		return err
+	}
+	e.containers, err = container.New(e.containerConfig())
+	if err != nil {
+		return err
+	}
+	e.images.SetUsers(e.containers)
+	e.volumes.SetUsers(e.containers)
+	return nil
+}
+
+// restore brings the host to what is committed, networks first: a container
+// that the restart policy starts needs them.
+func (e *engine) restore(ctx context.Context) error {
+	r, err := e.network.Start(ctx)
+	if err != nil {
+		return err
+	}
+	for _, f := range r.Failures {
+		e.log.Error("not as it should be: " + f.Error())
+	}
+	if len(r.Ops) > 0 {
+		e.log.Info("the kernel was brought to what is declared", "changes", len(r.Ops)-len(r.Failures))
+	}
+	return e.containers.Restore(ctx)
+}
+
+// close takes leave. While containers run, the keeper stays with their streams
+// and ports, and the kernel with their networks.
+func (e *engine) close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	err := e.containers.Shutdown(ctx)
+	idle := true
+	for _, c := range e.containers.List() {
+		idle = idle && c.State.Pid == 0
+	}
+	if idle {
+		err = errors.Join(err, e.keeper.Shutdown(ctx))
+	}
+	err = errors.Join(err, e.unwind())
+	e.containerd.Stop()
+	return err
+}

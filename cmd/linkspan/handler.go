@@ -1,0 +1,40 @@
+package main
+
+import (
+	"context"
+	"net/http"
+
+	"linkspan/api/admin"
+	"linkspan/api/docker"
+	"linkspan/container"
+)
+
+// handler is the doors: the Engine API, and Linkspan's own verbs beside it.
+func (e *engine) handler(d *daemon) http.Handler {
+	facts := docker.HostFacts()
+	facts.ID, facts.Name, facts.RootDir = e.id, hostname(), e.cfg.DataRoot
+	facts.Driver, facts.CgroupDriver = "overlayfs", "cgroupfs"
+	facts.ContainerdAddress, facts.ContainerdNamespace = e.containerd.Address, e.cfg.ContainerdNamespace
+	facts.NetworkDrivers = []string{"bridge", "host", "null"}
+	facts.Runtimes, facts.DefaultRuntime = map[string]string{"runc": "runc"}, "runc"
+	facts.SecurityOptions = []string{"name=seccomp,profile=" + e.cfg.SeccompProfile}
+	facts.LiveRestore, facts.Experimental = true, e.cfg.Experimental
+	facts.Firewall = "nftables"
+	facts.FirewallStatus = [][2]string{{"Table", "inet " + e.table()}}
+	if v, err := e.client.Version(context.Background()); err == nil {
+		facts.ContainerdVersion = v.Version
+	}
+	api := docker.New(docker.Config{
+		Containers: e.containers, Images: e.images, Network: e.network, Volumes: e.volumes, Events: e.events,
+		Info: func(context.Context) docker.Facts {
+			f, c := facts, d.config.Load()
+			f.RegistryMirrors, f.InsecureRegistries = c.RegistryMirrors, c.InsecureRegistries
+			f.HTTPProxy, f.HTTPSProxy, f.NoProxy = c.HTTPProxy, c.HTTPSProxy, c.NoProxy
+			f.Labels, f.Debug = c.Labels, c.Debug
+			return f
+		},
+		Files:   func(c *container.Container) docker.Files { return docker.Files(e.containers.Files(c.ID)) },
+		Version: buildVersion, Logger: d.log,
+	})
+	return admin.Beside(api, admin.New(admin.Config{Network: e.network, Plan: e.containers.Plan, Logger: d.log}))
+}

@@ -1,0 +1,46 @@
+package main
+
+import (
+
+	apicontainer "github.com/moby/moby/api/types/container"
+
+	"linkspan/container"
+	"linkspan/driver"
+	"linkspan/driver/bridge"
+	"linkspan/driver/host"
+	"linkspan/driver/none"
+)
+
+// drivers are the network drivers of this daemon: one line each.
+func drivers() driver.Registry {
+	return driver.NewRegistry(
+		bridge.Driver{},
+		host.Driver{},
+		none.Driver{},
+	)
+}
+
+// containerConfig hands the daemon's options to the container engine.
+func (e *engine) containerConfig() container.Config {
+	c := e.cfg
+	out := container.Config{
+		Client: e.client, Address: e.containerd.Address, Namespace: c.ContainerdNamespace, Instance: e.instance,
+		Store: e.store, Network: e.network, Images: e.images, Volumes: e.volumes, Keeper: e.keeper, Events: e.events,
+		Root: c.DataRoot, ExecRoot: c.ExecRoot, Hook: e.hook, Logger: e.log,
+		Runtimes: map[string]string{},
+		Defaults: container.Defaults{
+			Ulimits: map[string]*apicontainer.Ulimit{}, ShmSize: c.DefaultShmSize, IpcMode: apicontainer.IpcMode(c.DefaultIPCMode),
+			CgroupnsMode: apicontainer.CgroupnsMode(c.DefaultCgroupnsMode), CgroupParent: c.CgroupParent,
+			DNS: c.DNS, DNSSearch: c.DNSSearch, DNSOptions: c.DNSOptions, HostGateway: c.HostGatewayIPs,
+			SeccompProfile: c.SeccompProfile, NoNewPrivileges: c.NoNewPrivileges,
+		},
+	}
+	for name, r := range c.Runtimes {
+		out.Runtimes[name] = r.Path
+	}
+	for name, u := range c.DefaultUlimits {
+		out.Defaults.Ulimits[name] = &apicontainer.Ulimit{Name: u.Name, Hard: u.Hard, Soft: u.Soft}
+	}
+	return out
+}
+
