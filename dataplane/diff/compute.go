@@ -1,24 +1,6 @@
 package diff
 
-import (
-	"sort"
-
-	"linkspan/dataplane"
-)
-
-// stage is the coarse order of a plan; see the package comment.
-type stage int
-
-const (
-	freeing stage = iota
-	making
-	clearing
-)
-
-type step struct {
-	stage stage
-	op    dataplane.Op
-}
+import "linkspan/dataplane"
 
 type computer struct {
 	desired, observed *dataplane.State
@@ -181,29 +163,5 @@ func collide(old, wanted dataplane.Object) bool {
 }
 
 func (c *computer) do(s stage, v dataplane.Verb, o dataplane.Object) {
-	c.steps = append(c.steps, step{s, dataplane.Op{Verb: v, Object: o}})
-}
-
-func (c *computer) ordered() []dataplane.Op {
-	sort.SliceStable(c.steps, func(i, j int) bool {
-		a, b := c.steps[i], c.steps[j]
-		switch {
-		case a.stage != b.stage:
-			return a.stage < b.stage
-		case a.stage != making:
-			return less(b.op.Object, a.op.Object)
-		}
-		if p, q := a.op.Object.Phase(), b.op.Object.Phase(); p != q {
-			return p < q
-		}
-		if d, e := a.op.Verb == dataplane.Delete, b.op.Verb == dataplane.Delete; d != e {
-			return d
-		}
-		return less(a.op.Object, b.op.Object)
-	})
-	ops := make([]dataplane.Op, len(c.steps))
-	for i, s := range c.steps {
-		ops[i] = s.op
-	}
-	return ops
+	c.steps = append(c.steps, newStep(s, v, o))
 }

@@ -10,11 +10,7 @@
 //     deleting keeps traffic flowing while things move.
 package diff
 
-import (
-	"sort"
-
-	"linkspan/dataplane"
-)
+import "linkspan/dataplane"
 
 // Plan is what has to be done, and what is left alone.
 type Plan struct {
@@ -39,17 +35,16 @@ func Compute(desired, observed *dataplane.State, repairInside ...string) Plan {
 			c.drop(o)
 		}
 	}
-	return Plan{Ops: c.ordered(), Drift: c.drift}
+	return Plan{Ops: ordered(c.steps), Drift: c.drift}
 }
 
 // Create returns the ops that make a fragment of which nothing exists yet.
 func Create(objs []dataplane.Object) []dataplane.Op {
-	out := make([]dataplane.Op, len(objs))
+	steps := make([]step, len(objs))
 	for i, o := range objs {
-		out[i] = dataplane.Op{Verb: dataplane.Create, Object: o}
+		steps[i] = newStep(making, dataplane.Create, o)
 	}
-	sort.SliceStable(out, func(i, j int) bool { return less(out[i].Object, out[j].Object) })
-	return out
+	return ordered(steps)
 }
 
 // Delete returns the ops that remove a fragment. What goes with a namespace, a
@@ -57,30 +52,18 @@ func Create(objs []dataplane.Object) []dataplane.Op {
 // set back.
 func Delete(objs []dataplane.Object) []dataplane.Op {
 	g := newGone(objs)
-	var out []dataplane.Op
+	var steps []step
 	for _, o := range objs {
 		if _, sysctl := o.(dataplane.Sysctl); sysctl || g.implied(o) {
 			continue
 		}
-		out = append(out, dataplane.Op{Verb: dataplane.Delete, Object: o})
+		steps = append(steps, newStep(clearing, dataplane.Delete, o))
 	}
-	sort.SliceStable(out, func(i, j int) bool { return less(out[j].Object, out[i].Object) })
-	return out
+	return ordered(steps)
 }
 
-// less orders creation: by phase, masters before their ports, routes on the link
-// before routes through a gateway that they make reachable, then by key.
-func less(a, b dataplane.Object) bool {
-	if p, q := a.Phase(), b.Phase(); p != q {
-		return p < q
-	}
-	if p, q := within(a), within(b); p != q {
-		return p < q
-	}
-	return a.Key() < b.Key()
-}
-
-// within is the order inside a phase.
+// within is the order of creation inside a phase: masters before their ports, and
+// routes on the link before routes through a gateway that they make reachable.
 func within(o dataplane.Object) int {
 	switch o := o.(type) {
 	case dataplane.Veth:

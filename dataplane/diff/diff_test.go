@@ -126,3 +126,14 @@ func renderOps(ops []dataplane.Op) string {
 	}
 	return b.String()
 }
+
+// BenchmarkCreate orders the fragment of a container with a thousand ports.
+func BenchmarkCreate(b *testing.B) {
+	var objs []dataplane.Object
+	for i := range 1000 {
+		objs = append(objs, element(fmt.Sprintf("publish4_any tcp . %d = 172.17.0.2 . 80", i)))
+	}
+	for b.Loop() {
+		diff.Create(objs)
+	}
+}
