@@ -276,7 +276,7 @@ func TestHistories(t *testing.T) {
 		{"fd00::/64", "fd00::1", "fd00::f0/124"},
 		{"10.0.0.0/19", "10.0.0.1", ""}, // more than one chunk
 	} {
-		for seed := range uint64(20) {
+		for seed := range uint64(6) {
 			r := rand.New(rand.NewPCG(seed, 1))
 			steps := make([]byte, 4000)
 			for i := range steps {
