@@ -1,12 +1,6 @@
 package main
 
-import (
-	"fmt"
-	"os"
-)
+import "linkspan/keeper"
 
 // runKeeper is `linkspan keeper`, started by the daemon.
-func runKeeper(args []string) int {
-	fmt.Fprintln(os.Stderr, "linkspan keeper: not yet")
-	return 1
-}
+func runKeeper(args []string) int { return keeper.Run(args, buildVersion) }
