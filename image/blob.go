@@ -22,10 +22,43 @@ type contents struct{ content.Store }
 // Writer implements [content.Ingester].
 func (c contents) Writer(ctx context.Context, opts ...content.WriterOpt) (content.Writer, error) {
 	w, err := c.Store.Writer(ctx, opts...)
-	if errdefs.IsUnavailable(err) && !strings.Contains(err.Error(), "locked") {
-		return nil, cnm.Errorf(cnm.ErrUnavailable, "containerd does not answer: %v", err)
+	if err == nil {
+		return writer{w, ctx}, nil
 	}
-	return w, err
+	if strings.Contains(err.Error(), "locked") {
+		return nil, err
+	}
+	return nil, away(ctx, err)
+}
+
+// writer is a write whose stream can break. ctx is the stream's own.
+type writer struct {
+	content.Writer
+	ctx context.Context
+}
+
+func (w writer) Write(b []byte) (int, error) {
+	n, err := w.Writer.Write(b)
+	return n, away(w.ctx, err)
+}
+
+func (w writer) Commit(ctx context.Context, size int64, d digest.Digest, opts ...content.Opt) error {
+	return away(w.ctx, w.Writer.Commit(ctx, size, d, opts...))
+}
+
+// away finds the errors of a broken connection to containerd. On a stream gRPC
+// says EOF for it (grpc.ClientStream, SendMsg), of which containerd's library
+// leaves the word alone; it says the same if we ended the stream.
+func away(ctx context.Context, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case errdefs.IsUnavailable(err), strings.HasSuffix(err.Error(), "EOF"):
+		return cnm.Errorf(cnm.ErrUnavailable, "containerd does not answer: %v", err)
+	}
+	return err
 }
 
 // writeBlob stores bytes under their digest.

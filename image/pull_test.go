@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"os"
 	"reflect"
 	"runtime"
 	"slices"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/containerd/containerd/v2/core/images"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sys/unix"
 
 	"linkspan/cnm"
 	"linkspan/image/imagetest"
@@ -193,13 +195,9 @@ func TestPullPlatforms(t *testing.T) {
 // A pull that was cut short goes on where it stopped.
 func TestPullInterrupted(t *testing.T) {
 	reg := imagetest.New(t)
-	big := make([]byte, 4<<20)
-	rng := rand.New(rand.NewPCG(1, 2))
-	for i := range big {
-		big[i] = byte(rng.Uint32())
-	}
-	_, _, _, m := imagetest.Simple("small", string(big)).Build()
-	_, id := reg.Push(imagetest.Simple("small", string(big)), "lib/big:1")
+	img := imagetest.Simple("small", noise(4<<20))
+	_, _, _, m := img.Build()
+	_, id := reg.Push(img, "lib/big:1")
 	layer := m.Layers[1]
 	r := newRig(t)
 	ref := reg.Host() + "/lib/big:1"
@@ -248,6 +246,37 @@ func TestPullInterrupted(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.empty()
+}
+
+// On a full disk the pull says so and gives back at once what it took.
+func TestPullDiskFull(t *testing.T) {
+	reg := imagetest.New(t)
+	_, id := reg.Push(imagetest.Simple("small", noise(4<<20)), "lib/big:1")
+	r := newRig(t)
+	store := r.ctd.Dir + "/root/io.containerd.content.v1.content"
+	if err := errors.Join(unix.Mount("tmpfs", store, "tmpfs", 0, "size=1m"), os.Mkdir(store+"/ingest", 0o755), os.MkdirAll(store+"/blobs/sha256", 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	err := r.Pull(t.Context(), reg.Host()+"/lib/big:1", "", nil, nil)
+	if !errors.Is(err, cnm.ErrExhausted) || !strings.Contains(err.Error(), "no space left") || !strings.Contains(err.Error(), "docker image prune") {
+		t.Errorf("pull: %v", err)
+	}
+	r.empty()
+	if err := unix.Unmount(store, unix.MNT_DETACH); err != nil {
+		t.Fatal(err)
+	}
+	r.pull(reg.Host() + "/lib/big:1")
+	r.get(id)
+}
+
+// noise is text that does not compress.
+func noise(n int) string {
+	b := make([]byte, n)
+	rng := rand.New(rand.NewPCG(1, 2))
+	for i := range b {
+		b[i] = byte(rng.Uint32())
+	}
+	return string(b)
 }
 
 // containerd dies in the middle: the pull says so, and the next one goes on.

@@ -3,6 +3,7 @@ package image
 import (
 	"encoding/pem"
 	"errors"
+	"log/slog"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -28,7 +29,7 @@ func TestIsInsecure(t *testing.T) {
 }
 
 func TestSetRegistriesLeavesOutNonsense(t *testing.T) {
-	s := New(Config{Mirrors: []string{"ftp://x", "nohost", "http://ok:1", "://", "https://ok2/path/"}})
+	s := New(Config{Mirrors: []string{"ftp://x", "nohost", "http://ok:1", "://", "https://ok2/path/"}, Logger: slog.New(slog.DiscardHandler)})
 	if len(s.registry.mirrors) != 2 {
 		t.Errorf("mirrors %v", s.registry.mirrors)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -38,7 +39,7 @@ func newRig(t *testing.T, edit ...func(*Config)) *rig {
 	probe.Require(t, probe.Root, probe.Containerd, probe.Overlayfs)
 	ctd := ctdtest.New(t)
 	r := &rig{t: t, ctd: ctd, client: ctd.Client(), bus: events.New(), begun: time.Now()}
-	cfg := Config{Client: r.client, Namespace: "test", Events: r.bus, CertsDir: t.TempDir()}
+	cfg := Config{Client: r.client, Namespace: "test", Events: r.bus, CertsDir: t.TempDir(), Logger: slog.New(slog.DiscardHandler)}
 	for _, e := range edit {
 		e(&cfg)
 	}
