@@ -13,7 +13,7 @@ func TestAttach(t *testing.T) {
 	w := newWorld(t)
 	e := w.start()
 	ctx := t.Context()
-	id := w.create("a1", "read x; echo got $x; cat; echo end >&2", func(r *CreateRequest) {
+	id := w.create("a1", "read x; echo got $x; cat; usleep 100000; echo end >&2", func(r *CreateRequest) {
 		r.Config.OpenStdin, r.Config.StdinOnce, r.Config.AttachStdin = true, true, true
 	})
 	c := newClient(t)

@@ -117,7 +117,13 @@ func (e *Engine) exited(en *entry, r *run, x exit) {
 func (e *Engine) drain(ctx context.Context, id string) {
 	ctx, cancel := context.WithTimeout(ctx, drainLimit)
 	defer cancel()
-	if err := e.cfg.Keeper.Drain(ctx, id); err != nil {
+	err := e.cfg.Keeper.Drain(ctx, id)
+	switch {
+	case err == nil:
+	case ctx.Err() != nil:
+		// A client that reads slowly gets the rest all the same.
+		e.log.Debug("output of an ended process is still on its way", "id", id)
+	default:
 		e.log.Warn("the last output of a process may be missing", "id", id, "error", err)
 	}
 }

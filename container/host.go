@@ -89,3 +89,15 @@ func readTrim(path string) string {
 	b, _ := os.ReadFile(path)
 	return strings.TrimSpace(string(b))
 }
+
+// removeCgroupParent removes the group of all containers if it is empty: the
+// kernel refuses it otherwise.
+func (e *Engine) removeCgroupParent() {
+	dirs := []string{"/sys/fs/cgroup"}
+	if !e.host.CgroupV2 {
+		dirs, _ = filepath.Glob("/sys/fs/cgroup/*")
+	}
+	for _, d := range dirs {
+		_ = unix.Rmdir(filepath.Join(d, e.cfg.Defaults.CgroupParent))
+	}
+}

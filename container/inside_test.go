@@ -236,7 +236,7 @@ func TestVolumes(t *testing.T) {
 	e := w.start()
 	ctx := t.Context()
 	host := filepath.Join(t.TempDir(), "not", "there")
-	id := w.create("v1", "cat /data/file; id -u < /dev/null; stat -c %u /data; echo new > /data/mine; echo b > /bind/f; touch /ro/x 2>/dev/null || echo ro; cat /anon/file", func(r *CreateRequest) {
+	id := w.create("v1", "cat /data/file; id -u < /dev/null; stat -c %u /data; echo new > /data/mine; echo b > /bind/f; touch /ro/x 2>/dev/null || echo ro; cat /anon/file 2>&1", func(r *CreateRequest) {
 		r.HostConfig.Binds = []string{"named:/data", host + ":/bind", host + ":/ro:ro"}
 		r.Config.Volumes = map[string]struct{}{"/anon": {}}
 	})

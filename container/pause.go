@@ -17,8 +17,10 @@ func (e *Engine) Pause(ctx context.Context, ref string) error {
 	switch {
 	case c.State.Phase == Paused:
 		return cnm.Conflict("container %s is already paused", c.ID)
-	case !c.State.Phase.running() || en.currentRun() == nil:
+	case !c.State.Phase.running():
 		return notRunning(c)
+	case en.currentRun() == nil:
+		return e.unadopted(c)
 	}
 	if err := e.ctd.pause(lasting(ctx), c.ID); err != nil {
 		return err

@@ -116,8 +116,22 @@ func (e *Engine) settle(ctx context.Context, unborn []*Container, running map[st
 		}
 	})
 	e.sweep(ctx, running, first)
-	e.boot(ctx, boot)
+	done := make(chan struct{})
+	e.work.Go(func() {
+		defer close(done)
+		e.boot(e.ctx, boot)
+	})
+	// What is declared to run goes before new wishes, but a container that hangs
+	// does not keep the daemon from serving.
+	select {
+	case <-done:
+	case <-time.After(bootPatience):
+	case <-ctx.Done():
+	}
 }
+
+// bootPatience is how long the daemon's start waits for the containers' starts.
+const bootPatience = 30 * time.Second
 
 // each runs f for all containers, a few at a time.
 func (e *Engine) each(f func(*entry)) {
@@ -375,6 +389,7 @@ func (e *Engine) Shutdown(ctx context.Context) error {
 		})
 	}
 	e.cancel()
+	defer e.removeCgroupParent()
 	done := make(chan struct{})
 	go func() { e.work.Wait(); close(done) }()
 	select {

@@ -2,6 +2,7 @@ package container
 
 import (
 	"errors"
+	"os"
 	"strings"
 	"testing"
 
@@ -58,6 +59,28 @@ func TestRestoreRunning(t *testing.T) {
 	ok(t, "stop", e.Stop(ctx, pausedID, StopOptions{Timeout: p(0)}))
 	if _, _, err := e.Create(ctx, request("r2", "true")); !errors.Is(err, cnm.ErrConflict) {
 		t.Error("a name was forgotten")
+	}
+	w.clean()
+}
+
+// A container that prints a lot while no daemon is there neither blocks nor
+// loses a line.
+func TestOutputWithoutDaemon(t *testing.T) {
+	w := newWorld(t)
+	w.start()
+	sig := t.TempDir()
+	id := w.run("loud", "while [ ! -e /sig/go ]; do usleep 10000; done; seq 1 150000; touch /sig/done; sleep 1000", func(r *CreateRequest) {
+		r.HostConfig.Binds = []string{sig + ":/sig"}
+	})
+	w.reborn(func() {
+		touch(t, sig+"/go")
+		w.eventually("all is printed", func() bool { _, err := os.Stat(sig + "/done"); return err == nil })
+	})
+	w.eventually("all is in the log", func() bool { return strings.HasSuffix(w.logs(id), "\n150000\n") })
+	for i, l := range strings.Fields(w.logs(id)) {
+		if l != itoa(i+1) {
+			t.Fatalf("line %d is %q", i+1, l)
+		}
 	}
 	w.clean()
 }

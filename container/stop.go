@@ -45,9 +45,12 @@ func (e *Engine) endable(ctx context.Context, ref string, o StopOptions) (*entry
 		err := e.stopRestarting(en)
 		return en, c, nil, err
 	}
-	r := en.currentRun()
-	if !c.State.Phase.running() || r == nil {
+	if !c.State.Phase.running() {
 		return nil, nil, nil, cnm.Errorf(cnm.ErrNotModified, "container %s is already stopped", c.ID)
+	}
+	r := en.currentRun()
+	if r == nil {
+		return nil, nil, nil, e.unadopted(c)
 	}
 	c, err = e.change(ctx, en, "stopping", func(c *Container) { c.State.ManuallyStopped = true })
 	if err != nil {
@@ -57,6 +60,11 @@ func (e *Engine) endable(ctx context.Context, ref string, o StopOptions) (*entry
 	r.stopping = true
 	en.mu.Unlock()
 	return en, c, r, nil
+}
+
+// unadopted: the record says that it runs, and containerd did not answer yet.
+func (e *Engine) unadopted(c *Container) error {
+	return cnm.Errorf(cnm.ErrUnavailable, "container %s is not looked after yet: containerd at %s has not answered since the daemon started; containers keep running", c.ID, e.cfg.Address)
 }
 
 // stopRestarting ends the wait for a restart.
@@ -192,7 +200,11 @@ func (e *Engine) Kill(ctx context.Context, ref, name string) error {
 		defer en.unlock()
 		return e.stopRestarting(en)
 	}
-	if !c.State.Phase.running() || r == nil {
+	if c.State.Phase.running() && r == nil {
+		en.unlock()
+		return e.unadopted(c)
+	}
+	if r == nil {
 		en.unlock()
 		return cnm.Conflict("cannot kill container: %s: container %s is not running", ref, c.ID)
 	}

@@ -61,7 +61,8 @@ func (e *Engine) sweep(ctx context.Context, running map[string]task, first bool)
 	e.sweepDirs(e.shmDir(""), stray, warn)
 }
 
-// sweepStreams closes stdio of what is neither container nor exec.
+// sweepStreams closes stdio of what is neither container nor exec, and passes on
+// which inputs ended while no daemon was there.
 func (e *Engine) sweepStreams(ctx context.Context, stray func(string) bool, warn func(what, id string, err error)) {
 	streams, err := e.cfg.Keeper.Streams(ctx)
 	if err != nil {
@@ -71,6 +72,8 @@ func (e *Engine) sweepStreams(ctx context.Context, stray func(string) bool, warn
 	for _, s := range streams {
 		if _, err := e.findExec(s.ID); err != nil && stray(s.ID) {
 			warn("stdio", s.ID, e.cfg.Keeper.CloseStream(ctx, s.ID))
+		} else if s.StdinClosed && s.Started && !s.Ended {
+			e.StdinClosed(s.ID)
 		}
 	}
 }

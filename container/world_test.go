@@ -38,7 +38,7 @@ import (
 // world is all that an engine stands on, and survives the engine: a private
 // containerd, a store, volumes, a keeper, and a network that is not one.
 type world struct {
-	t       *testing.T
+	t       testing.TB
 	ctd     *ctdtest.Server
 	client  *containerd.Client
 	ns      string
@@ -47,7 +47,7 @@ type world struct {
 	bus     *events.Bus
 	net     *fakeNet
 	images  *fakeImages
-	keeper  keeper.Keeper
+	keeper  *keeper.Client
 	root    string
 	exec    string
 	log     *logBuffer
@@ -56,7 +56,7 @@ type world struct {
 	e       *Engine
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t testing.TB) *world {
 	t.Helper()
 	probe.Require(t, probe.Root, probe.Overlayfs, probe.NetNS, probe.Containerd, probe.Runc)
 	base, err := os.MkdirTemp("", "ctr-") // not t.TempDir: FIFO and socket paths must be short
@@ -73,7 +73,7 @@ func newWorld(t *testing.T) *world {
 	}
 	w.net = newFakeNet(t, filepath.Join(base, "netns"))
 	w.images = newFakeImages(t, w.client, w.ns)
-	w.keeper = startKeeper(t, filepath.Join(base, "k"))
+	w.keeper = startKeeper(t, filepath.Join(base, "k"), slog.New(slog.NewTextHandler(w.log, nil)))
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Log("engine's log:\n" + w.log.String())
@@ -104,7 +104,7 @@ func (w *world) start() *Engine {
 	}
 	w.volumes.SetUsers(e)
 	w.e = e
-	onStdinClosed(w.keeper, e.StdinClosed)
+	w.keeper.OnStdinClosed(e.StdinClosed)
 	if err := e.Restore(w.t.Context()); err != nil {
 		w.t.Fatal(err)
 	}
@@ -285,7 +285,7 @@ func (w *world) clean() {
 // fakeNet makes sandboxes that are bare namespaces.
 type fakeNet struct {
 	network.Service // what containers never ask of it
-	t               *testing.T
+	t               testing.TB
 	dir             string
 
 	mu    sync.Mutex
@@ -294,7 +294,7 @@ type fakeNet struct {
 	fail  error
 }
 
-func newFakeNet(t *testing.T, dir string) *fakeNet {
+func newFakeNet(t testing.TB, dir string) *fakeNet {
 	if err := netns.Prepare(dir); err != nil {
 		t.Fatal(err)
 	}
@@ -421,7 +421,7 @@ type fakeImages struct {
 
 const baseLayer = "busybox-layer"
 
-func newFakeImages(t *testing.T, c *containerd.Client, ns string) *fakeImages {
+func newFakeImages(t testing.TB, c *containerd.Client, ns string) *fakeImages {
 	ctx := namespaces.WithNamespace(t.Context(), ns)
 	s := c.SnapshotService("overlayfs")
 	root := snapshots.WithLabels(map[string]string{"containerd.io/gc.root": "1"})
@@ -443,7 +443,7 @@ func newFakeImages(t *testing.T, c *containerd.Client, ns string) *fakeImages {
 	return &fakeImages{client: c, ns: ns, config: ocispec.ImageConfig{Env: []string{"PATH=/bin"}}}
 }
 
-func fillBusybox(t *testing.T, dir string) {
+func fillBusybox(t testing.TB, dir string) {
 	const busybox = "/bin/busybox"
 	b, err := os.ReadFile(busybox)
 	if err != nil {
@@ -518,7 +518,7 @@ type client struct {
 	cli  *os.File
 }
 
-func newClient(t *testing.T) *client {
+func newClient(t testing.TB) *client {
 	t.Helper()
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -547,14 +547,14 @@ func newClient(t *testing.T) *client {
 
 func (c *client) text() string { c.mu.Lock(); defer c.mu.Unlock(); return c.got.String() }
 
-func (c *client) send(t *testing.T, s string) {
+func (c *client) send(t testing.TB, s string) {
 	t.Helper()
 	if _, err := io.WriteString(c.cli, s); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func (c *client) closeWrite(t *testing.T) {
+func (c *client) closeWrite(t testing.TB) {
 	t.Helper()
 	rc, err := c.cli.SyscallConn()
 	if err != nil {
