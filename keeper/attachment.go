@@ -47,9 +47,9 @@ type attachment struct {
 	s     *stream
 	o     AttachOptions
 	conn  streamConn
-	told  func(detached bool) // called once, when the client has everything
-	stdin bool                // what the client sends goes to the process
-	live  bool                // gets output as it comes; guarded by s.mu
+	from  origin
+	stdin bool // what the client sends goes to the process
+	live  bool // gets output as it comes; guarded by s.mu
 
 	readerLeft, writerLeft chan struct{}
 	flushed                chan struct{} // the client has everything, or is gone
@@ -59,7 +59,8 @@ type attachment struct {
 	cond      *sync.Cond
 	queue     []byte // framed output
 	replay    *replay
-	typed     []byte // input that is not yet in the FIFO (reader's own)
+	pending   []byte // input that came with the request; this and the next three are the reader's own
+	typed     []byte // input that is not yet in the FIFO
 	keys      detacher
 	inputDone bool // the client will send no more
 	finishing bool // write the queue, then half-close
@@ -67,6 +68,12 @@ type attachment struct {
 	free      bool // the stream closes: do not hold its pumps
 	frozen    bool
 	detached  bool
+}
+
+// origin is the request that brought a client: its end is reported there.
+type origin struct {
+	control *control // nil: no one to tell
+	request uint64
 }
 
 // newConn wraps a client's descriptor, which stays the caller's.
@@ -88,9 +95,9 @@ func newConn(client *os.File) (streamConn, error) {
 	return sc, nil
 }
 
-func newAttachment(s *stream, o AttachOptions, conn streamConn, told func(bool)) *attachment {
+func newAttachment(s *stream, o AttachOptions, conn streamConn, from origin) *attachment {
 	a := &attachment{
-		s: s, o: o, conn: conn, told: told, typed: o.Pending,
+		s: s, o: o, conn: conn, from: from, pending: o.Pending,
 		stdin:      o.Stdin && s.spec.Stdin,
 		readerLeft: make(chan struct{}), writerLeft: make(chan struct{}),
 		flushed: make(chan struct{}), thaw: make(chan struct{}),
@@ -103,8 +110,8 @@ func newAttachment(s *stream, o AttachOptions, conn streamConn, told func(bool))
 }
 
 // attach adds a client to a stream. The stream owns conn from now on.
-func (s *stream) attach(o AttachOptions, conn streamConn, told func(bool)) error {
-	a := newAttachment(s, o, conn, told)
+func (s *stream) attach(o AttachOptions, conn streamConn, from origin) error {
+	a := newAttachment(s, o, conn, from)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closing || s.frozen {
@@ -306,8 +313,8 @@ func (a *attachment) tell() {
 	a.mu.Lock()
 	detached := a.detached
 	a.mu.Unlock()
-	if a.told != nil {
-		a.told(detached)
+	if a.from.control != nil {
+		a.from.control.event(eventEnded, endedEvent{Attach: a.from.request, Detached: detached})
 	}
 }
 

@@ -51,9 +51,8 @@ func newControl(s *server, conn *net.UnixConn) *control {
 	return c
 }
 
-// start serves the connection; greeted: it said hello to a former process.
-func (c *control) start(greeted bool) {
-	c.greeted = greeted
+// start serves the connection.
+func (c *control) start() {
 	c.left.Add(2)
 	go func() { defer c.left.Done(); c.read() }()
 	go func() { defer c.left.Done(); c.write() }()
@@ -89,7 +88,11 @@ func (c *control) greet() error {
 	if c.greeted {
 		return nil
 	}
-	_ = c.conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+	c.mu.Lock()
+	if !c.frozen {
+		_ = c.conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+	}
+	c.mu.Unlock()
 	body, files, err := c.frames.next()
 	closeAll(files)
 	if err != nil {

@@ -44,6 +44,7 @@ type forwarded struct {
 	client, server *net.TCPConn // server is nil while dialling
 	// upDone, downDone: that direction came to its end and was passed on.
 	upDone, downDone bool
+	stuck            bool // it would not stop for an upgrade
 }
 
 func forwardTCP(ctx context.Context, logger *slog.Logger, at, to netip.AddrPort) (*tcpForwarder, error) {
@@ -120,7 +121,7 @@ func (f *tcpForwarder) serve(c *forwarded) {
 	wg.Wait()
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.frozen && !f.closed && !(c.upDone && c.downDone) {
+	if f.frozen && !f.closed && !c.stuck && !(c.upDone && c.downDone) {
 		return
 	}
 	delete(f.conns, c)
@@ -138,6 +139,9 @@ func (f *tcpForwarder) dial(c *forwarded) bool {
 	defer f.mu.Unlock()
 	if err == nil && !f.closed {
 		c.server = s.(*net.TCPConn)
+		if f.frozen {
+			_ = c.server.SetReadDeadline(past())
+		}
 		return true
 	}
 	if err == nil {
@@ -166,7 +170,7 @@ func (f *tcpForwarder) copy(c *forwarded, done *bool, dst, src *net.TCPConn) {
 	_, err := io.Copy(dst, src)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.frozen && !f.closed && errors.Is(err, os.ErrDeadlineExceeded) {
+	if f.frozen && !f.closed && !c.stuck && errors.Is(err, os.ErrDeadlineExceeded) {
 		return
 	}
 	*done = true

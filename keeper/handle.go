@@ -49,7 +49,7 @@ func (s *server) handle(ctx context.Context, c *control, q request, files []int)
 	case opShutdown:
 		return nil, nil // control asks for the stop once this is answered
 	case opUpgrade:
-		return with(q, func(b upgradeBody) (any, error) { return nil, s.upgrade(c, q, b.Exe) })
+		return with(q, func(b upgradeBody) (any, error) { return nil, s.upgrade(b.Exe) })
 	}
 	return nil, cnm.Unsupported("this keeper (version %s) does not know %q: upgrade it", s.cfg.Version, q.Op)
 }
@@ -215,8 +215,7 @@ func (s *server) handleAttach(c *control, q request, files []int) (any, error) {
 		if err != nil {
 			return nil, err
 		}
-		told := func(detached bool) { c.event(eventEnded, endedEvent{Attach: q.ID, Detached: detached}) }
-		if err := st.attach(b.Options, conn, told); err != nil {
+		if err := st.attach(b.Options, conn, origin{c, q.ID}); err != nil {
 			conn.Close()
 			return nil, err
 		}

@@ -34,7 +34,7 @@ type forwarder interface {
 	// close stops it and ends its connections; it returns when both are done.
 	close()
 	// freeze stops it, keeps all descriptors and describes it.
-	freeze(b *bag) forwarderState
+	freeze(b *bag) savedForwarder
 }
 
 func newPortTable(logger *slog.Logger, c *chunks) *portTable {

@@ -200,7 +200,7 @@ func (s *server) addControl(conn *net.UnixConn) {
 	s.mu.Lock()
 	s.controls[c] = struct{}{}
 	s.mu.Unlock()
-	c.start(false)
+	c.start()
 }
 
 // checkPeer lets in root and the keeper's own user. The socket's mode says the

@@ -17,10 +17,11 @@ func (a *attachment) read() {
 		a.die()
 		return
 	}
-	if len(a.typed) > 0 {
-		// Pending bytes were read before there was a detacher to see them.
-		pending := a.typed
-		a.typed = nil
+	if !a.passOn() { // what a former process of this keeper had not written yet
+		return
+	}
+	if pending := a.pending; len(pending) > 0 {
+		a.pending = nil
 		if !a.input(pending) {
 			return
 		}

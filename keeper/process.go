@@ -1,0 +1,134 @@
+package keeper
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"strconv"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Run is the keeper as a process: `linkspan keeper ARGS`. It returns the exit
+// code.
+func Run(args []string, version string) int {
+	var (
+		cfg                  Config
+		readyFD, stateFD     int
+		showFormat, debugLog bool
+	)
+	fs := flag.NewFlagSet("keeper", flag.ContinueOnError)
+	fs.StringVar(&cfg.Socket, "socket", "", "unix socket for the daemon")
+	fs.StringVar(&cfg.Dir, "dir", "", "folder for FIFOs, lock and log")
+	fs.StringVar(&cfg.Name, "name", "", "instance")
+	fs.DurationVar(&cfg.Stall, "stall", defaultStall, "drop an attached client that takes nothing for so long")
+	fs.DurationVar(&cfg.IdleExit, "idle-exit", 0, "leave after so long without daemon, stream and port; 0: never")
+	fs.BoolVar(&debugLog, "debug", false, "log more")
+	fs.IntVar(&readyFD, "ready-fd", -1, "write a byte here once the socket accepts")
+	fs.IntVar(&stateFD, "state-fd", -1, "take over from a former process of this keeper")
+	fs.BoolVar(&showFormat, "state-format", false, "print which keepers this one can take over, and exit")
+	if err := fs.Parse(args); err != nil {
+		return 2
+	}
+	if showFormat {
+		fmt.Println(stateFormat)
+		return 0
+	}
+	if cfg.Socket == "" || cfg.Dir == "" || fs.NArg() > 0 {
+		fmt.Fprintln(os.Stderr, "linkspan keeper: --socket and --dir are needed, and nothing but flags; the daemon starts it")
+		return 2
+	}
+	level := slog.LevelInfo
+	if debugLog {
+		level = slog.LevelDebug
+	}
+	cfg.Version = version
+	cfg.Logger = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
+	if readyFD >= 0 {
+		ready := file(readyFD, "ready")
+		cfg.Ready = func() {
+			_, _ = ready.Write([]byte{'1'})
+			ready.Close()
+		}
+	}
+	if stateFD >= 0 {
+		cfg.State = file(stateFD, "state")
+	}
+	cfg.Exec = func(exe string, state *os.File) error { return replaceBy(exe, fs, state) }
+	settle(cfg.Logger)
+	// A closed terminal or a stopping daemon is no reason to leave.
+	signal.Ignore(syscall.SIGHUP, syscall.SIGPIPE)
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	err := Serve(ctx, cfg)
+	switch {
+	case errors.Is(err, ErrRunning):
+		fmt.Fprintln(os.Stderr, "linkspan keeper:", err)
+		return ExitRunning
+	case err != nil:
+		fmt.Fprintln(os.Stderr, "linkspan keeper:", err)
+		return 1
+	}
+	return 0
+}
+
+// replaceBy calls exec with this keeper's own flags. What the upgrade made is
+// left out: a next upgrade sets it again.
+func replaceBy(exe string, fs *flag.FlagSet, state *os.File) error {
+	fd := -1
+	if err := withFD(state, func(n int) error { fd = n; return nil }); err != nil {
+		return err
+	}
+	argv := []string{exe, "keeper"}
+	fs.Visit(func(f *flag.Flag) {
+		if f.Name != "ready-fd" && f.Name != "state-fd" {
+			argv = append(argv, "--"+f.Name+"="+f.Value.String())
+		}
+	})
+	argv = append(argv, "--state-fd", strconv.Itoa(fd))
+	if _, err := unix.FcntlInt(uintptr(fd), unix.F_SETFD, 0); err != nil {
+		return err
+	}
+	return syscall.Exec(exe, argv, os.Environ())
+}
+
+// settle makes this process what a keeper has to be. Nothing of it is needed to
+// work at all.
+func settle(logger *slog.Logger) {
+	// Every reserved port and every stream is a descriptor.
+	want := uint64(1 << 20)
+	if b, err := os.ReadFile("/proc/sys/fs/nr_open"); err == nil {
+		if n, err := strconv.ParseUint(string(b[:max(len(b)-1, 0)]), 10, 64); err == nil {
+			want = min(want, n)
+		}
+	}
+	var lim unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &lim); err == nil {
+		raised := unix.Rlimit{Cur: max(want, lim.Max), Max: max(want, lim.Max)}
+		if unix.Setrlimit(unix.RLIMIT_NOFILE, &raised) != nil {
+			lim.Cur = lim.Max
+			if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &lim); err != nil {
+				logger.Warn("the limit of open files cannot be raised", "err", err)
+			}
+		}
+	}
+	// Of all processes this is the last to be killed for memory, next to the
+	// runtime's shims: every container's output ends in it.
+	if err := os.WriteFile("/proc/self/oom_score_adj", []byte("-900"), 0); err != nil {
+		logger.Warn("oom_score_adj cannot be set", "err", err)
+	}
+	// It is small, and has time: rather collect than grow.
+	debug.SetGCPercent(50)
+	go func() {
+		// What start-up needed goes back to the system.
+		time.Sleep(2 * time.Second)
+		debug.FreeOSMemory()
+	}()
+}
