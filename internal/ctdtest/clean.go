@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -28,41 +29,62 @@ func onLastingThread(f func() error) error {
 	return <-err
 }
 
+// runcRoot is where containerd's shim has runc keep its state, for all
+// containerds of the host.
+const runcRoot = "/run/containerd/runc"
+
 // cleanup removes what the test left: first politely through containerd, then
 // by what the host shows.
 func (s *Server) cleanup() {
 	s.mu.Lock()
 	running := s.cmd != nil
 	s.mu.Unlock()
+	shims, below := processes(s.Address)
+	cgroups := cgroupsOf(below)
+	var spaces []string
 	if running {
-		s.deleteTasks()
+		spaces = s.deleteTasks()
 	}
 	s.Stop()
+	bundles, _ := filepath.Glob(filepath.Join(s.Dir, "state", "io.containerd.runtime.v2.task", "*"))
+	for _, b := range bundles {
+		spaces = append(spaces, filepath.Base(b))
+	}
 	sockets, runcDirs := s.leftovers()
-	killShims(s.Address)
+	end(append(shims, below...))
 	for _, p := range sockets {
 		_ = os.Remove(p)
 	}
 	for _, p := range runcDirs {
 		_ = os.RemoveAll(p)
 	}
+	for _, ns := range spaces {
+		cgroups["/"+ns] = true // where runc puts containers of that namespace
+		if ns != Namespace {
+			_ = os.Remove(filepath.Join(runcRoot, ns))
+		}
+	}
+	// Other tests may be about to use what is in the shared namespace.
+	delete(cgroups, "/"+Namespace)
+	removeCgroups(cgroups)
 	unmountUnder(s.Dir)
 	if err := os.RemoveAll(s.Dir); err != nil {
 		s.tb.Errorf("the private containerd's folder stays: %v", err)
 	}
 }
 
-func (s *Server) deleteTasks() {
+// deleteTasks returns the namespaces there were.
+func (s *Server) deleteTasks() (namespaceNames []string) {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	c, err := client.New(s.Address, client.WithTimeout(2*time.Second))
 	if err != nil {
-		return
+		return nil
 	}
 	defer c.Close()
 	spaces, err := c.NamespaceService().List(ctx)
 	if err != nil {
-		return
+		return nil
 	}
 	for _, ns := range spaces {
 		ctx := namespaces.WithNamespace(ctx, ns)
@@ -74,6 +96,7 @@ func (s *Server) deleteTasks() {
 			_ = ctr.Delete(ctx)
 		}
 	}
+	return spaces
 }
 
 // leftovers reads the sockets and runc folders of tasks that are still there:
@@ -88,16 +111,15 @@ func (s *Server) leftovers() (sockets, runcDirs []string) {
 			}
 		}
 		ns := filepath.Base(filepath.Dir(b))
-		runcDirs = append(runcDirs, filepath.Join("/run/containerd/runc", ns, filepath.Base(b)))
+		runcDirs = append(runcDirs, filepath.Join(runcRoot, ns, filepath.Base(b)))
 	}
 	return sockets, runcDirs
 }
 
-// killShims ends the shims that serve the containerd at address, and what runs
-// below them. They are known by their command line, which names the address.
-func killShims(address string) {
+// processes are the shims that serve the containerd at address, known by their
+// command line, which names it, and what runs below them.
+func processes(address string) (shims, below []int) {
 	children := map[int][]int{}
-	var shims []int
 	procs, _ := filepath.Glob("/proc/[0-9]*")
 	for _, p := range procs {
 		pid, _ := strconv.Atoi(filepath.Base(p))
@@ -118,17 +140,19 @@ func killShims(address string) {
 			}
 		}
 	}
-	var end func(pid int)
-	end = func(pid int) {
+	for next := slices.Clone(shims); len(next) > 0; {
+		below = append(below, children[next[0]]...)
+		next = append(next[1:], children[next[0]]...)
+	}
+	return shims, below
+}
+
+// end kills processes and waits until they are gone.
+func end(pids []int) {
+	for _, pid := range pids {
 		_ = syscall.Kill(pid, syscall.SIGKILL)
-		for _, c := range children[pid] {
-			end(c)
-		}
 	}
-	for _, pid := range shims {
-		end(pid)
-	}
-	for _, pid := range shims {
+	for _, pid := range pids {
 		for range 200 {
 			if syscall.Kill(pid, 0) != nil {
 				break
