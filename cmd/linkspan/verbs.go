@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 
@@ -32,11 +33,8 @@ func daemonClient(ctx context.Context, flags *pflag.FlagSet, host string) (*http
 	if err := cli.Initialize(opts); err != nil {
 		return nil, err
 	}
-	c, ok := cli.Client().(interface{ HTTPClient() *http.Client })
-	if !ok {
-		return nil, errors.New("docker's client library has no HTTPClient any more")
-	}
-	return c.HTTPClient(), nil
+	dial := cli.Client().Dialer()
+	return &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx) }}}, nil
 }
 
 // runReconcile is `linkspan reconcile`.
