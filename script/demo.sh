@@ -66,7 +66,7 @@ stop() {
 	instance=$(sed -n 's/.*instance=\([0-9a-f]\{6\}\).*/\1/p' "$notes/daemon.log" 2> /dev/null | tail -n 1)
 	if [ -n "$instance" ]; then
 		! nft list table inet "linkspan_$instance" > /dev/null 2>&1 || nft delete table inet "linkspan_$instance"
-		for link in $(ip -o link show group "$((0x$instance))" 2> /dev/null | sed 's/^[0-9]*: \([^:@]*\).*/\1/'); do
+		for link in $(ip -o link show group "$((0x4c000000 + 0x$instance))" 2> /dev/null | sed 's/^[0-9]*: \([^:@]*\).*/\1/'); do
 			ip link delete "$link" 2> /dev/null || true
 		done
 	fi
@@ -169,7 +169,7 @@ say "asked_by is the machine's own address: nothing hides clients from the serve
 
 step "What was made in the kernel"
 instance=$(sed -n 's/.*instance=\([0-9a-f]\{6\}\).*/\1/p' "$notes/daemon.log" | tail -n 1)
-show ip -br link show group "$((0x$instance))"
+show ip -br link show group "$((0x4c000000 + 0x$instance))"
 show nft list table inet "linkspan_$instance"
 say "and what differs from what is declared:"
 DOCKER_HOST=unix://$socket "$linkspan" reconcile --dry-run | sed 's/^/   /'
