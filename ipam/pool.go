@@ -134,17 +134,38 @@ func reservations(p cnm.Pool) map[netip.Addr]string {
 	return m
 }
 
+// Peek says which address Allocate would hand out now, and hands out none.
+func (p *Pool) Peek() (netip.Addr, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if off, ok := p.nextFree(p.opts.Now()); ok {
+		return p.win.at(off), nil
+	}
+	for _, r := range p.resting {
+		if _, held := p.leases[r.addr]; !held {
+			return r.addr, nil
+		}
+	}
+	return netip.Addr{}, p.exhausted()
+}
+
+// nextFree is the offset of the next address that is neither handed out nor
+// resting. The caller holds mu.
+func (p *Pool) nextFree(now time.Time) (uint64, bool) {
+	p.wakeRested(now)
+	if off, ok := p.taken.nextClear(p.next, p.win.size); ok {
+		return off, true
+	}
+	return p.taken.nextClear(0, min(p.next, p.win.size))
+}
+
 // Allocate hands out an address to the holder. It errs with cnm.ErrExhausted
 // when none is free.
 func (p *Pool) Allocate(holder string) (netip.Addr, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := p.opts.Now()
-	p.wakeRested(now)
-	off, ok := p.taken.nextClear(p.next, p.win.size)
-	if !ok {
-		off, ok = p.taken.nextClear(0, min(p.next, p.win.size))
-	}
+	off, ok := p.nextFree(now)
 	if !ok {
 		// All that is left rests: the one that rested longest.
 		for len(p.resting) > 0 && !ok {

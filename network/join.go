@@ -57,6 +57,7 @@ func (c *Controller) enter(ctx context.Context, s *cnm.Sandbox, r Request) (*cnm
 func (c *Controller) make(ctx context.Context, r Request) (_ *cnm.Sandbox, err error) {
 	s, err := c.draft(r, c.allocate)
 	if err != nil {
+		c.giveBack(s)
 		return nil, err
 	}
 	undo := func() {
@@ -88,7 +89,8 @@ func (c *Controller) make(ctx context.Context, r Request) (_ *cnm.Sandbox, err e
 	return clone(s), nil
 }
 
-// draft fills in a new sandbox for a request; give hands out each address.
+// draft fills in a new sandbox for a request; give hands out each address. On
+// an error the sandbox holds what was given until then.
 func (c *Controller) draft(r Request, give func(n *cnm.Network, holder string, wish netip.Addr) ([]netip.Prefix, error)) (*cnm.Sandbox, error) {
 	s := &cnm.Sandbox{ID: randomID(), Owner: r.ContainerID, OwnerName: r.ContainerName, Members: []string{r.ContainerID}, Sysctls: r.Sysctls}
 	s.Path = filepath.Join(c.cfg.PinDir, s.ID[:12])
@@ -96,13 +98,11 @@ func (c *Controller) draft(r Request, give func(n *cnm.Network, holder string, w
 	for _, w := range r.Endpoints {
 		n, err := c.Network(w.Network)
 		if err != nil {
-			c.giveBack(s)
-			return nil, err
+			return s, err
 		}
 		d, err := c.cfg.Drivers.Get(n.Driver)
 		if err != nil {
-			c.giveBack(s)
-			return nil, err
+			return s, err
 		}
 		t := d.Traits()
 		if t.HostSandbox {
@@ -115,8 +115,7 @@ func (c *Controller) draft(r Request, give func(n *cnm.Network, holder string, w
 		}
 		if t.Addresses {
 			if e.Addrs, err = give(n, s.ID, w.IPv4); err != nil {
-				c.giveBack(s)
-				return nil, err
+				return s, err
 			}
 			if e.MAC == "" {
 				e.MAC = cnm.MACFor(e.Addr4().Addr())

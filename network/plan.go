@@ -64,23 +64,23 @@ func (c *Controller) Plan(ctx context.Context, r Request) ([]dataplane.Object, e
 	return c.sandboxObjects(c.cfg.Env(), s)
 }
 
-// peek says which addresses allocate would give, from pools that are thrown
-// away afterwards.
-func (c *Controller) peek(n *cnm.Network, holder string, wish netip.Addr) ([]netip.Prefix, error) {
+// peek says which addresses allocate would give.
+func (c *Controller) peek(n *cnm.Network, _ string, wish netip.Addr) ([]netip.Prefix, error) {
+	c.mu.RLock()
+	pools := c.pools[n.ID]
+	c.mu.RUnlock()
 	var out []netip.Prefix
-	for _, p := range n.Pools {
-		pool, err := c.pool(n, p)
-		if err != nil {
-			return nil, err
+	for _, p := range pools {
+		sub, a := p.Pool().Subnet, wish
+		if !wish.IsValid() || wish.Is4() != sub.Addr().Is4() {
+			var err error
+			if a, err = p.Peek(); err != nil {
+				return nil, err
+			}
+		} else if holder, _, taken := p.Holder(wish); taken {
+			return nil, cnm.Conflict("address %s on network %s is held by %s", wish, n.Name, c.describe(holder))
 		}
-		a, err := pool.Allocate(holder)
-		if wish.IsValid() && wish.Is4() == p.Subnet.Addr().Is4() {
-			a, err = wish, pool.AllocateSpecific(wish, holder)
-		}
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, netip.PrefixFrom(a, p.Subnet.Bits()))
+		out = append(out, netip.PrefixFrom(a, sub.Bits()))
 	}
 	return out, nil
 }
