@@ -14,6 +14,14 @@ import (
 // collide with nothing; and it is the keeper process that process-level tests
 // start.
 func TestMain(m *testing.M) {
+	if len(os.Args) > 2 {
+		switch os.Args[1] {
+		case "keeper":
+			os.Exit(Run(os.Args[2:], "test"))
+		case "daemon":
+			os.Exit(actDaemon(os.Args[2]))
+		}
+	}
 	const inside = "KEEPER_TEST_NETNS"
 	if os.Geteuid() != 0 || os.Getenv(inside) != "" {
 		if os.Getenv(inside) == "new" {

@@ -51,6 +51,9 @@ func Run(args []string, version string) int {
 	}
 	cfg.Version = version
 	cfg.Logger = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
+	if stateFD < 0 {
+		dropInherited(readyFD)
+	}
 	if readyFD >= 0 {
 		ready := file(readyFD, "ready")
 		cfg.Ready = func() {
@@ -77,6 +80,26 @@ func Run(args []string, version string) int {
 		return 1
 	}
 	return 0
+}
+
+// dropInherited closes what came from the daemon's starter through the daemon: a
+// shell's or a harness's pipes and locks. A process that lives on with them
+// keeps their other ends waiting. What was inherited is what is not
+// close-on-exec: everything that Go opens is.
+func dropInherited(except int) {
+	dir, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return
+	}
+	for _, e := range dir {
+		fd, err := strconv.Atoi(e.Name())
+		if err != nil || fd < 3 || fd == except {
+			continue
+		}
+		if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err == nil && flags&unix.FD_CLOEXEC == 0 {
+			unix.Close(fd)
+		}
+	}
 }
 
 // replaceBy calls exec with this keeper's own flags. What the upgrade made is
