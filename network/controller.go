@@ -40,7 +40,9 @@ type Config struct {
 	// BindIP is what -p without an address means; zero: every address.
 	BindIP netip.Addr
 	Bridge DefaultBridge
-	Log    *slog.Logger
+	// Predefined networks exist besides bridge, host and none.
+	Predefined []cnm.Network
+	Log        *slog.Logger
 }
 
 // DefaultBridge is what the daemon's flags say about the network "bridge". Zero

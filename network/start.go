@@ -33,7 +33,7 @@ const (
 func (c *Controller) Start(ctx context.Context) (*Report, error) {
 	c.world.Lock()
 	defer c.world.Unlock()
-	for _, n := range []cnm.Network{{Name: HostNetwork, Driver: "host"}, {Name: NoneNetwork, Driver: "null"}} {
+	for _, n := range append([]cnm.Network{{Name: HostNetwork, Driver: "host"}, {Name: NoneNetwork, Driver: "null"}}, c.cfg.Predefined...) {
 		if _, err := c.Network(n.Name); err == nil {
 			continue
 		}

@@ -1,151 +1,23 @@
 package main
 
 import (
-	"context"
-	"errors"
-	"log/slog"
-	"os"
-	"os/signal"
-	"strconv"
-	"sync/atomic"
-	"syscall"
-
-	sdnotify "github.com/coreos/go-systemd/v22/daemon"
-
-	"linkspan/api/docker"
-	"linkspan/config"
-	"linkspan/events"
+	"linkspan/daemon"
+	"linkspan/driver"
+	"linkspan/driver/bridge"
+	"linkspan/driver/host"
+	"linkspan/driver/none"
 )
+
+// drivers are the network drivers of this daemon: one line each.
+func drivers() driver.Registry {
+	return driver.NewRegistry(
+		bridge.Driver{},
+		host.Driver{},
+		none.Driver{},
+	)
+}
 
 // runDaemon is `dockerd` and `linkspan daemon`.
 func runDaemon(args []string) int {
-	r, code, ok := daemonOptions(args)
-	if !ok {
-		return code
-	}
-	level := &slog.LevelVar{}
-	level.Set(r.Config.Level())
-	log := newLogger(r.Config.LogFormat, level)
-	for _, w := range r.Warnings {
-		log.Warn(w)
-	}
-	d := &daemon{log: log, level: level}
-	d.config.Store(r.Config)
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
-	defer stop()
-	if err := d.run(ctx); err != nil {
-		log.Error("the daemon ends: " + err.Error())
-		return 1
-	}
-	return 0
+	return daemon.Run(daemon.Options{Version: buildVersion, Drivers: drivers()}, args)
 }
-
-func newLogger(format string, level slog.Leveler) *slog.Logger {
-	o := &slog.HandlerOptions{Level: level}
-	if format == "json" {
-		return slog.New(slog.NewJSONHandler(os.Stderr, o))
-	}
-	return slog.New(slog.NewTextHandler(os.Stderr, o))
-}
-
-// daemon is one running daemon.
-type daemon struct {
-	log    *slog.Logger
-	level  *slog.LevelVar
-	config atomic.Pointer[config.Config]
-}
-
-// run serves until ctx ends, then takes leave. Order matters: whoever else is
-// there is found before anything is touched, and the sockets open last, so that
-// an answer means readiness.
-func (d *daemon) run(ctx context.Context) (err error) {
-	cfg := d.config.Load()
-	for k, v := range cfg.ProxyEnv() {
-		if err := os.Setenv(k, v); err != nil {
-			return err
-		}
-	}
-	unlock, err := claimNamespace(cfg)
-	if err != nil {
-		return err
-	}
-	defer unlock()
-	for _, dir := range []string{cfg.DataRoot, cfg.ExecRoot} {
-		if err := os.MkdirAll(dir, 0o711); err != nil {
-			return err
-		}
-	}
-	// The sockets are taken before the engine starts, so that a wrong one is told
-	// at once, and answered on after.
-	ls, err := listen(cfg)
-	if err != nil {
-		return err
-	}
-	defer closeAll(ls)
-	e, err := openEngine(ctx, cfg, d.log)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, e.close()) }()
-	if err := os.WriteFile(cfg.Pidfile, []byte(strconv.Itoa(os.Getpid())), 0o644); err != nil {
-		return err
-	}
-	defer os.Remove(cfg.Pidfile)
-	go d.reloads(ctx, e)
-	if _, err := sdnotify.SdNotify(false, sdnotify.SdNotifyReady); err != nil {
-		d.log.Warn("systemd could not be told of the readiness", "err", err)
-	}
-	d.log.Info("Linkspan is ready", "version", buildVersion, "sockets", addresses(ls), "data", cfg.DataRoot, "instance", e.instance)
-	err = docker.Serve(ctx, e.handler(d), d.log, ls...)
-	sdnotify.SdNotify(false, sdnotify.SdNotifyStopping)
-	return err
-}
-
-// reloads reads the configuration file again at each SIGHUP.
-func (d *daemon) reloads(ctx context.Context, e *engine) {
-	hup := make(chan os.Signal, 1)
-	signal.Notify(hup, syscall.SIGHUP)
-	defer signal.Stop(hup)
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-hup:
-			sdnotify.SdNotify(false, sdnotify.SdNotifyReloading)
-			if err := d.reload(e); err != nil {
-				d.log.Error("the configuration was not reloaded: " + err.Error())
-			}
-			sdnotify.SdNotify(false, sdnotify.SdNotifyReady)
-		}
-	}
-}
-
-func (d *daemon) reload(e *engine) error {
-	old := d.config.Load()
-	file, err := os.ReadFile(old.ConfigFile)
-	if err != nil && (!errors.Is(err, os.ErrNotExist) || old.ConfigFile != config.DefaultFile) {
-		return err
-	}
-	ch, err := config.Reload(old, file)
-	if err != nil {
-		return err
-	}
-	for _, w := range ch.Warnings {
-		d.log.Warn(w)
-	}
-	d.config.Store(ch.Config)
-	d.level.Set(ch.Config.Level())
-	e.images.SetRegistries(ch.Config.RegistryMirrors, ch.Config.InsecureRegistries)
-	e.events.Publish(events.Event{Type: "daemon", Action: "reload", ID: e.id, Attributes: map[string]string{"name": hostname()}})
-	d.log.Info("configuration reloaded", "changed", ch.Keys)
-	return nil
-}
-
-func hostname() string {
-	n, err := os.Hostname()
-	if err != nil {
-		return "localhost"
-	}
-	return n
-}
-

@@ -1,4 +1,4 @@
-package main
+package daemon
 
 import (
 	"errors"
@@ -59,7 +59,9 @@ func TestListenUnix(t *testing.T) {
 func TestListenAllOrNone(t *testing.T) {
 	dir := t.TempDir()
 	good, file := filepath.Join(dir, "good.sock"), filepath.Join(dir, "file")
-	write(t, file, "precious")
+	if err := os.WriteFile(file, []byte("precious"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	c := unixHost(good)
 	c.Hosts = append(c.Hosts, config.Host{Proto: "unix", Addr: file})
 	ls, err := listen(c)

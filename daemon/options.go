@@ -1,4 +1,4 @@
-package main
+package daemon
 
 import (
 	"fmt"
@@ -8,10 +8,10 @@ import (
 	"linkspan/config"
 )
 
-// daemonOptions reads the daemon's command line and file. ok is false when there
+// parse reads the daemon's command line and file. ok is false when there
 // is nothing more to do (help, version, validation, or an error that was
 // printed); code is then the exit code.
-func daemonOptions(args []string) (r *config.Result, code int, ok bool) {
+func parse(o Options, args []string) (r *config.Result, code int, ok bool) {
 	name := "linkspan"
 	if filepath.Base(os.Args[0]) == "dockerd" {
 		name = "dockerd"
@@ -25,7 +25,7 @@ func daemonOptions(args []string) (r *config.Result, code int, ok bool) {
 	case config.ShowHelp:
 		fmt.Print(config.Help(name))
 	case config.ShowVersion:
-		fmt.Printf("Linkspan version %s\n", buildVersion)
+		fmt.Printf("Linkspan version %s\n", o.Version)
 	case config.Validate:
 		for _, w := range r.Warnings {
 			fmt.Fprintln(os.Stderr, w)

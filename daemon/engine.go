@@ -1,4 +1,4 @@
-package main
+package daemon
 
 import (
 	"context"
@@ -30,6 +30,7 @@ import (
 
 // engine is the rooms, wired. Its close undoes in reverse what its open did.
 type engine struct {
+	Options
 	id, instance string // of the data root: whole, and the six digits in our marks
 	cfg          *config.Config
 	log          *slog.Logger
@@ -49,8 +50,8 @@ type engine struct {
 	undo []func() error
 }
 
-func openEngine(ctx context.Context, cfg *config.Config, log *slog.Logger) (_ *engine, err error) {
-	e := &engine{cfg: cfg, log: log, events: events.New(), hook: failPoint()}
+func openEngine(ctx context.Context, o Options, cfg *config.Config, log *slog.Logger) (_ *engine, err error) {
+	e := &engine{Options: o, cfg: cfg, log: log, events: events.New(), hook: failPoint()}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, e.unwind())
@@ -135,7 +136,7 @@ func (e *engine) openKeeper(ctx context.Context) error {
 		return err
 	}
 	dir := filepath.Join(e.cfg.ExecRoot, "keeper")
-	cfg := keeper.EnsureConfig{Socket: filepath.Join(dir, "keeper.sock"), Dir: dir, Exe: exe, Name: e.instance, Version: buildVersion, Logger: e.log}
+	cfg := keeper.EnsureConfig{Socket: filepath.Join(dir, "keeper.sock"), Dir: dir, Exe: exe, Name: e.instance, Version: e.Version, Logger: e.log}
 	if e.keeper, _, err = keeper.Ensure(ctx, cfg); err != nil {
 		return err
 	}
@@ -175,11 +176,11 @@ func (e *engine) openContainerd(ctx context.Context) (err error) {
 func (e *engine) openRooms(ctx context.Context) (err error) {
 	c := e.cfg
 	e.images = image.New(image.Config{Client: e.client, Namespace: c.ContainerdNamespace, Mirrors: c.RegistryMirrors, Insecure: c.InsecureRegistries,
-		MaxDownloads: c.MaxConcurrentDownloads, UserAgent: "linkspan/" + buildVersion, Events: e.events, Hook: e.hook, Logger: e.log})
+		MaxDownloads: c.MaxConcurrentDownloads, UserAgent: "linkspan/" + e.Version, Events: e.events, Hook: e.hook, Logger: e.log})
 	if e.volumes, err = volume.New(ctx, volume.Config{Root: filepath.Join(c.DataRoot, "volumes"), Store: e.store, Events: e.events, Logger: e.log}); err != nil {
 		return err
 	}
-	e.network, err = network.New(ctx, network.Config{Store: e.store, Kernel: e.kernel, Drivers: drivers(), Ports: e.keeper, Events: e.events,
+	e.network, err = network.New(ctx, network.Config{Store: e.store, Kernel: e.kernel, Drivers: e.Drivers, Predefined: e.Networks, Ports: e.keeper, Events: e.events,
 		Table: e.table(), PinDir: e.pins(), HostPath: e.hostPin(), HostPrefixes: e.kernel.HostPrefixes, BindIP: c.DefaultBindIP, Log: e.log,
 		Env:    func() driver.Env { return driver.Env{Table: e.table(), BridgeNF: e.kernel.BridgeNF(), MTU: c.MTU} },
 		Bridge: network.DefaultBridge{BIP: c.BIP, Range: c.FixedCIDR, Gateway: c.DefaultGateway, MTU: c.MTU}})

@@ -1,8 +1,10 @@
-package main
+package daemon
 
 import (
 	"context"
+	"maps"
 	"net/http"
+	"slices"
 
 	"linkspan/api/admin"
 	"linkspan/api/docker"
@@ -15,7 +17,7 @@ func (e *engine) handler(d *daemon) http.Handler {
 	facts.ID, facts.Name, facts.RootDir = e.id, hostname(), e.cfg.DataRoot
 	facts.Driver, facts.CgroupDriver = "overlayfs", "cgroupfs"
 	facts.ContainerdAddress, facts.ContainerdNamespace = e.containerd.Address, e.cfg.ContainerdNamespace
-	facts.NetworkDrivers = []string{"bridge", "host", "null"}
+	facts.NetworkDrivers = slices.Sorted(maps.Keys(e.Drivers))
 	facts.Runtimes, facts.DefaultRuntime = map[string]string{"runc": "runc"}, "runc"
 	facts.SecurityOptions = []string{"name=seccomp,profile=" + e.cfg.SeccompProfile}
 	facts.LiveRestore, facts.Experimental = true, e.cfg.Experimental
@@ -34,7 +36,7 @@ func (e *engine) handler(d *daemon) http.Handler {
 			return f
 		},
 		Files:   func(c *container.Container) docker.Files { return docker.Files(e.containers.Files(c.ID)) },
-		Version: buildVersion, Logger: d.log,
+		Version: e.Version, Logger: d.log,
 	})
 	return admin.Beside(api, admin.New(admin.Config{Network: e.network, Plan: e.containers.Plan, Logger: d.log}))
 }

@@ -1,24 +1,10 @@
-package main
+package daemon
 
 import (
-
 	apicontainer "github.com/moby/moby/api/types/container"
 
 	"linkspan/container"
-	"linkspan/driver"
-	"linkspan/driver/bridge"
-	"linkspan/driver/host"
-	"linkspan/driver/none"
 )
-
-// drivers are the network drivers of this daemon: one line each.
-func drivers() driver.Registry {
-	return driver.NewRegistry(
-		bridge.Driver{},
-		host.Driver{},
-		none.Driver{},
-	)
-}
 
 // containerConfig hands the daemon's options to the container engine.
 func (e *engine) containerConfig() container.Config {
@@ -43,4 +29,3 @@ func (e *engine) containerConfig() container.Config {
 	}
 	return out
 }
-
