@@ -54,7 +54,7 @@ func (c *Controller) reconcile(ctx context.Context, dryRun bool) (*Report, error
 	if err := c.cfg.Kernel.Apply(ctx, p.Ops); err != nil {
 		r.Failures = split(err)
 	}
-	if err := c.HoldPorts(ctx); err != nil {
+	if err := c.holdPorts(ctx); err != nil {
 		r.Failures = append(r.Failures, err)
 	}
 	return r, nil
@@ -74,6 +74,12 @@ func split(err error) []error {
 // HoldPorts has the keeper hold exactly the ports of the living sandboxes: after
 // a keeper's death it holds none, after the daemon's it may hold too many.
 func (c *Controller) HoldPorts(ctx context.Context) error {
+	c.world.Lock() // a start that has reserved and not yet committed is not too many
+	defer c.world.Unlock()
+	return c.holdPorts(ctx)
+}
+
+func (c *Controller) holdPorts(ctx context.Context) error {
 	held, err := c.cfg.Ports.Ports(ctx)
 	if err != nil {
 		return err
