@@ -109,7 +109,11 @@ func (d *Daemon) keeperFiles() ([]string, error) {
 			continue
 		}
 		if kind, _, ok := strings.Cut(to, ":["); ok {
-			count[kind]++
+			// Forwarded connections leave pipes in the Go runtime's pool for splice(2),
+			// which its garbage collection empties in its own time. Stdio is FIFOs, with names.
+			if kind != "pipe" {
+				count[kind]++
+			}
 		} else if strings.HasPrefix(to, d.Dir) {
 			count[to]++
 		}

@@ -1,0 +1,117 @@
+// Package ports tests published ports from every place from which a client can
+// come: one test per cell of the matrix, what must stay closed, every form of -p,
+// the reservation, and what happens to flows when a container is replaced. The table in
+// docs/published-ports.md is made here.
+package ports
+
+import (
+	"errors"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"linkspan/internal/daemontest"
+)
+
+func TestMain(m *testing.M) { daemontest.Main(m, daemontest.Options{}) }
+
+// client is where netprobe was built, once for all tests.
+var client string
+
+func netprobe(t testing.TB) string {
+	t.Helper()
+	if client == "" {
+		client = daemontest.Build(t, filepath.Join(daemontest.Root(), "bin", "netprobe"), "./test/images/netprobe")
+	}
+	return client
+}
+
+// place is where a client stands: a way to run a program there.
+type place struct {
+	name string
+	run  func(args ...string) *exec.Cmd
+}
+
+func machine(d *daemontest.Daemon) place {
+	return place{"the machine on the wire", d.Machine.Command}
+}
+
+func host(d *daemontest.Daemon) place { return place{"the host", d.Host.Command} }
+
+// inside is a container's network stack.
+func inside(t testing.TB, d *daemontest.Daemon, name string) place {
+	t.Helper()
+	pid := strings.TrimSpace(d.Docker("inspect", "-f", "{{.State.Pid}}", name))
+	if n, err := strconv.Atoi(pid); err != nil || n <= 0 {
+		t.Fatalf("container %s has pid %q", name, pid)
+	}
+	return place{"container " + name, func(args ...string) *exec.Cmd {
+		return exec.Command("nsenter", append([]string{"--net=/proc/" + pid + "/ns/net", "--"}, args...)...)
+	}}
+}
+
+// answer is what a client got.
+type answer struct {
+	// Verdict is "answered", or netprobe's word: refused, timeout, unreachable, …
+	Verdict string
+	// Source is the client's address as the server saw it; Server is the server's
+	// host name, a container's short id.
+	Source, Server string
+	raw            string
+}
+
+var answerLine = regexp.MustCompile(`^src=(\S+):\d+ dst=\S+ host=(\S+)$`)
+
+// dial asks a server from a place.
+func dial(t testing.TB, from place, target string, flags ...string) answer {
+	t.Helper()
+	args := append([]string{netprobe(t), "dial", "-timeout", "1s"}, flags...)
+	cmd := from.run(append(args, target)...)
+	var out, errs strings.Builder
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	err := cmd.Run()
+	a := answer{Verdict: "answered", raw: out.String() + errs.String()}
+	if err != nil {
+		if !errors.As(err, new(*exec.ExitError)) {
+			t.Fatalf("from %s: %v", from.name, err)
+		}
+		word, ok := strings.CutPrefix(errs.String(), "netprobe: ")
+		if !ok {
+			t.Fatalf("from %s: netprobe said %q: %v", from.name, errs.String(), err)
+		}
+		a.Verdict, _, _ = strings.Cut(word, ":")
+		return a
+	}
+	m := answerLine.FindStringSubmatch(strings.TrimSpace(strings.SplitN(out.String(), "\n", 2)[0]))
+	if m == nil {
+		t.Fatalf("from %s: netprobe printed %q", from.name, out.String())
+	}
+	a.Source, a.Server = strings.Trim(m[1], "[]"), m[2]
+	return a
+}
+
+// serve runs a container that answers on tcp and udp 9000 and waits until it
+// does.
+func serve(t testing.TB, d *daemontest.Daemon, name string, flags ...string) {
+	t.Helper()
+	args := append([]string{"run", "-d", "--name", name}, flags...)
+	d.Docker(append(args, "netprobe", "serve", "tcp/:9000", "udp/:9000")...)
+	listening(t, d, name)
+}
+
+func listening(t testing.TB, d *daemontest.Daemon, name string) {
+	t.Helper()
+	d.Until(10*time.Second, name+" listens", func() bool {
+		return strings.Count(d.TryDocker("logs", name).Stdout, "listening ") >= 2
+	})
+}
+
+func address(d *daemontest.Daemon, name string) string {
+	return d.Docker("inspect", "-f", "{{.NetworkSettings.IPAddress}}", name)
+}
+
+const gateway = "172.17.0.1"
