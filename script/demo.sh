@@ -35,6 +35,8 @@ docker() { DOCKER_HOST=unix://$socket DOCKER_CONFIG=$notes/docker-config command
 answers() { docker version > /dev/null 2>&1; }
 alive() { [ -s "$notes/$1.pid" ] && kill -0 "$(cat "$notes/$1.pid")" 2> /dev/null; }
 on_machine() { nsenter --net="/run/netns/$machine" -- "$@"; }
+# taken PORT: by a process, or by a container (a reserved port does not listen).
+taken() { ss -Hltn "sport = :$1" | grep -q . || docker ps --format '{{.Ports}}' | grep -q ":$1->"; }
 # until_true SECONDS COMMAND…
 until_true() {
 	tries=$(($1 * 10)); shift
@@ -151,8 +153,8 @@ port=$(docker port demo-mysql 3306 2> /dev/null | sed -n 's/^0\.0\.0\.0://p' | h
 if [ -z "$port" ]; then
 	docker rm -f -v demo-mysql > /dev/null 2>&1 || true
 	port=3306
-	while ss -Hltn "sport = :$port" | grep -q .; do port=$((port + 1)); done
-	[ $port = 3306 ] || say "port 3306 is taken ($(ss -Hltnp 'sport = :3306' | sed -n 's/.*users:((\([^)]*\)).*/\1/p' | head -n 1)): $port is used"
+	while taken $port; do port=$((port + 1)); done
+	[ $port = 3306 ] || say "port 3306 is taken$(ss -Hltnp 'sport = :3306' | sed -n 's/.*users:((\([^)]*\)).*/ by \1/p' | head -n 1): $port is used instead"
 	say "What it will make in the kernel, and why (linkspan plan; nothing is made yet):"
 	DOCKER_HOST=unix://$socket "$linkspan" plan run --name demo-mysql -p "$port:3306" -e MYSQL_ROOT_PASSWORD=$password -d mysql | sed 's/^/   /'
 	show docker run --name demo-mysql -p "$port:3306" -e MYSQL_ROOT_PASSWORD=$password -d mysql
