@@ -180,7 +180,7 @@ func (e *engine) openRooms(ctx context.Context) (err error) {
 	if e.volumes, err = volume.New(ctx, volume.Config{Root: filepath.Join(c.DataRoot, "volumes"), Store: e.store, Events: e.events, Logger: e.log}); err != nil {
 		return err
 	}
-	e.network, err = network.New(ctx, network.Config{Store: e.store, Kernel: e.kernel, Drivers: e.Drivers, Predefined: e.Networks, Ports: e.keeper, Events: e.events,
+	e.network, err = network.New(ctx, network.Config{Store: e.store, Kernel: e.kernel, Drivers: e.Drivers, Predefined: e.Networks, Ports: hooked(e.keeper, e.hook), Events: e.events,
 		Table: e.table(), PinDir: e.pins(), HostPath: e.hostPin(), HostPrefixes: e.kernel.HostPrefixes, BindIP: c.DefaultBindIP, Log: e.log,
 		Env:    func() driver.Env { return driver.Env{Table: e.table(), BridgeNF: e.kernel.BridgeNF(), MTU: c.MTU} },
 		Bridge: network.DefaultBridge{BIP: c.BIP, Range: c.FixedCIDR, Gateway: c.DefaultGateway, MTU: c.MTU}})
@@ -208,6 +208,9 @@ func (e *engine) restore(ctx context.Context) error {
 	}
 	if len(r.Ops) > 0 {
 		e.log.Info("the kernel was brought to what is declared", "changes", len(r.Ops)-len(r.Failures))
+	}
+	if err := e.images.Recover(ctx); err != nil {
+		e.log.Warn("leases of interrupted image work are not ended; they end by themselves within a day", "err", err)
 	}
 	return e.containers.Restore(ctx)
 }

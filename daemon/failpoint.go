@@ -1,40 +1,79 @@
 package daemon
 
 import (
+	"context"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
+
+	"linkspan/keeper"
 )
 
 // failPoint is the crash tests' way in: with LINKSPAN_FAIL_AT=NAME the process
-// kills itself at the first point of that name after the file
-// LINKSPAN_FAIL_ARMED exists, and with LINKSPAN_FAIL_LOG=FILE it writes down the
-// points it passes. In production neither is set and no point costs anything.
+// kills itself at the first point of that name (of that beginning) after the file
+// LINKSPAN_FAIL_ARMED exists, with LINKSPAN_FAIL_AT=#N at the Nth point of all, and
+// with LINKSPAN_FAIL_LOG=FILE it writes down the points it passes. In production
+// none is set and no point costs anything.
 func failPoint() func(point string) {
 	at, armed, path := os.Getenv("LINKSPAN_FAIL_AT"), os.Getenv("LINKSPAN_FAIL_ARMED"), os.Getenv("LINKSPAN_FAIL_LOG")
 	if at == "" && path == "" {
 		return nil
 	}
+	nth := 0
+	if n, ok := strings.CutPrefix(at, "#"); ok {
+		nth, _ = strconv.Atoi(n)
+	}
 	var mu sync.Mutex
+	passed := 0
 	return func(point string) {
+		mu.Lock()
+		defer mu.Unlock()
 		if armed != "" {
 			if _, err := os.Stat(armed); err != nil {
 				return
 			}
 		}
+		passed++
 		if path != "" {
-			mu.Lock()
 			if f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600); err == nil {
 				fmt.Fprintln(f, point)
 				f.Close()
 			}
-			mu.Unlock()
 		}
-		if at != "" && strings.HasPrefix(point, at) {
+		if passed == nth || nth == 0 && at != "" && strings.HasPrefix(point, at) {
 			syscall.Kill(os.Getpid(), syscall.SIGKILL)
 			select {} // the signal takes effect before anything else happens here
 		}
 	}
+}
+
+// ports is the keeper with fail points around what it holds.
+type ports struct {
+	keeper.Keeper
+	hook func(point string)
+}
+
+func (p ports) Reserve(ctx context.Context, reqs []keeper.PortRequest) error {
+	p.hook("keeper.reserve.before")
+	err := p.Keeper.Reserve(ctx, reqs)
+	p.hook("keeper.reserve.after")
+	return err
+}
+
+func (p ports) Release(ctx context.Context, owner string) error {
+	p.hook("keeper.release.before")
+	err := p.Keeper.Release(ctx, owner)
+	p.hook("keeper.release.after")
+	return err
+}
+
+// hooked puts fail points around the keeper when there are any.
+func hooked(k keeper.Keeper, hook func(point string)) keeper.Keeper {
+	if hook == nil {
+		return k
+	}
+	return ports{k, hook}
 }

@@ -1,0 +1,232 @@
+package crash
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"linkspan/internal/lab"
+)
+
+const soakEnv = "LINKSPAN_SOAK"
+
+// bystanders are containers that run through all crashes.
+type bystanders struct {
+	v       *victim
+	talk    *talk
+	details string
+	inode   string
+}
+
+// details that no crash may change.
+const details = `{{.State.Pid}} {{.State.StartedAt}} {{.NetworkSettings.IPAddress}} {{.NetworkSettings.MacAddress}} {{json .NetworkSettings.Ports}} {{.NetworkSettings.SandboxID}}`
+
+func (v *victim) bystanders() *bystanders {
+	v.t.Helper()
+	v.Docker("run", "-d", "--name", "server", "-p", "7000:9000", "netprobe")
+	v.Docker("run", "-d", "--name", "counter", "busybox", "sh", "-c", "i=0; while true; do echo $i; i=$((i+1)); sleep 0.05; done")
+	b := &bystanders{v: v, talk: v.converse(7000)}
+	b.details = v.Docker("inspect", "-f", details, "server", "counter")
+	return b
+}
+
+// unharmed checks them in a subtest.
+func (b *bystanders) unharmed(v *victim) {
+	v.t.Helper()
+	b.talk.t = v.t
+	b.talk.on()
+	if !v.answers(7000) {
+		v.t.Error("the bystander's published port does not answer to a new connection")
+	}
+	if now := v.Docker("inspect", "-f", details, "server", "counter"); now != b.details {
+		v.t.Errorf("the bystanders changed:\n%s\nwere\n%s", now, b.details)
+	}
+}
+
+// counted: not a line of the counter's log was lost or repeated.
+func (b *bystanders) counted() {
+	b.v.t.Helper()
+	lines := strings.Fields(b.v.Docker("logs", "counter"))
+	if len(lines) < 10 {
+		b.v.t.Errorf("the counter has %d lines", len(lines))
+	}
+	for i, l := range lines {
+		if l != strconv.Itoa(i) {
+			b.v.t.Fatalf("the counter's line %d says %q: lost or repeated", i, l)
+		}
+	}
+}
+
+// story is what a person asks, and what may be true after a crash in the middle.
+type story struct {
+	name string
+	// before prepares; it is not crashed.
+	before func(v *victim)
+	do     func(v *victim)
+	// whole checks that the asked thing is there or not, never half of it, when a
+	// new daemon has started; afterwards everything named victim is removed.
+	whole func(v *victim)
+	// need are kinds of points at which it must have died.
+	need []string
+}
+
+// TestCrashAnywhere kills the daemon at every point of the stories.
+func TestCrashAnywhere(t *testing.T) {
+	v := start(t)
+	b := v.bystanders()
+	for _, s := range stories() {
+		t.Run(s.name, func(t *testing.T) {
+			if s.name != "run" && os.Getenv(soakEnv) == "" {
+				t.Skip("make soak kills it at each step of this too")
+			}
+			v.in(t).everywhere(s, b)
+		})
+	}
+	b.counted()
+}
+
+// everywhere lives the story until the daemon survives it.
+func (v *victim) everywhere(s story, b *bystanders) {
+	v.Restart()
+	died := map[string]int{}
+	for n := 1; ; n++ {
+		var at string
+		v.t.Run(fmt.Sprint(n), func(t *testing.T) { at = v.in(t).once(s, b, n) })
+		if at == "" {
+			break
+		}
+		died[kind(at)]++
+		if v.t.Failed() {
+			v.t.Fatalf("killed at point %d, %q", n, at)
+		}
+	}
+	var kinds []string
+	for k := range died {
+		kinds = append(kinds, k)
+	}
+	slices.Sort(kinds)
+	v.t.Logf("died at %d kinds of points:\n%s", len(kinds), strings.Join(kinds, "\n"))
+	for _, k := range s.need {
+		if died[k] == 0 {
+			v.t.Errorf("never died at %q", k)
+		}
+	}
+}
+
+// once lives the story with a death at its nth point; it returns the point, or
+// "" if the story has none such.
+func (v *victim) once(s story, b *bystanders, n int) (at string) {
+	lab.LeakCheck(v.t, v.Watches()...)
+	if s.before != nil {
+		s.before(v)
+	}
+	v.Stop()
+	v.Run("LINKSPAN_FAIL_AT=#" + strconv.Itoa(n))
+	v.arm()
+	s.do(v)
+	for i := 0; i < 50 && !v.dead(); i++ {
+		time.Sleep(2 * time.Millisecond)
+	}
+	points := v.disarm()
+	if v.dead() {
+		at = points[len(points)-1]
+		v.t.Logf("killed at %s", at)
+		_ = v.Wait(5 * time.Second)
+		v.Run()
+	} else if len(points) >= n {
+		v.t.Fatalf("%d points passed, and it lives", len(points))
+	}
+	defer func() {
+		if v.TryDocker("inspect", "victim").Code == 0 {
+			v.Docker("rm", "-f", "-v", "victim")
+		}
+	}()
+	b.unharmed(v)
+	s.whole(v)
+	return at
+}
+
+func stories() []story {
+	state := func(v *victim) string {
+		r := v.TryDocker("inspect", "-f", "{{.State.Status}}", "victim")
+		return strings.TrimSpace(r.Stdout)
+	}
+	run := []string{"run", "-d", "--name", "victim", "-p", "8080:9000", "netprobe"}
+	served := func(v *victim) {
+		v.t.Helper()
+		v.Until(10*time.Second, "the published port answers", func() bool { return v.answers(8080) })
+	}
+	runOrNot := func(v *victim) {
+		v.t.Helper()
+		switch st := state(v); st {
+		case "running":
+			served(v)
+		case "", "created", "exited":
+			if v.answers(8080) {
+				v.t.Errorf("the container is %q, and its port answers", st)
+			}
+			// Nothing is in its way.
+			if st == "" {
+				v.Docker(run...)
+			} else {
+				v.Docker("start", "victim")
+			}
+			served(v)
+		default:
+			v.t.Errorf("the container is %q", st)
+		}
+	}
+	both := func(names ...string) (out []string) {
+		for _, n := range names {
+			out = append(out, n+".before", n+".after")
+		}
+		return out
+	}
+	around := func(names ...string) (out []string) {
+		for _, n := range names {
+			out = append(out, "before "+n, "after "+n)
+		}
+		return out
+	}
+	return []story{
+		{
+			name:  "run",
+			do:    func(v *victim) { v.TryDocker(run...) },
+			whole: func(v *victim) { runOrNot(v) },
+			need: slices.Concat(
+				both("containerd.container.create", "image.prepare", "snapshot.prepare", "container.commit.created", "container.commit.starting",
+					"store.containers", "store.sandboxes", "network.join", "keeper.reserve", "containerd.snapshot.mounts", "containerd.container.update",
+					"containerd.task.create", "containerd.task.start", "container.commit.running"),
+				around("create netns PIN", "create link VETH", "create addr PIN:eth0 ADDR/16", "create up PIN:eth0", "create up VETH",
+					"create route PIN:eth0 ADDR/0", "create element inet TABLE endpoints4", "create element inet TABLE publish4_any"),
+				[]string{"between create and alias link VETH"}),
+		},
+		{
+			name:   "remove",
+			before: func(v *victim) { v.Docker(run...); served(v) },
+			do:     func(v *victim) { v.TryDocker("rm", "-f", "victim") },
+			whole:  runOrNot,
+			need: slices.Concat(
+				both("network.leave", "store.sandboxes", "keeper.release", "containerd.task.delete", "containerd.snapshot.remove", "containerd.container.delete", "container.commit.removing"),
+				around("delete netns PIN", "delete link VETH", "delete element inet TABLE publish4_any")),
+		},
+		{
+			name:   "restart",
+			before: func(v *victim) { v.Docker(run...); served(v) },
+			do:     func(v *victim) { v.TryDocker("restart", "-t", "0", "victim") },
+			whole:  runOrNot,
+			need:   both("containerd.task.create", "containerd.task.start", "containerd.task.delete", "container.commit.running"),
+		},
+		{
+			name:   "stop",
+			before: func(v *victim) { v.Docker(run...); served(v) },
+			do:     func(v *victim) { v.TryDocker("stop", "-t", "0", "victim") },
+			whole:  runOrNot,
+			need:   both("network.leave", "store.sandboxes", "containerd.task.delete"),
+		},
+	}
+}

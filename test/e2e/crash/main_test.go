@@ -1,0 +1,166 @@
+// Package crash kills the daemon between each pair of steps of what a person
+// asks of it, starts another, and looks whether anyone noticed.
+package crash
+
+import (
+	"bufio"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"linkspan/internal/daemontest"
+	"linkspan/internal/lab"
+)
+
+// victim is a daemon that can be told where to die.
+type victim struct {
+	*daemontest.Daemon
+	t          *testing.T
+	armed, log string
+}
+
+func start(t *testing.T) *victim {
+	dir := t.TempDir()
+	v := &victim{t: t, armed: filepath.Join(dir, "armed"), log: filepath.Join(dir, "points")}
+	v.Daemon = daemontest.Start(t, daemontest.Options{Env: []string{"LINKSPAN_FAIL_LOG=" + v.log, "LINKSPAN_FAIL_ARMED=" + v.armed}})
+	v.Docker("pull", "-q", "netprobe")
+	v.Docker("pull", "-q", "busybox")
+	return v
+}
+
+// in is the same daemon in a subtest.
+func (v *victim) in(t *testing.T) *victim {
+	return &victim{Daemon: v.Daemon.For(t), t: t, armed: v.armed, log: v.log}
+}
+
+// arm counts points from now on; disarm tells which were passed.
+func (v *victim) arm() {
+	v.t.Helper()
+	_ = os.Remove(v.log)
+	if err := os.WriteFile(v.armed, nil, 0o600); err != nil {
+		v.t.Fatal(err)
+	}
+}
+
+func (v *victim) disarm() []string {
+	v.t.Helper()
+	if err := os.Remove(v.armed); err != nil {
+		v.t.Fatal(err)
+	}
+	b, err := os.ReadFile(v.log)
+	if err != nil {
+		v.t.Fatalf("no point was passed: %v", err)
+	}
+	return strings.Split(strings.TrimSpace(string(b)), "\n")
+}
+
+// dead says whether the daemon has killed itself.
+func (v *victim) dead() bool {
+	pid := v.PID()
+	if pid == 0 {
+		return true
+	}
+	// A zombie still takes signals; its state tells.
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return true
+	}
+	_, rest, _ := strings.Cut(string(b), ") ")
+	if strings.HasPrefix(rest, "Z") {
+		return true
+	}
+	return unix.Kill(pid, 0) != nil
+}
+
+// kind is a point without what differs from run to run.
+func kind(point string) string {
+	if strings.Contains(point, " element ") {
+		point, _, _ = strings.Cut(point, " {")
+	}
+	for _, r := range []struct{ re, by string }{
+		{`linkspan_[0-9a-f]{6}`, "TABLE"}, {`/\S*/netns/[0-9a-f]{12}`, "PIN"}, {`\b[0-9a-f]{12}:`, "PIN:"}, {`\bveth[0-9a-f]{7}\b`, "VETH"},
+		{`\b[0-9]+\.[0-9]+\.[0-9]+\.[0-9]+/(\d+)`, "ADDR/$1"},
+	} {
+		point = regexp.MustCompile(r.re).ReplaceAllString(point, r.by)
+	}
+	return point
+}
+
+// talk is a connection through a published port that must live through
+// everything.
+type talk struct {
+	t    *testing.T
+	conn net.Conn
+	in   *bufio.Reader
+	n    int
+}
+
+// converse opens one from the other machine to netprobe on a host port.
+func (v *victim) converse(port uint16) *talk {
+	v.t.Helper()
+	var conn net.Conn
+	addr := netip.AddrPortFrom(netip.MustParseAddr(daemontest.HostAddr), port).String()
+	v.Until(10*time.Second, addr+" answers", func() (ok bool) {
+		var err error
+		conn, err = v.Machine.Dial("tcp", addr, time.Second)
+		return err == nil
+	})
+	c := &talk{t: v.t, conn: conn, in: bufio.NewReader(conn)}
+	v.t.Cleanup(func() { conn.Close() })
+	c.line("src=")
+	return c
+}
+
+func (c *talk) line(want string) {
+	c.t.Helper()
+	_ = c.conn.SetDeadline(time.Now().Add(5 * time.Second))
+	got, err := c.in.ReadString('\n')
+	if err != nil || !strings.HasPrefix(got, want) {
+		c.t.Fatalf("the long-lived connection got %q, %v; want %q", got, err, want)
+	}
+}
+
+// on says something and hears it back.
+func (c *talk) on() {
+	c.t.Helper()
+	c.n++
+	if _, err := fmt.Fprintf(c.conn, "still there %d\n", c.n); err != nil {
+		c.t.Fatalf("the long-lived connection broke: %v", err)
+	}
+	c.line(fmt.Sprintf("still there %d\n", c.n))
+}
+
+// answers says whether a published port is served by netprobe.
+func (v *victim) answers(port uint16) bool {
+	conn, err := v.Machine.Dial("tcp", netip.AddrPortFrom(netip.MustParseAddr(daemontest.HostAddr), port).String(), 2*time.Second)
+	if err != nil {
+		return false
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(2 * time.Second))
+	line, _ := bufio.NewReader(conn).ReadString('\n')
+	return strings.HasPrefix(line, "src="+daemontest.MachineAddr)
+}
+
+// kernelWatches are those of the watches that must be clean while a container is
+// merely created.
+func (v *victim) kernelWatches() []lab.Watch {
+	var out []lab.Watch
+	for _, w := range v.Watches() {
+		switch {
+		case w.Name == "pinned namespaces", w.Name == "containerd tasks":
+			out = append(out, w)
+		case strings.HasPrefix(w.Name, "host ") && !strings.HasSuffix(w.Name, "processes"):
+			out = append(out, w)
+		}
+	}
+	return out
+}
