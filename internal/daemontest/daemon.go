@@ -37,6 +37,7 @@ type Daemon struct {
 
 	t      testing.TB
 	binary string
+	ctd    string // the containerd it was given, if any
 	flags  []string
 	env    []string
 	proc   *process

@@ -9,12 +9,15 @@
 package daemontest
 
 import (
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"linkspan/containerd"
+	"linkspan/internal/ctdtest"
 	"linkspan/internal/lab"
 	"linkspan/probe"
 	"linkspan/test/images"
@@ -109,6 +112,13 @@ func Start(t testing.TB, o Options) *Daemon {
 	d.flags = []string{"--data-root", d.Data, "--exec-root", d.Exec, "-H", d.URL(), "--shutdown-timeout", "1"}
 	if o.World.Registry != "" {
 		d.flags = append(d.flags, "--registry-mirror", o.World.Registry)
+	}
+	// A containerd of the host's own would be shared by all daemons under test, and
+	// with what else it serves.
+	if c, err := net.Dial("unix", containerd.System); err == nil {
+		c.Close()
+		d.ctd = ctdtest.Start(t)
+		d.flags = append(d.flags, "--containerd", d.ctd)
 	}
 	d.flags = append(d.flags, o.Args...)
 	for _, sub := range []string{d.Data, d.Exec, d.config()} {

@@ -127,6 +127,9 @@ func (d *Daemon) keeperFiles() ([]string, error) {
 
 // containerdSocket finds the private containerd's, "" if there is none.
 func (d *Daemon) containerdSocket() string {
+	if d.ctd != "" {
+		return d.ctd
+	}
 	for _, p := range d.processes() {
 		if filepath.Base(strings.Fields(p.cmd)[0]) != "containerd" {
 			continue
