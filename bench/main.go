@@ -1,0 +1,99 @@
+// Command bench measures Linkspan beside Debian's dockerd 20.10, in one run on
+// one machine, and says of each number whether it is where it should be.
+//
+//	go run ./bench [-only REGEXP] [-pairs 15] [-seconds 1.5]
+//
+// Both engines run at once, each in a network namespace of its own with a wire to
+// another machine, on one containerd. Every measurement alternates between them,
+// so that the noise of the machine hits both. As root.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"regexp"
+	"syscall"
+	"time"
+)
+
+// limit bounds the whole run.
+const limit = 10 * time.Minute
+
+type options struct {
+	only    *regexp.Regexp
+	pairs   int
+	seconds float64
+	binary  string // of Linkspan; empty: built
+	dockerd string // folder of script/fetch-dockerd.sh
+	keep    bool
+}
+
+func main() {
+	var o options
+	only := flag.String("only", "", "the measurements whose names match this")
+	flag.IntVar(&o.pairs, "pairs", 15, "how many pairs per measurement of a start")
+	flag.Float64Var(&o.seconds, "seconds", 1.5, "how long one load lasts; each runs three times per engine")
+	flag.StringVar(&o.binary, "linkspan", "", "the linkspan to measure (default: built from this tree)")
+	flag.StringVar(&o.dockerd, "dockerd", "/var/cache/linkspan/dockerd", "folder with dockerd 20.10, which is fetched there if missing; \"none\": Linkspan alone")
+	flag.BoolVar(&o.keep, "keep", false, "keep the folder with the engines' logs")
+	flag.Parse()
+	re, err := regexp.Compile(*only)
+	if err == nil {
+		o.only = re
+		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+		ctx, cancel := context.WithTimeout(ctx, limit)
+		err = run(ctx, o)
+		cancel()
+		stop()
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, o options) error {
+	if os.Geteuid() != 0 {
+		return fmt.Errorf("namespaces and daemons need root")
+	}
+	start := time.Now()
+	b := &bench{options: o, table: &table{out: os.Stdout}, log: slog.New(slog.NewTextHandler(os.Stderr, nil))}
+	if err := b.attach(ctx); err != nil {
+		return err
+	}
+	w, err := newWorld(ctx, o)
+	if err != nil {
+		return err
+	}
+	defer w.close()
+	b.world = w
+	for _, step := range []func(context.Context) error{b.life, b.traffic} {
+		if err := step(ctx); err != nil {
+			return err
+		}
+	}
+	b.table.end(time.Since(start))
+	return nil
+}
+
+// bench is one run.
+type bench struct {
+	options
+	world *world
+	table *table
+	log   *slog.Logger
+}
+
+// wanted says whether any of the names is asked for.
+func (b *bench) wanted(names ...string) bool {
+	for _, n := range names {
+		if b.only.MatchString(n) {
+			return true
+		}
+	}
+	return false
+}
