@@ -93,13 +93,4 @@ func (l *logFile) write(entries []byte) error {
 	return err
 }
 
-// size is the file's present size; someone may have truncated it by hand.
-func (l *logFile) size() (int64, error) {
-	info, err := l.f.Stat()
-	if err != nil {
-		return 0, err
-	}
-	return info.Size(), nil
-}
-
 func (l *logFile) close() error { return l.f.Close() }

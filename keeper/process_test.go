@@ -388,7 +388,8 @@ func TestReplacedAtOnce(t *testing.T) {
 		missing += n - last - 1
 		last = n
 	}
-	if last != lines-1 || missing > 2*chunkSize/8 {
+	missing += lines - 1 - last
+	if missing > 2*chunkSize/8 {
 		t.Errorf("the log ends with line %d, %d are missing", last, missing)
 	}
 	t.Logf("%d lines lost in two kills", missing)
@@ -446,7 +447,7 @@ func TestProcessIsSmall(t *testing.T) {
 	}
 	full := rss(t, info.PID)
 	t.Logf("resident: %d KiB idle, %d KiB with 200 containers", idle, full)
-	if idle > 24<<10 || full > idle+16<<10 {
+	if !raceDetector && (idle > 24<<10 || full > idle+16<<10) {
 		t.Errorf("too big: %d KiB idle, %d KiB with 200 containers", idle, full)
 	}
 }

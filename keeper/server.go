@@ -57,6 +57,7 @@ type server struct {
 	lock    *os.File
 	l       *net.UnixListener
 	opening sync.Mutex // one OpenStream or CloseStream at a time
+	swap    sync.Mutex // held by an upgrade until this process serves again
 	serving sync.WaitGroup
 	stopped chan stopReason
 
@@ -270,6 +271,8 @@ func (s *server) leaveWhenIdle(ctx context.Context) {
 
 // stop closes everything.
 func (s *server) stop(r stopReason) {
+	s.swap.Lock()
+	defer s.swap.Unlock()
 	s.l.Close()
 	s.serving.Wait()
 	s.mu.Lock()

@@ -46,6 +46,8 @@ func (s *server) upgrade(exe string) error {
 
 // replace does not return when it succeeds.
 func (s *server) replace(exe string) {
+	s.swap.Lock()
+	defer s.swap.Unlock()
 	var b bag
 	began := time.Now()
 	st := s.freeze(&b)

@@ -51,14 +51,15 @@ func TestFramesAndDescriptors(t *testing.T) {
 	r1, w1 := pipe()
 	r2, w2 := pipe()
 	big := bytes.Repeat([]byte("x"), 1<<20)
+	fd1, fd2 := int(w1.Fd()), int(w2.Fd())
 	go func() {
 		for i, f := range []struct {
 			v     any
 			files []int
 		}{
 			{request{ID: 1, Op: "one"}, nil},
-			{request{ID: 2, Op: "two"}, []int{int(w1.Fd())}},
-			{request{ID: 3, Op: "big", Body: mustJSON(t, string(big))}, []int{int(w2.Fd()), int(w1.Fd())}},
+			{request{ID: 2, Op: "two"}, []int{fd1}},
+			{request{ID: 3, Op: "big", Body: mustJSON(t, string(big))}, []int{fd2, fd1}},
 			{request{ID: 4, Op: "four"}, nil},
 		} {
 			frame, err := makeFrame(f.v, len(f.files))
