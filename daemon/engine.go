@@ -51,7 +51,10 @@ type engine struct {
 }
 
 func openEngine(ctx context.Context, o Options, cfg *config.Config, log *slog.Logger) (_ *engine, err error) {
-	e := &engine{Options: o, cfg: cfg, log: log, events: events.New(), hook: failPoint()}
+	e := &engine{Options: o, cfg: cfg, log: log, events: events.New()}
+	if e.hook, err = failPoint(); err != nil {
+		return nil, err
+	}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, e.unwind())

@@ -4,30 +4,35 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"regexp"
 	"strconv"
-	"strings"
 	"sync"
 	"syscall"
 
 	"linkspan/keeper"
 )
 
-// failPoint is the crash tests' way in: with LINKSPAN_FAIL_AT=NAME the process
-// kills itself at the first point of that name (of that beginning) after the file
-// LINKSPAN_FAIL_ARMED exists, with LINKSPAN_FAIL_AT=#N at the Nth point of all, and
-// with LINKSPAN_FAIL_LOG=FILE it writes down the points it passes. In production
-// none is set and no point costs anything.
-func failPoint() func(point string) {
+// failPoint is the crash tests' way in: with LINKSPAN_FAIL_AT=REGEXP the process
+// kills itself at the first point whose beginning matches (with LINKSPAN_FAIL_NTH=N
+// at the Nth) after the file LINKSPAN_FAIL_ARMED exists, and with
+// LINKSPAN_FAIL_LOG=FILE it writes down the points it passes. In production none is
+// set and no point costs anything.
+func failPoint() (func(point string), error) {
 	at, armed, path := os.Getenv("LINKSPAN_FAIL_AT"), os.Getenv("LINKSPAN_FAIL_ARMED"), os.Getenv("LINKSPAN_FAIL_LOG")
 	if at == "" && path == "" {
-		return nil
+		return nil, nil
 	}
-	nth := 0
-	if n, ok := strings.CutPrefix(at, "#"); ok {
-		nth, _ = strconv.Atoi(n)
+	match, err := regexp.Compile("^(?:" + at + ")")
+	if err != nil {
+		return nil, fmt.Errorf("LINKSPAN_FAIL_AT: %w", err)
+	}
+	nth := 1
+	if n := os.Getenv("LINKSPAN_FAIL_NTH"); n != "" {
+		if nth, err = strconv.Atoi(n); err != nil {
+			return nil, fmt.Errorf("LINKSPAN_FAIL_NTH: %w", err)
+		}
 	}
 	var mu sync.Mutex
-	passed := 0
 	return func(point string) {
 		mu.Lock()
 		defer mu.Unlock()
@@ -36,18 +41,20 @@ func failPoint() func(point string) {
 				return
 			}
 		}
-		passed++
 		if path != "" {
 			if f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600); err == nil {
 				fmt.Fprintln(f, point)
 				f.Close()
 			}
 		}
-		if passed == nth || nth == 0 && at != "" && strings.HasPrefix(point, at) {
+		if at == "" || !match.MatchString(point) {
+			return
+		}
+		if nth--; nth == 0 {
 			syscall.Kill(os.Getpid(), syscall.SIGKILL)
 			select {} // the signal takes effect before anything else happens here
 		}
-	}
+	}, nil
 }
 
 // ports is the keeper with fail points around what it holds.

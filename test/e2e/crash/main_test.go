@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -17,7 +18,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"linkspan/internal/daemontest"
-	"linkspan/internal/lab"
 )
 
 // victim is a daemon that can be told where to die.
@@ -80,18 +80,53 @@ func (v *victim) dead() bool {
 	return unix.Kill(pid, 0) != nil
 }
 
+// kinds turn what differs from run to run in a point into a word, and that back
+// into a pattern.
+var kinds = []struct{ varies, word, pattern string }{
+	{`/\S*/netns/[0-9a-f]{12}`, "PIN", `/\S*/netns/[0-9a-f]{12}`},
+	{`\b[0-9a-f]{12}:`, "INSIDE:", `[0-9a-f]{12}:`},
+	{`\bveth[0-9a-f]{7}\b`, "VETH", `veth[0-9a-f]{7}`},
+	{`linkspan_[0-9a-f]{6}`, "TABLE", `linkspan_[0-9a-f]{6}`},
+	{`[0-9]+\.[0-9]+\.[0-9]+\.[0-9]+/`, "ADDR/", `[0-9.]+/`},
+}
+
 // kind is a point without what differs from run to run.
 func kind(point string) string {
 	if strings.Contains(point, " element ") {
 		point, _, _ = strings.Cut(point, " {")
 	}
-	for _, r := range []struct{ re, by string }{
-		{`linkspan_[0-9a-f]{6}`, "TABLE"}, {`/\S*/netns/[0-9a-f]{12}`, "PIN"}, {`\b[0-9a-f]{12}:`, "PIN:"}, {`\bveth[0-9a-f]{7}\b`, "VETH"},
-		{`\b[0-9]+\.[0-9]+\.[0-9]+\.[0-9]+/(\d+)`, "ADDR/$1"},
-	} {
-		point = regexp.MustCompile(r.re).ReplaceAllString(point, r.by)
+	for _, k := range kinds {
+		point = regexp.MustCompile(k.varies).ReplaceAllString(point, k.word)
 	}
 	return point
+}
+
+// pattern finds the points of a kind.
+func pattern(kind string) string {
+	kind = regexp.QuoteMeta(kind)
+	for _, k := range kinds {
+		kind = strings.ReplaceAll(kind, k.word, k.pattern)
+	}
+	return kind
+}
+
+// TestKind: pattern is kind, backwards.
+func TestKind(t *testing.T) {
+	for point, want := range map[string]string{
+		"store.containers.before":                                             "store.containers.before",
+		"before create netns /tmp/lsd1/x/netns/04905f13ba5b":                  "before create netns PIN",
+		"between create and alias link vethe3a73f8":                           "between create and alias link VETH",
+		"after create sysctl 04905f13ba5b:net/ipv4/ping_group_range":          "after create sysctl INSIDE:net/ipv4/ping_group_range",
+		"before create addr 04905f13ba5b:eth0 172.17.0.2/16":                  "before create addr INSIDE:eth0 ADDR/16",
+		`before create element inet linkspan_cfb010 publish4_any { tcp . 1 }`: "before create element inet TABLE publish4_any",
+	} {
+		if got := kind(point); got != want {
+			t.Errorf("%q is of kind %q, want %q", point, got, want)
+		}
+		if !regexp.MustCompile("^" + pattern(want)).MatchString(point) {
+			t.Errorf("pattern %q does not find %q", pattern(want), point)
+		}
+	}
 }
 
 // talk is a connection through a published port that must live through
@@ -150,17 +185,23 @@ func (v *victim) answers(port uint16) bool {
 	return strings.HasPrefix(line, "src="+daemontest.MachineAddr)
 }
 
-// kernelWatches are those of the watches that must be clean while a container is
-// merely created.
-func (v *victim) kernelWatches() []lab.Watch {
-	var out []lab.Watch
+// kernel is what a container that is merely created must not have: a line for
+// each thing.
+func (v *victim) kernel() string {
+	v.t.Helper()
+	var out []string
 	for _, w := range v.Watches() {
-		switch {
-		case w.Name == "pinned namespaces", w.Name == "containerd tasks":
-			out = append(out, w)
-		case strings.HasPrefix(w.Name, "host ") && !strings.HasSuffix(w.Name, "processes"):
-			out = append(out, w)
+		if w.Name != "pinned namespaces" && w.Name != "containerd tasks" && (!strings.HasPrefix(w.Name, "host ") || strings.HasSuffix(w.Name, "processes")) {
+			continue
+		}
+		lines, err := w.List()
+		if err != nil {
+			v.t.Fatalf("%s: %v", w.Name, err)
+		}
+		for _, l := range lines {
+			out = append(out, w.Name+": "+l)
 		}
 	}
-	return out
+	slices.Sort(out)
+	return strings.Join(out, "\n")
 }
