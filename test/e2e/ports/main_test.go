@@ -30,17 +30,26 @@ func netprobe(t testing.TB) string {
 	return client
 }
 
-// place is where a client stands: a way to run a program there.
-type place struct {
-	name string
-	run  func(args ...string) *exec.Cmd
+// place is where a client stands: a network namespace.
+type place struct{ name, ns string }
+
+func (p place) run(args ...string) *exec.Cmd {
+	return exec.Command("nsenter", append([]string{"--net=" + p.ns, "--"}, args...)...)
 }
 
-func machine(d *daemontest.Daemon) place {
-	return place{"the machine on the wire", d.Machine.Command}
+// must runs a program there to its end.
+func (p place) must(t testing.TB, args ...string) string {
+	t.Helper()
+	out, err := p.run(args...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("in %s: %v: %v\n%s", p.name, args, err, out)
+	}
+	return string(out)
 }
 
-func host(d *daemontest.Daemon) place { return place{"the host", d.Host.Command} }
+func machine(d *daemontest.Daemon) place { return place{"the machine on the wire", d.Machine.NS} }
+
+func host(d *daemontest.Daemon) place { return place{"the host", d.Host.NS} }
 
 // inside is a container's network stack.
 func inside(t testing.TB, d *daemontest.Daemon, name string) place {
@@ -49,9 +58,7 @@ func inside(t testing.TB, d *daemontest.Daemon, name string) place {
 	if n, err := strconv.Atoi(pid); err != nil || n <= 0 {
 		t.Fatalf("container %s has pid %q", name, pid)
 	}
-	return place{"container " + name, func(args ...string) *exec.Cmd {
-		return exec.Command("nsenter", append([]string{"--net=/proc/" + pid + "/ns/net", "--"}, args...)...)
-	}}
+	return place{"container " + name, "/proc/" + pid + "/ns/net"}
 }
 
 // answer is what a client got.

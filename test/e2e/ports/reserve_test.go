@@ -1,0 +1,133 @@
+package ports
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"linkspan/internal/daemontest"
+	"linkspan/netns"
+)
+
+func sorted[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
+
+// bind tries to take an address on the host, as a server would.
+func bind(d *daemontest.Daemon, network, addr string) error {
+	return netns.Do(d.Host.NS, func() error {
+		if strings.HasPrefix(network, "udp") {
+			c, err := net.ListenPacket(network, addr)
+			if err == nil {
+				err = c.Close()
+			}
+			return err
+		}
+		l, err := net.Listen(network, addr) // with SO_REUSEADDR, as servers do
+		if err == nil {
+			err = l.Close()
+		}
+		return err
+	})
+}
+
+// TestReserved: a published port is a socket that is really bound: no other
+// process of the host gets it while the container runs, everyone afterwards.
+func TestReserved(t *testing.T) {
+	d := daemontest.Shared(t)
+	serve(t, d, "server", "-p", "9000:9000", "-p", "9000:9000/udp", "-p", "127.0.0.1:9001:9000", "-p", "8000-8002:9000-9002")
+	held := []struct{ network, addr string }{
+		{"tcp4", "0.0.0.0:9000"}, {"tcp4", "127.0.0.1:9000"}, {"tcp4", daemontest.HostAddr + ":9000"}, {"tcp6", "[::]:9000"}, {"tcp6", "[::1]:9000"},
+		{"udp4", "0.0.0.0:9000"}, {"udp4", "127.0.0.1:9000"}, {"udp6", "[::]:9000"}, {"tcp4", "127.0.0.1:9001"}, {"tcp4", "0.0.0.0:9001"},
+		{"tcp4", "0.0.0.0:8000"}, {"tcp4", "0.0.0.0:8001"}, {"tcp4", "0.0.0.0:8002"}, {"tcp6", "[::]:8002"},
+	}
+	free := []struct{ network, addr string }{
+		{"tcp4", daemontest.HostAddr + ":9001"}, {"udp4", "127.0.0.1:9001"}, {"tcp6", "[::1]:9001"}, {"tcp4", "0.0.0.0:8003"}, {"udp4", "0.0.0.0:8000"},
+	}
+	check := func(when string) {
+		t.Helper()
+		for _, a := range held {
+			if err := bind(d, a.network, a.addr); !errors.Is(err, syscall.EADDRINUSE) {
+				t.Errorf("%s: %s %s: %v, want address in use", when, a.network, a.addr, err)
+			}
+		}
+		for _, a := range free {
+			if err := bind(d, a.network, a.addr); err != nil {
+				t.Errorf("%s: %s %s: %v", when, a.network, a.addr, err)
+			}
+		}
+	}
+	check("while it runs")
+	// The keeper holds them, so they are held while the daemon is down.
+	d.Kill9()
+	check("without the daemon")
+	if a := dial(t, machine(d), target("tcp", daemontest.HostAddr, 9000)); a.Verdict != "answered" {
+		t.Errorf("without the daemon: %+v", a)
+	}
+	d.Run()
+	check("with the next daemon")
+	d.Docker("restart", "-t", "0", "server")
+	listening(t, d, "server")
+	check("restarted")
+	d.Docker("stop", "-t", "0", "server")
+	for _, a := range held {
+		if err := bind(d, a.network, a.addr); err != nil {
+			t.Errorf("stopped: %s %s: %v", a.network, a.addr, err)
+		}
+	}
+	d.Docker("start", "server")
+	check("started again")
+	d.Docker("rm", "-f", "server")
+	for _, a := range held {
+		if err := bind(d, a.network, a.addr); err != nil {
+			t.Errorf("removed: %s %s: %v", a.network, a.addr, err)
+		}
+	}
+}
+
+// TestNoProxy: a hundred published ports are no process more than none.
+func TestNoProxy(t *testing.T) {
+	d := daemontest.Shared(t)
+	keeper := d.KeeperPID()
+	commands := func() map[string]int {
+		count := map[string]int{}
+		dirs, _ := filepath.Glob("/proc/[0-9]*")
+		for _, p := range dirs {
+			b, err := os.ReadFile(filepath.Join(p, "cmdline"))
+			args := strings.Split(strings.TrimRight(string(b), "\x00"), "\x00")
+			net, nerr := os.Readlink(filepath.Join(p, "ns/net"))
+			hostNet, _ := netns.Inode(d.Host.NS)
+			if err != nil || nerr != nil || args[0] == "" || net != fmt.Sprintf("net:[%d]", hostNet) && !strings.Contains(string(b), d.Dir) {
+				continue
+			}
+			if name := filepath.Base(args[0]); name != "docker" && name != "runc" {
+				count[name]++
+			}
+		}
+		return count
+	}
+	d.Docker("run", "-d", "--name", "plain", "netprobe")
+	before := commands()
+	serve(t, d, "server", "-p", "9100-9199:9100-9199", "-p", "9100-9199:9100-9199/udp", "-p", "9000:9000", "-p", "[::1]:9001:9000")
+	if a := dial(t, host(d), "tcp/[::1]:9001"); a.Verdict != "answered" {
+		t.Errorf("%+v", a)
+	}
+	after := commands()
+	for _, name := range sorted(after) {
+		want := before[name]
+		if strings.HasPrefix(name, "containerd-shim") {
+			want++ // the container's own
+		}
+		if after[name] != want {
+			t.Errorf("%d processes %s, want %d", after[name], name, want)
+		}
+	}
+	if now := d.KeeperPID(); now != keeper || keeper == 0 {
+		t.Errorf("the keeper was %d and is %d", keeper, now)
+	}
+}
