@@ -58,13 +58,20 @@ func NewWorld(t testing.TB) *World {
 // container.
 func NewBareWorld(t testing.TB) *World {
 	t.Helper()
-	probe.Require(t, probe.Root, probe.NFT, probe.NFTProgram, probe.Conntrack, probe.Overlayfs, probe.Containerd, probe.Runc)
+	require(t)
 	l := lab.New(t)
 	w := &World{Lab: l, Host: l.Host("host"), Machine: l.Host("machine")}
 	w.wire = l.Wire(w.Host, w.Machine)
 	w.Host.Addr(w.wire.DevA, netip.MustParsePrefix(HostAddr+"/24"), netip.MustParsePrefix(HostAddr6+"/64"))
 	w.Machine.Addr(w.wire.DevB, netip.MustParsePrefix(MachineAddr+"/24"), netip.MustParsePrefix(MachineAddr6+"/64"))
 	return w
+}
+
+// require skips the test, with the reason, where no daemon can run.
+func require(t testing.TB) {
+	t.Helper()
+	probe.Require(t, probe.Root, probe.NetNS, probe.Veth, probe.Bridge, probe.NFT, probe.NFTProgram, probe.Conntrack,
+		probe.Overlayfs, probe.Containerd, probe.Runc)
 }
 
 // Wire is the cable between the host and the machine.

@@ -16,7 +16,6 @@ type shared struct {
 	opts   Options
 	owner  *owner
 	daemon *Daemon
-	skip   string
 }
 
 // group is what Main set up for this test binary. There is one Main per binary,
@@ -50,11 +49,8 @@ func Shared(t testing.TB) *Daemon {
 	defer g.mu.Unlock()
 	g.owner.lend(t)
 	t.Cleanup(func() { g.owner.lend(nil) })
-	if g.skip != "" {
-		t.Skip(g.skip)
-	}
+	require(t)
 	if g.daemon == nil {
-		defer func() { g.skip = g.owner.skipped }()
 		g.daemon = Start(g.owner, g.opts)
 	}
 	d := g.daemon.For(t)
@@ -75,7 +71,6 @@ type owner struct {
 	now      testing.TB
 	cleanups []func()
 	failed   bool
-	skipped  string
 }
 
 func (o *owner) lend(t testing.TB) {
@@ -128,10 +123,9 @@ func (o *owner) Fatal(args ...any) {
 	runtime.Goexit()
 }
 
-func (o *owner) Skip(args ...any) {
-	o.skipped = fmt.Sprint(args...)
-	if t := o.test(); t != nil {
-		t.Skip(args...)
+func (o *owner) Skipf(format string, args ...any) {
+	if now := o.test(); now != nil {
+		now.Skipf(format, args...)
 	}
 	runtime.Goexit()
 }
@@ -139,4 +133,3 @@ func (o *owner) Skip(args ...any) {
 func (o *owner) Logf(format string, args ...any)   { o.Log(fmt.Sprintf(format, args...)) }
 func (o *owner) Errorf(format string, args ...any) { o.Error(fmt.Sprintf(format, args...)) }
 func (o *owner) Fatalf(format string, args ...any) { o.Fatal(fmt.Sprintf(format, args...)) }
-func (o *owner) Skipf(format string, args ...any)  { o.Skip(fmt.Sprintf(format, args...)) }
