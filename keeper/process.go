@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"runtime/debug"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -153,5 +154,34 @@ func settle(logger *slog.Logger) {
 		// What start-up needed goes back to the system.
 		time.Sleep(2 * time.Second)
 		debug.FreeOSMemory()
+		dropText()
 	}()
+}
+
+// dropText unmaps the pages of the binary that are in memory; those that are
+// used come back by a page fault, from the page cache. The keeper is in the same
+// binary as docker's command line and the daemon, and start-up alone, which
+// runs every package's initialisation, has touched 25 MB of it; afterwards the
+// keeper lives in about three.
+func dropText() {
+	exe, err := os.Readlink("/proc/self/exe")
+	if err != nil {
+		return
+	}
+	maps, err := os.ReadFile("/proc/self/maps")
+	if err != nil {
+		return
+	}
+	for line := range strings.Lines(string(maps)) {
+		// 00400000-00d5b000 r-xp 00000000 08:01 1234 /usr/bin/linkspan
+		f := strings.Fields(line)
+		if len(f) < 6 || f[5] != exe || (f[1] != "r-xp" && f[1] != "r--p") {
+			continue
+		}
+		var from, to uintptr
+		if _, err := fmt.Sscanf(f[0], "%x-%x", &from, &to); err == nil {
+			// Clean private pages of a file: nothing can be lost (madvise(2)).
+			_, _, _ = unix.Syscall(unix.SYS_MADVISE, from, to-from, unix.MADV_DONTNEED)
+		}
+	}
 }
