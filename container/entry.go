@@ -19,6 +19,11 @@ type entry struct {
 	// pause, rename, removal. Waiting for an exit happens outside of it.
 	op chan struct{}
 
+	// entering is held (shared) while an exec is made and (alone) while the
+	// container is frozen: a half-made exec that freezes too would hold the shim,
+	// and with it the container's kill, until somebody thaws it.
+	entering sync.RWMutex
+
 	current atomic.Pointer[Container]
 	// commitMu serialises commits of the record.
 	commitMu sync.Mutex

@@ -28,8 +28,14 @@ func (e *Engine) ExecStart(ctx context.Context, id string, tty bool, size *[2]ui
 	if err != nil {
 		return err
 	}
+	in, err := e.find(en.get().ContainerID)
+	if err != nil {
+		return err
+	}
+	in.entering.RLock()
 	c, err := e.claimExec(en)
 	if err != nil {
+		in.entering.RUnlock()
 		return err
 	}
 	if size != nil {
@@ -39,6 +45,7 @@ func (e *Engine) ExecStart(ctx context.Context, id string, tty bool, size *[2]ui
 	}
 	ended := make(chan struct{})
 	told, err := e.runExec(lasting(ctx), en, c, client, pending, !tty, ended)
+	in.entering.RUnlock()
 	if err != nil {
 		e.failExec(lasting(ctx), en, err)
 		if told {
@@ -107,7 +114,7 @@ func (e *Engine) runExec(ctx context.Context, en *execEntry, c *Container, clien
 		return false, err
 	}
 	if err := e.ctd.createExec(ctx, c.ID, x.ID, p, stream); err != nil {
-		return false, runtimeError(err)
+		return false, runtimeError("", err)
 	}
 	if client != nil {
 		keys, _ := detachKeys(x.Config.DetachKeys)
@@ -126,7 +133,7 @@ func (e *Engine) runExec(ctx context.Context, en *execEntry, c *Container, clien
 	}
 	pid, err := e.ctd.startTask(ctx, c.ID, x.ID)
 	if err != nil {
-		err = runtimeError(err)
+		err = runtimeError("", err)
 		if client != nil {
 			complain(client, err, mux)
 		}

@@ -73,7 +73,7 @@ func TestExec(t *testing.T) {
 	}
 	// An error after the 101 is told to the client, with the exit code behind it.
 	code, out := w.execute(id, ExecConfig{Cmd: []string{"nosuch"}}, "")
-	if code != 127 || !strings.Contains(out, `exec: "nosuch": executable file not found in $PATH`) {
+	if code != 127 || !strings.HasPrefix(out, "OCI runtime exec failed: ") || !strings.Contains(out, `exec: "nosuch": executable file not found in $PATH`) {
 		t.Errorf("%d %q", code, out)
 	}
 	_, err := e.ExecCreate(ctx, id, ExecConfig{Cmd: []string{"x"}, Env: []string{"=y"}})

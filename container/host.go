@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"github.com/containerd/containerd/v2/pkg/cap"
-	"github.com/containerd/containerd/v2/pkg/oci"
 	"golang.org/x/sys/unix"
 
 	"linkspan/container/spec"
@@ -19,12 +18,8 @@ import (
 func hostFacts() (spec.Host, error) {
 	h := spec.Host{CgroupV2: cgroupV2(), RecursiveRO: recursiveRO()}
 	var err error
-	if h.Caps, err = boundingCaps(); err != nil {
-		return h, err
-	}
-	// Only privileged containers get them; without a /dev they get none.
-	h.Devices, _ = oci.HostDevices()
-	return h, nil
+	h.Caps, err = boundingCaps()
+	return h, err
 }
 
 // cgroupV2: the unified hierarchy alone, no controller of the first version.

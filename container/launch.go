@@ -11,6 +11,7 @@ import (
 	"slices"
 
 	"github.com/containerd/containerd/v2/core/mount"
+	"github.com/containerd/containerd/v2/pkg/oci"
 	apicontainer "github.com/moby/moby/api/types/container"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -30,6 +31,10 @@ func (e *Engine) input(c *Container) (*spec.Input, error) {
 		Args:     append([]string{c.Path}, c.Args...),
 		Hostname: c.Config.Hostname, Domainname: c.Config.Domainname,
 		Files: e.fileMounts(c.ID), CgroupsPath: e.cgroupPath(c), Ulimits: e.ulimits(hc),
+	}
+	if hc.Privileged {
+		// As they are now: devices come and go. Without a /dev there are none.
+		in.Host.Devices, _ = oci.HostDevices()
 	}
 	var err error
 	if in.Security, err = spec.ParseSecurity(hc.SecurityOpt, e.security); err != nil {

@@ -117,13 +117,13 @@ func TestRuntimeError(t *testing.T) {
 		`not a directory: unknown`:                               127,
 		`no space left on device: unknown`:                       128,
 	} {
-		err := runtimeError(errors.New(in))
+		err := runtimeError("", errors.New(in))
 		if startCode(err) != code || strings.HasSuffix(err.Error(), ": unknown") || errors.Is(err, cnm.ErrInvalid) != (code != 128) {
 			t.Errorf("%s: %d %v", in, startCode(err), err)
 		}
 	}
 	away := cnm.Errorf(cnm.ErrUnavailable, "containerd does not answer")
-	if !errors.Is(runtimeError(away), cnm.ErrUnavailable) {
+	if !errors.Is(runtimeError("", away), cnm.ErrUnavailable) {
 		t.Error("being away must stay being away")
 	}
 }

@@ -22,6 +22,8 @@ func (e *Engine) Pause(ctx context.Context, ref string) error {
 	case en.currentRun() == nil:
 		return e.unadopted(c)
 	}
+	en.entering.Lock()
+	defer en.entering.Unlock()
 	if err := e.ctd.pause(lasting(ctx), c.ID); err != nil {
 		return err
 	}

@@ -140,12 +140,13 @@ func (e *Engine) spawn(ctx context.Context, c *Container, in *spec.Input, stream
 			_, err = e.ctd.createTask(ctx, c.ID, c.Config.Tty, stream, layers)
 		}
 	}
+	const failed = "failed to create task for container: "
 	if err != nil {
-		return 0, runtimeError(err)
+		return 0, runtimeError(failed, err)
 	}
 	pid, err := e.ctd.startTask(ctx, c.ID, "")
 	if err != nil {
-		return 0, runtimeError(err)
+		return 0, runtimeError(failed, err)
 	}
 	return pid, e.cfg.Keeper.Started(ctx, c.ID)
 }
@@ -206,11 +207,11 @@ func (s *startError) Unwrap() error {
 
 // runtimeError reads what the OCI runtime says, which is text alone. The docker
 // CLI derives its own exit code from the same words, so they are kept.
-func runtimeError(err error) error {
+func runtimeError(what string, err error) error {
 	if errors.Is(err, cnm.ErrUnavailable) {
 		return err
 	}
-	msg := "failed to create task for container: " + strings.TrimSuffix(err.Error(), ": unknown")
+	msg := what + strings.TrimSuffix(err.Error(), ": unknown")
 	low := strings.ToLower(msg)
 	has := func(s string) bool { return strings.Contains(low, strings.ToLower(s)) }
 	switch {

@@ -2,9 +2,11 @@ package container
 
 import (
 	"context"
+	"errors"
 	"syscall"
 	"time"
 
+	tasktypes "github.com/containerd/containerd/api/types/task"
 	"github.com/containerd/errdefs"
 	"github.com/moby/sys/signal"
 
@@ -155,8 +157,11 @@ func (e *Engine) killRun(ctx context.Context, en *entry, r *run) error {
 func (e *Engine) send(ctx context.Context, en *entry, s syscall.Signal) error {
 	c := en.load()
 	err := absent(e.ctd.signal(lasting(ctx), en.id, "", s, false))
-	if errdefs.IsFailedPrecondition(err) {
-		err = nil // created but not started, or stopped since
+	if err != nil && !errors.Is(err, cnm.ErrUnavailable) {
+		// Not started, stopped since, or its shim is just leaving ("ttrpc: closed").
+		if t, perr := e.ctd.process(lasting(ctx), en.id, ""); errdefs.IsNotFound(perr) || perr == nil && t.status != tasktypes.Status_RUNNING && t.status != tasktypes.Status_PAUSED {
+			err = nil
+		}
 	}
 	if err != nil {
 		return err
