@@ -19,6 +19,12 @@ func (c *Controller) Reconcile(ctx context.Context, dryRun bool) (*Report, error
 
 // reconcile is Reconcile for a caller that has the world to itself.
 func (c *Controller) reconcile(ctx context.Context, dryRun bool) (*Report, error) {
+	if !dryRun {
+		// Before what is wanted is computed: the guard depends on it.
+		if err := c.noteForwarding(ctx); err != nil {
+			return nil, err
+		}
+	}
 	want, pins, err := c.desired()
 	if err != nil {
 		return nil, err

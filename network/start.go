@@ -44,9 +44,6 @@ func (c *Controller) Start(ctx context.Context) (*Report, error) {
 	if err := c.defaultBridge(ctx); err != nil {
 		return nil, err
 	}
-	if err := c.noteForwarding(ctx); err != nil {
-		return nil, err
-	}
 	return c.reconcile(ctx, false)
 }
 
