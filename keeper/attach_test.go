@@ -130,6 +130,7 @@ func TestDetachKeys(t *testing.T) {
 	if !<-client.ended {
 		t.Error("the end was no detach")
 	}
+	client.Close()
 	buf := make([]byte, 3)
 	if _, err := io.ReadFull(sh.In, buf); err != nil || string(buf) != "a\x10b" {
 		t.Errorf("the process read %q, %v", buf, err)
