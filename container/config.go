@@ -64,7 +64,7 @@ type Defaults struct {
 	ShmSize      int64                // bytes; default 64 MiB
 	IpcMode      apicontainer.IpcMode // default "private"
 	CgroupnsMode apicontainer.CgroupnsMode
-	CgroupParent string // default "/linkspan"
+	CgroupParent string // default "/linkspan-INSTANCE"
 	DNS          []netip.Addr
 	DNSSearch    []string
 	DNSOptions   []string
@@ -97,6 +97,7 @@ func (c *Config) fill() {
 		d.IpcMode = apicontainer.IPCModePrivate
 	}
 	if d.CgroupParent == "" {
-		d.CgroupParent = "/linkspan"
+		// Of this daemon alone, so that it can be removed when it is empty.
+		d.CgroupParent = "/linkspan-" + c.Instance
 	}
 }

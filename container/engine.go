@@ -40,6 +40,9 @@ var _ Service = (*Engine)(nil)
 // New makes an engine. It looks at the host and touches nothing but its folders.
 func New(cfg Config) (*Engine, error) {
 	cfg.fill()
+	if cfg.Defaults.Init {
+		return nil, cnm.Unsupported("not yet: --init on the daemon: no init process is put into containers")
+	}
 	profile, err := spec.SeccompFile(cfg.Defaults.SeccompProfile)
 	if err != nil {
 		return nil, err

@@ -121,11 +121,11 @@ func (e *Engine) resolvConf(c *Container, sb *cnm.Sandbox) ([]byte, error) {
 }
 
 // fileMounts are the binds of these files.
-func (e *Engine) fileMounts(id string) []spec.Mount {
-	dir := e.dir(id)
+func (e *Engine) fileMounts(c *Container) []spec.Mount {
+	dir := e.dir(c.ID)
 	var out []spec.Mount
 	for _, n := range []string{etc.ResolvFile, etc.HostnameFile, etc.HostsFile} {
-		out = append(out, spec.Mount{Type: mounts.Bind, Source: filepath.Join(dir, n), Destination: "/etc/" + n})
+		out = append(out, spec.Mount{Type: mounts.Bind, Source: filepath.Join(dir, n), Destination: "/etc/" + n, ReadOnly: c.HostConfig.ReadonlyRootfs})
 	}
 	return out
 }

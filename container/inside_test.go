@@ -39,7 +39,7 @@ func TestInside(t *testing.T) {
 			func(r *CreateRequest) { r.HostConfig.ExtraHosts = []string{"db:10.1.1.1", "up:host-gateway"} }},
 		{"search", "grep search /etc/resolv.conf", "search a.example\n", func(r *CreateRequest) { r.HostConfig.DNSSearch = []string{"a.example"} }},
 		{"writable files", "echo x >> /etc/hosts && echo y >> /etc/resolv.conf && echo ok", "ok\n", nil},
-		{"readonly", "touch /x 2>/dev/null || echo no; touch /dev/shm/x /run/x && echo yes", "no\nyes\n", func(r *CreateRequest) {
+		{"readonly", "touch /x 2>/dev/null || echo no; touch /etc/hosts 2>/dev/null || echo no; touch /dev/shm/x /run/x && echo yes", "no\nno\nyes\n", func(r *CreateRequest) {
 			r.HostConfig.ReadonlyRootfs, r.HostConfig.Tmpfs = true, map[string]string{"/run": "size=1m"}
 		}},
 		{"tmpfs", "mount | grep ' /t ' | grep -c 'noexec.*size=1024k'", "1\n", func(r *CreateRequest) { r.HostConfig.Tmpfs = map[string]string{"/t": "size=1m"} }},

@@ -30,7 +30,7 @@ func (e *Engine) input(c *Container) (*spec.Input, error) {
 		ID: c.ID, Host: e.host, Config: c.Config, HostConfig: hc,
 		Args:     append([]string{c.Path}, c.Args...),
 		Hostname: c.Config.Hostname, Domainname: c.Config.Domainname,
-		Files: e.fileMounts(c.ID), CgroupsPath: e.cgroupPath(c), Ulimits: e.ulimits(hc),
+		Files: e.fileMounts(c), CgroupsPath: e.cgroupPath(c), Ulimits: e.ulimits(hc),
 	}
 	if hc.Privileged {
 		// As they are now: devices come and go. Without a /dev there are none.

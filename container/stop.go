@@ -267,6 +267,7 @@ func (e *Engine) Restart(ctx context.Context, ref string, o StopOptions) error {
 				return err
 			}
 		}
+		e.publish(en.load(), "stop")
 		if err := en.lock(lasting(ctx)); err != nil {
 			return err
 		}

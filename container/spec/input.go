@@ -58,7 +58,7 @@ type Input struct {
 	// mount at the same place wins.
 	Files []Mount
 
-	// CgroupsPath as cgroupfs has it ("/linkspan/<id>").
+	// CgroupsPath as cgroupfs has it ("/linkspan-b12a12/<id>").
 	CgroupsPath string
 	// Devices are the ones asked for with --device, resolved.
 	Devices []specs.LinuxDevice
