@@ -20,7 +20,7 @@ else
 fi
 socket=$run/linkspan.sock
 notes=$run/demo # what this script started, for its next run and for stop
-machine=linkspan-demo
+machine=${LINKSPAN_DEMO_MACHINE:-linkspan-demo} # its name in `ip netns`
 host_ip=198.18.77.1 machine_ip=198.18.77.2 # RFC 2544: no one's real network
 password=123456
 linkspan=$PWD/bin/linkspan
