@@ -1,0 +1,195 @@
+// Package drivertest is the suite that every driver passes. It holds a driver to
+// what the contract promises: a plan is pure, says of each object whose it is and
+// why, touches nothing but what is its own, and can be made and taken away again.
+package drivertest
+
+import (
+	"encoding/json"
+	"errors"
+	"flag"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/txtar"
+
+	"linkspan/cnm"
+	"linkspan/dataplane"
+	"linkspan/driver"
+)
+
+var update = flag.Bool("update", false, "write the drivers' plans into testdata")
+
+// Case is one wish: a network, and a sandbox whose first endpoint is on it.
+type Case struct {
+	Name    string
+	Env     driver.Env
+	Network cnm.Network
+	// Sandbox may be nil: then only the network is planned. Its ports are given to
+	// the endpoint.
+	Sandbox *cnm.Sandbox
+}
+
+// Run holds a driver to the contract for each case, and its plans to the golden
+// files testdata/NAME.txtar of the calling package (go test -update writes them).
+func Run(t *testing.T, d driver.Driver, cases ...Case) {
+	t.Helper()
+	if d.Name() == "" {
+		t.Error("a driver without a name")
+	}
+	for _, c := range cases {
+		t.Run(c.Name, func(t *testing.T) {
+			if err := d.Check(&c.Network); err != nil {
+				t.Fatalf("Check: %v", err)
+			}
+			p := plan(t, d, c)
+			again := plan(t, d, c)
+			if p.text() != again.text() {
+				t.Errorf("the same wish, another plan:\n%s\n%s", p.text(), again.text())
+			}
+			p.owners(t)
+			p.reach(t, c.Env)
+			p.lives(t, c.Env)
+			golden(t, filepath.Join("testdata", strings.ReplaceAll(c.Name, " ", "-")+".txtar"), p)
+		})
+		t.Run(c.Name+"/options", func(t *testing.T) { unknownOption(t, d, c.Network) })
+	}
+}
+
+// planned is what a driver wants for a case.
+type planned struct {
+	network, endpoint []dataplane.Object
+	n                 *cnm.Network
+	s                 *cnm.Sandbox
+}
+
+// plan asks the driver, and sees that it leaves its input alone.
+func plan(t *testing.T, d driver.Driver, c Case) *planned {
+	t.Helper()
+	p := &planned{n: &c.Network, s: c.Sandbox}
+	before := stored(t, p)
+	var err error
+	if p.network, err = d.Network(c.Env, p.n); err != nil {
+		t.Fatalf("Network: %v", err)
+	}
+	if p.s != nil {
+		if p.endpoint, err = d.Endpoint(c.Env, p.n, p.s, &p.s.Endpoints[0], p.s.Ports); err != nil {
+			t.Fatalf("Endpoint: %v", err)
+		}
+	}
+	if after := stored(t, p); after != before {
+		t.Errorf("the plan changed the model:\n%s\nto\n%s", before, after)
+	}
+	return p
+}
+
+func stored(t *testing.T, p *planned) string {
+	t.Helper()
+	b, err := json.Marshal([]any{p.n, p.s})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+func (p *planned) all() []dataplane.Object { return slices.Concat(p.network, p.endpoint) }
+
+func (p *planned) text() string {
+	return dataplane.Text(p.network) + "--\n" + dataplane.Text(p.endpoint)
+}
+
+// owners: each object says for whom it exists and why, and what a person would
+// type; and is planned once.
+func (p *planned) owners(t *testing.T) {
+	t.Helper()
+	seen := map[string]bool{}
+	for i, o := range p.all() {
+		m := o.About()
+		want := []dataplane.Owner{{Kind: dataplane.OwnerNetwork, ID: p.n.ID}}
+		if i >= len(p.network) {
+			want = []dataplane.Owner{{Kind: dataplane.OwnerEndpoint, ID: p.s.Endpoints[0].ID}, {Kind: dataplane.OwnerPort, ID: p.s.ID}}
+		}
+		if !slices.Contains(want, dataplane.Owner{Kind: m.Owner.Kind, ID: m.Owner.ID}) || m.Owner.Name == "" {
+			t.Errorf("%s belongs to %+v, want one of %+v with a name", o.Key(), m.Owner, want)
+		}
+		if !strings.Contains(m.Reason, " ") {
+			t.Errorf("%s has no sentence for a reason: %q", o.Key(), m.Reason)
+		}
+		if create, _ := o.Commands(); len(create) == 0 {
+			t.Errorf("%s cannot be shown as commands", o.Key())
+		}
+		if seen[o.Key()] {
+			t.Errorf("%s is planned twice", o.Key())
+		}
+		seen[o.Key()] = true
+	}
+}
+
+// unknownOption: a key that the driver does not know is refused by name, and one
+// that is nearly right is told the right one.
+func unknownOption(t *testing.T, d driver.Driver, n cnm.Network) {
+	t.Helper()
+	known := slices.Sorted(maps.Keys(n.Options))
+	n.Options = maps.Clone(n.Options)
+	if n.Options == nil {
+		n.Options = map[string]string{}
+	}
+	try := func(key, value string, says ...string) {
+		t.Helper()
+		n.Options[key] = value
+		defer delete(n.Options, key)
+		err := d.Check(&n)
+		if !errors.Is(err, cnm.ErrInvalid) {
+			t.Errorf("option %s: %v, want an invalid option", key, err)
+			return
+		}
+		for _, s := range append(says, key, n.Name) {
+			if !strings.Contains(err.Error(), s) {
+				t.Errorf("option %s: %q does not say %q", key, err, s)
+			}
+		}
+	}
+	try("org.example.nonsense", "1")
+	for _, k := range known {
+		v := n.Options[k]
+		delete(n.Options, k)
+		try(k[:len(k)-1], v, "did you mean "+k+"?")
+		n.Options[k] = v
+	}
+}
+
+// golden compares a plan and the commands that show it with its file.
+func golden(t *testing.T, path string, p *planned) {
+	t.Helper()
+	commands := ""
+	sorted := p.all()
+	dataplane.Sort(sorted)
+	for _, o := range sorted {
+		create, _ := o.Commands()
+		commands += strings.Join(create, "\n") + "\n"
+	}
+	ar := &txtar.Archive{Files: []txtar.File{
+		{Name: "network", Data: []byte(dataplane.Text(p.network))},
+		{Name: "endpoint", Data: []byte(dataplane.Text(p.endpoint))},
+		{Name: "commands", Data: []byte(commands)},
+	}}
+	if *update {
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, txtar.Format(ar), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	want, err := txtar.ParseFile(path)
+	if err != nil {
+		t.Fatalf("%v; go test -update writes it", err)
+	}
+	if got := string(txtar.Format(ar)); got != string(txtar.Format(want)) {
+		t.Errorf("%s:\n--- got\n%s--- want\n%s", path, got, txtar.Format(want))
+	}
+}

@@ -1,0 +1,138 @@
+package drivertest
+
+import (
+	"strings"
+	"testing"
+
+	"linkspan/dataplane"
+	"linkspan/dataplane/diff"
+	"linkspan/dataplane/dptest"
+	"linkspan/driver"
+)
+
+// reach: a plan touches the links that it makes and the sandbox that it is for,
+// and no others. Namespaces and the page are the controller's.
+func (p *planned) reach(t *testing.T, env driver.Env) {
+	t.Helper()
+	own, up := map[string]bool{}, map[string]bool{}
+	for i, o := range p.all() {
+		inEndpoint := i >= len(p.network)
+		switch o := o.(type) {
+		case dataplane.Bridge:
+			own[o.Name] = true
+		case dataplane.Veth:
+			own[o.Name] = true
+			if !inEndpoint {
+				t.Errorf("%s: a network has no wire into a sandbox", o.Key())
+			}
+		}
+	}
+	ns := func(o dataplane.Object, ns string) {
+		t.Helper()
+		if ns != "" && (p.s == nil || ns != p.s.Path) {
+			t.Errorf("%s lies in the sandbox %s, which it is not for", o.Key(), ns)
+		}
+	}
+	link := func(o dataplane.Object, in, name string) {
+		t.Helper()
+		ns(o, in)
+		if in == "" && !own[name] {
+			t.Errorf("%s touches %s, which this plan does not make", o.Key(), name)
+		}
+	}
+	for i, o := range p.all() {
+		inEndpoint := i >= len(p.network)
+		if dataplane.InSandbox(o) != "" && !inEndpoint {
+			t.Errorf("%s: a network reaches into a sandbox", o.Key())
+		}
+		switch o := o.(type) {
+		case dataplane.Namespace, dataplane.Page, dataplane.Foreign:
+			t.Errorf("%s is not a driver's to plan", o.Key())
+		case dataplane.Veth:
+			ns(o, o.PeerNS)
+			if o.PeerNS == "" || o.PeerName != p.s.Endpoints[0].IfName || o.Name != p.s.Endpoints[0].HostIf {
+				t.Errorf("%s is not the endpoint's wire: %+v", o.Key(), o)
+			}
+			if o.Master != "" {
+				link(o, "", o.Master)
+			}
+		case dataplane.Addr:
+			link(o, o.NS, o.Link)
+		case dataplane.Up:
+			link(o, o.NS, o.Link)
+			up[o.Link] = true
+		case dataplane.Route:
+			link(o, o.NS, o.Link)
+		case dataplane.Sysctl:
+			// net/ipv4/conf/LINK/NAME
+			if f := strings.Split(o.Name, "/"); o.Shared || len(f) != 5 {
+				t.Errorf("%s is the whole host's", o.Key())
+			} else {
+				link(o, o.NS, f[3])
+			}
+		case dataplane.Element:
+			if o.Table != env.Table {
+				t.Errorf("%s is in another's table", o.Key())
+			}
+		}
+	}
+	for l := range own {
+		if !up[l] {
+			t.Errorf("%s is made and never brought up", l)
+		}
+	}
+}
+
+// lives: what is planned can be made in that order, is then as wanted, and goes
+// again: the endpoint without touching the network, the network without a trace.
+func (p *planned) lives(t *testing.T, env driver.Env) {
+	t.Helper()
+	k := dptest.New()
+	made := func(what string, objs []dataplane.Object) string {
+		t.Helper()
+		if err := k.Apply(t.Context(), diff.Create(objs)); err != nil {
+			t.Fatalf("%s cannot be made: %v", what, err)
+		}
+		have := k.State()
+		for _, o := range objs {
+			if h, ok := have.Get(o.Key()); !ok || h.Spec() != o.Spec() {
+				t.Errorf("%s: made, and not there as wanted", o.Key())
+			}
+		}
+		return remains(k)
+	}
+	gone := func(what string, objs []dataplane.Object, want string) {
+		t.Helper()
+		if err := k.Apply(t.Context(), diff.Delete(objs)); err != nil {
+			t.Fatalf("%s cannot be removed: %v", what, err)
+		}
+		if got := remains(k); got != want {
+			t.Errorf("%s is removed, and there is\n%s\nwant\n%s", what, got, want)
+		}
+	}
+	base := []dataplane.Object{dataplane.BasePage(env.Table)}
+	if p.s != nil && !p.s.Host {
+		base = append(base, dataplane.Namespace{Path: p.s.Path})
+	}
+	bare := made("the host", base)
+	network := made("the network", p.network)
+	made("the endpoint", p.endpoint)
+	made("the endpoint, again,", p.endpoint)
+	gone("the endpoint", p.endpoint, network)
+	gone("the network", p.network, bare)
+}
+
+// remains is what the kernel has, without parameters: those go with their links.
+func remains(k *dptest.Kernel) string {
+	var objs []dataplane.Object
+	for _, o := range k.State().All() {
+		if _, sysctl := o.(dataplane.Sysctl); !sysctl {
+			objs = append(objs, o)
+		}
+	}
+	text := ""
+	for _, o := range objs {
+		text += o.Key() + ": " + o.Spec() + "\n"
+	}
+	return text
+}
