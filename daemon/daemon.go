@@ -5,6 +5,7 @@ package daemon
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -88,9 +89,9 @@ func (d *daemon) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer unlock()
-	for _, dir := range []string{cfg.DataRoot, cfg.ExecRoot} {
-		if err := os.MkdirAll(dir, 0o711); err != nil {
-			return err
+	for _, f := range []struct{ flag, dir string }{{"data-root", cfg.DataRoot}, {"exec-root", cfg.ExecRoot}} {
+		if err := os.MkdirAll(f.dir, 0o711); err != nil {
+			return fmt.Errorf("%w; make the folder %s writable, or name another with --%s", err, f.dir, f.flag)
 		}
 	}
 	// The sockets are taken before the engine starts, so that a wrong one is told

@@ -47,7 +47,9 @@ type engine struct {
 	network    *network.Controller
 	containers *container.Engine
 
-	undo []func() error
+	// unsupervise ends the watch over the keeper, and returns when it has ended.
+	unsupervise func()
+	undo        []func() error
 }
 
 func openEngine(ctx context.Context, o Options, cfg *config.Config, log *slog.Logger) (_ *engine, err error) {
@@ -149,16 +151,21 @@ func (e *engine) openKeeper(ctx context.Context) error {
 		}
 	})
 	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
-	go e.keeper.Supervise(ctx, cfg, func(ctx context.Context) {
-		if e.containers == nil {
-			return
-		}
-		e.containers.KeeperReplaced(ctx)
-		if err := e.network.HoldPorts(ctx); err != nil {
-			e.log.Error("host ports are not reserved again", "err", err)
-		}
-	})
-	e.later(func() error { stop(); return e.keeper.Close() })
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		e.keeper.Supervise(ctx, cfg, func(ctx context.Context) {
+			if e.containers == nil {
+				return
+			}
+			e.containers.KeeperReplaced(ctx)
+			if err := e.network.HoldPorts(ctx); err != nil {
+				e.log.Error("host ports are not reserved again", "err", err)
+			}
+		})
+	}()
+	e.unsupervise = func() { stop(); <-done }
+	e.later(func() error { e.unsupervise(); return e.keeper.Close() })
 	return nil
 }
 
@@ -229,6 +236,7 @@ func (e *engine) close() error {
 		idle = idle && c.State.Pid == 0
 	}
 	if idle {
+		e.unsupervise() // a keeper that was asked to go is not to be replaced
 		err = errors.Join(err, e.keeper.Shutdown(ctx))
 	}
 	err = errors.Join(err, e.unwind())

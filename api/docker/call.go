@@ -8,6 +8,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -124,8 +125,15 @@ func badJSON(err error) error {
 	case errors.As(err, &typed) && typed.Field != "":
 		return cnm.Invalid("invalid JSON: %s must be %s, not %s", embedded.Replace(typed.Field), kindWord(typed.Type.String()), typed.Value)
 	}
+	if m := badAddr.FindStringSubmatch(err.Error()); m != nil {
+		return cnm.Invalid("invalid IP address %s: %s; write it like 172.17.0.9 or fd00::9", m[1], m[2])
+	}
 	return cnm.Invalid("invalid JSON: %w", err)
 }
+
+// badAddr reads netip's error, whose type is not exported, and which encoding/json
+// hands on without the field's name.
+var badAddr = regexp.MustCompile(`ParseAddr\((".*")\): (.*)`)
 
 // kindWord says a Go type as a person who writes JSON would.
 func kindWord(t string) string {
