@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -67,4 +68,10 @@ func limitFileSize(t testing.TB, path string) (restore func()) {
 			t.Fatal(err)
 		}
 	}
+}
+
+// goroutines is all stacks.
+func goroutines() string {
+	buf := make([]byte, 4<<20)
+	return string(buf[:runtime.Stack(buf, true)])
 }
