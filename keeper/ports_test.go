@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -299,5 +300,22 @@ func TestPortsAreListedInOrder(t *testing.T) {
 	}
 	if got := pt.list(); !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
+// BenchmarkThousandRequests is `docker run` with a thousand -p, through the
+// socket: each port is a request of its own.
+func BenchmarkThousandRequests(b *testing.B) {
+	probe.Require(b, probe.Root, probe.NetNS)
+	k := newKeeper(b)
+	var reqs []PortRequest
+	for i := range 1000 {
+		reqs = append(reqs, req(strings.Repeat("o", 64), "tcp", "0.0.0.0", uint16(10000+i)))
+	}
+	for b.Loop() {
+		k.must(k.Reserve(ctxT(b), reqs))
+		b.StopTimer()
+		k.must(k.Release(ctxT(b), reqs[0].Owner))
+		b.StartTimer()
 	}
 }
