@@ -241,3 +241,16 @@ func (d *Daemon) KeeperPID() int {
 	}
 	return 0
 }
+
+// SecondDaemon tries to start another daemon, with folders of its own, beside
+// this one in the same network namespace, and returns what that one said when it
+// refused.
+func (d *Daemon) SecondDaemon() string {
+	d.t.Helper()
+	dir := d.t.TempDir()
+	out, err := d.Host.Try("timeout", "20", d.binary, "daemon", "--data-root", dir+"/d", "--exec-root", dir+"/x", "-H", "unix://"+d.Dir+"/second.sock")
+	if err == nil {
+		d.t.Errorf("the second daemon ended without complaint")
+	}
+	return out
+}
