@@ -51,8 +51,17 @@ func Ensure(ctx context.Context, cfg EnsureConfig) (c *Client, started bool, err
 	defer cancel()
 	for {
 		c, err = dialVersion(cfg.Socket, cfg.Version)
-		if err == nil || !errors.Is(err, cnm.ErrUnavailable) {
-			return c, started, err
+		if err == nil {
+			err = c.checkPlace(ctx)
+		}
+		if err == nil {
+			return c, started, nil
+		}
+		if c != nil {
+			c.Close()
+		}
+		if !errors.Is(err, cnm.ErrUnavailable) {
+			return nil, false, err
 		}
 		var exit *exec.ExitError
 		switch serr := start(ctx, cfg); {
@@ -70,6 +79,23 @@ func Ensure(ctx context.Context, cfg EnsureConfig) (c *Client, started bool, err
 			return nil, false, cnm.Errorf(cnm.ErrUnavailable, "a keeper holds %s but does not answer on %s: %w", cfg.Dir, cfg.Socket, err)
 		}
 	}
+}
+
+// checkPlace refuses a keeper that was started in another network namespace: the
+// ports it binds and the connections it forwards would be another host's.
+func (c *Client) checkPlace(ctx context.Context) error {
+	info, err := c.Info(ctx)
+	if err != nil {
+		return err
+	}
+	mine, err := netInode()
+	if err != nil {
+		return err
+	}
+	if info.NetInode != mine {
+		return cnm.Conflict("the keeper on %s (pid %d) runs in network namespace %d and this daemon in %d: start the daemon there, or end that keeper", c.path, info.PID, info.NetInode, mine)
+	}
+	return nil
 }
 
 // start runs a keeper, detached, and returns when it accepts connections. It has

@@ -64,13 +64,18 @@ func with[B any](q request, run func(B) (any, error)) (any, error) {
 }
 
 func (s *server) info() (Info, error) {
-	info := Info{PID: os.Getpid(), Version: s.cfg.Version, Started: s.began}
+	inode, err := netInode()
+	return Info{PID: os.Getpid(), Version: s.cfg.Version, Started: s.began, NetInode: inode}, err
+}
+
+// netInode tells which network namespace this thread is in. /proc/self would be
+// the first thread, which may be visiting a sandbox at this moment.
+func netInode() (uint64, error) {
 	var st unix.Stat_t
-	if err := unix.Stat("/proc/self/ns/net", &st); err != nil {
-		return info, cnm.Errorf(cnm.ErrUnavailable, "the keeper's network namespace: %w", err)
+	if err := unix.Stat("/proc/thread-self/ns/net", &st); err != nil {
+		return 0, cnm.Errorf(cnm.ErrUnavailable, "this process's network namespace cannot be read: %w", err)
 	}
-	info.NetInode = st.Ino
-	return info, nil
+	return st.Ino, nil
 }
 
 // validID keeps ids from being paths: they name folders.

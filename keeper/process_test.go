@@ -317,6 +317,36 @@ func TestEnsureSaysWhy(t *testing.T) {
 	}
 }
 
+// TestEnsureRefusesAnotherPlace: a keeper of another network namespace is not
+// this daemon's.
+func TestEnsureRefusesAnotherPlace(t *testing.T) {
+	probe.Require(t, probe.Root, probe.NetNS)
+	dir, err := os.MkdirTemp("", "keeper")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	cfg := ensureConfig(t, dir)
+	away := exec.Command(cfg.Exe, "keeper", "--socket", cfg.Socket, "--dir", cfg.Dir)
+	away.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
+	if err := away.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer away.Wait()
+	defer away.Process.Signal(syscall.SIGTERM)
+	eventually(t, "it serves", func() bool {
+		c, err := Dial(cfg.Socket)
+		if err == nil {
+			c.Close()
+		}
+		return err == nil
+	})
+	_, _, err = Ensure(ctxT(t), cfg)
+	if !errors.Is(err, cnm.ErrConflict) || !strings.Contains(err.Error(), fmt.Sprintf("(pid %d) runs in network namespace", away.Process.Pid)) {
+		t.Errorf("got %v", err)
+	}
+}
+
 // TestReplacedAtOnce kills the keeper: the container blocks at most for a
 // moment, nothing that it printed is lost, and its port is taken again.
 func TestReplacedAtOnce(t *testing.T) {
