@@ -3,7 +3,6 @@ package docker
 import (
 	"context"
 	"net/http"
-	"strings"
 
 	"linkspan/cnm"
 	"linkspan/container"
@@ -228,10 +227,4 @@ func (s *server) containerPrune(c *call) error {
 		report.SpaceReclaimed += uint64(max(size, 0))
 	}
 	return c.JSON(http.StatusOK, report)
-}
-
-// shortID is an id as people see it.
-func shortID(id string) string {
-	id = strings.TrimPrefix(id, "sha256:")
-	return id[:min(len(id), 12)]
 }
