@@ -5,8 +5,9 @@
 package dataplane
 
 import (
+	"cmp"
 	"fmt"
-	"sort"
+	"slices"
 	"strings"
 )
 
@@ -121,12 +122,21 @@ func (s *State) All() []Object {
 
 // Sort orders objects by phase, then key.
 func Sort(objs []Object) {
-	sort.SliceStable(objs, func(i, j int) bool {
-		if a, b := objs[i].Phase(), objs[j].Phase(); a != b {
-			return a < b
-		}
-		return objs[i].Key() < objs[j].Key()
+	type keyed struct {
+		phase Phase
+		key   string // computed once: it is text
+		obj   Object
+	}
+	all := make([]keyed, len(objs))
+	for i, o := range objs {
+		all[i] = keyed{o.Phase(), o.Key(), o}
+	}
+	slices.SortStableFunc(all, func(a, b keyed) int {
+		return cmp.Or(cmp.Compare(a.phase, b.phase), cmp.Compare(a.key, b.key))
 	})
+	for i, k := range all {
+		objs[i] = k.obj
+	}
 }
 
 // Text renders objects for golden files and people: one line each with key,

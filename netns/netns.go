@@ -31,6 +31,51 @@ func CreateWith(path string, fn func() error) error {
 	if err := touch(path); err != nil {
 		return err
 	}
+	return inNew(func() error {
+		err := pinThread(path)
+		if err == nil {
+			err = loopbackUp()
+		}
+		if err == nil && fn != nil {
+			err = fn()
+		}
+		return err
+	})
+}
+
+// Unpinned makes a new network namespace with its loopback up that only the
+// returned descriptor keeps alive; fn runs on the thread that is inside. Pin gives
+// it a path later, which takes a tenth of the time that a new one takes.
+func Unpinned(fn func() error) (ns *os.File, err error) {
+	err = inNew(func() (err error) {
+		if ns, err = Current(); err != nil {
+			return err
+		}
+		if err = loopbackUp(); err == nil && fn != nil {
+			err = fn()
+		}
+		return err
+	})
+	if err != nil && ns != nil {
+		ns.Close()
+		ns = nil
+	}
+	return ns, err
+}
+
+// Pin pins an open namespace at path, with Create's rules.
+func Pin(ns *os.File, path string) error {
+	if err := touch(path); err != nil {
+		return err
+	}
+	if err := unix.Mount(fmt.Sprintf("/proc/self/fd/%d", ns.Fd()), path, "", unix.MS_BIND, ""); err != nil {
+		return fmt.Errorf("pin network namespace at %s: %w", path, err)
+	}
+	return nil
+}
+
+// inNew runs fn on a thread in a namespace that is made for it.
+func inNew(fn func() error) error {
 	return onThread(func() (err error, tainted bool) {
 		own, err := openThread()
 		if err != nil {
@@ -39,15 +84,9 @@ func CreateWith(path string, fn func() error) error {
 		defer unix.Close(own)
 		// A thread that unshared keeps its namespace alive: it goes back, or dies.
 		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-			return fmt.Errorf("make network namespace %s: %w", path, err), false
+			return fmt.Errorf("make network namespace: %w", err), false
 		}
-		err = pinThread(path)
-		if err == nil {
-			err = loopbackUp()
-		}
-		if err == nil && fn != nil {
-			err = fn()
-		}
+		err = fn()
 		return err, unix.Setns(own, unix.CLONE_NEWNET) != nil
 	})
 }

@@ -261,6 +261,44 @@ func TestCreateWith(t *testing.T) {
 	}
 }
 
+// TestUnpinned: a namespace that only a descriptor holds gets a path once, and
+// lives on by the path alone; without one it is gone with the descriptor.
+func TestUnpinned(t *testing.T) {
+	dir := pins(t)
+	var ino uint64
+	ns, err := netns.Unpinned(func() error { ino = inode(t, "/proc/thread-self/ns/net"); return nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := filepath.Join(dir, "web")
+	if err := netns.Pin(ns, p); err != nil {
+		t.Fatal(err)
+	}
+	if err := netns.Pin(ns, p); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("pinned twice: %v", err)
+	}
+	if err := ns.Close(); err != nil {
+		t.Error(err)
+	}
+	got, err := netns.Inode(p)
+	if own, _ := netns.Own(); err != nil || got != ino || got == own {
+		t.Errorf("inode %d, made %d, own %d: %v", got, ino, own, err)
+	}
+	if err := netns.Do(p, func() error {
+		out, err := exec.Command("ip", "-o", "link", "show", "lo").Output()
+		if err == nil && !strings.Contains(string(out), "UP") {
+			t.Errorf("lo is down: %s", out)
+		}
+		return err
+	}); err != nil {
+		t.Error(err)
+	}
+	ns, err = netns.Unpinned(func() error { return fs.ErrPermission })
+	if !errors.Is(err, fs.ErrPermission) || ns != nil {
+		t.Errorf("after a failure: %v, %v", ns, err)
+	}
+}
+
 // TestFolderKept: taking down a folder that holds something else leaves that.
 func TestFolderKept(t *testing.T) {
 	dir := pins(t)

@@ -12,6 +12,7 @@ import (
 
 	"linkspan/cnm"
 	"linkspan/dataplane/diff"
+	"linkspan/driver"
 	"linkspan/events"
 )
 
@@ -55,6 +56,8 @@ func (c *Controller) enter(ctx context.Context, s *cnm.Sandbox, r Request) (*cnm
 
 // make makes a sandbox: addresses, reserved ports, one commit, and the barrier.
 func (c *Controller) make(ctx context.Context, r Request) (_ *cnm.Sandbox, err error) {
+	env := make(chan driver.Env, 1)
+	go func() { env <- c.cfg.Env() }() // looking at the host takes as long as a link does
 	s, err := c.draft(r, c.allocate)
 	if err != nil {
 		c.giveBack(s)
@@ -78,7 +81,7 @@ func (c *Controller) make(ctx context.Context, r Request) (_ *cnm.Sandbox, err e
 		undo()
 		return nil, err
 	}
-	objs, err := c.sandboxObjects(c.cfg.Env(), s)
+	objs, err := c.sandboxObjects(<-env, s)
 	if err == nil {
 		err = c.cfg.Kernel.Apply(ctx, diff.Create(objs))
 	}

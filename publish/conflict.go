@@ -2,6 +2,7 @@ package publish
 
 import (
 	"net/netip"
+	"slices"
 
 	"linkspan/cnm"
 )
@@ -29,18 +30,28 @@ func covers(a, b netip.Addr) bool {
 // Check finds what a container's own requests ask for twice: two fixed host
 // ports that conflict. It errs with cnm.ErrInvalid, naming both.
 func Check(reqs []Request) error {
-	var fixed []Request
-	for _, r := range reqs {
-		if !r.fixed() {
-			continue
+	// By host port: only those whose ports overlap are compared, since a container
+	// may well publish a thousand.
+	type spot struct{ i, end int }
+	var fixed []spot
+	for i, r := range reqs {
+		if r.fixed() {
+			fixed = append(fixed, spot{i, int(r.HostPortEnd)})
 		}
-		for _, f := range fixed {
-			if Conflict(f.published(f.HostPort), r.published(r.HostPort)) {
+	}
+	slices.SortStableFunc(fixed, func(a, b spot) int { return int(reqs[a.i].HostPort) - int(reqs[b.i].HostPort) })
+	var open []spot // those that reach as far as where the round is
+	for _, at := range fixed {
+		r := reqs[at.i]
+		open = slices.DeleteFunc(open, func(o spot) bool { return o.end < int(r.HostPort) })
+		for _, o := range open {
+			if f := reqs[o.i]; Conflict(f.published(f.HostPort), r.published(r.HostPort)) {
+				first, second := reqs[min(o.i, at.i)], reqs[max(o.i, at.i)]
 				return cnm.Invalid("invalid port specification: %q and %q want the same host port: "+
-					"port is already allocated; choose another host port for one of them", f.String(), r.String())
+					"port is already allocated; choose another host port for one of them", first.String(), second.String())
 			}
 		}
-		fixed = append(fixed, r)
+		open = append(open, at)
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"linkspan/cnm"
 )
@@ -55,6 +56,9 @@ func TestCheck(t *testing.T) {
 		{"80:80 80:81", `"80:80/tcp" and "80:81/tcp"`},
 		{"80:80 127.0.0.1:80:81", `"80:80/tcp" and "127.0.0.1:80:81/tcp"`},
 		{"0.0.0.0:80:80 [::]:80:80", ""},
+		{"8005:80 8000-8010:9000-9010", `"8005:80/tcp" and "8000-8010:9000-9010/tcp"`},
+		{"8000-8010:9000-9010 8002:80/udp 8003:80/udp 8010:80", `"8000-8010:9000-9010/tcp" and "8010:80/tcp"`},
+		{"8000-8010:9000-9010 8011:80 7999:81", ""},
 		{"8000-8010:9000-9010 8005:80", `"8000-8010:9000-9010/tcp" and "8005:80/tcp"`},
 	} {
 		reqs, err := ParseAll(strings.Fields(c.specs))
@@ -67,6 +71,24 @@ func TestCheck(t *testing.T) {
 		case c.bad != "" && (!errors.Is(err, cnm.ErrInvalid) || !strings.Contains(err.Error(), c.bad)):
 			t.Errorf("%s: %v, want %s", c.specs, err, c.bad)
 		}
+	}
+}
+
+// TestCheckMany: a thousand ports are compared in a moment.
+func TestCheckMany(t *testing.T) {
+	var reqs []Request
+	for p := range uint16(20000) {
+		reqs = append(reqs, Request{Proto: "tcp", HostPort: 10000 + p, HostPortEnd: 10000 + p, Port: 1 + p, PortEnd: 1 + p})
+	}
+	start := time.Now()
+	if err := Check(reqs); err != nil {
+		t.Error(err)
+	}
+	if took := time.Since(start); took > 2*time.Second { // each with each would take a minute
+		t.Errorf("%d ports took %s", len(reqs), took)
+	}
+	if err := Check(append(reqs, reqs[777])); !errors.Is(err, cnm.ErrInvalid) {
+		t.Errorf("one of them twice: %v", err)
 	}
 }
 

@@ -22,6 +22,8 @@ func (k *Kernel) Apply(ctx context.Context, ops []dataplane.Op) error {
 		n := elementRun(ops)
 		if n > 0 {
 			a.elements(ops[:n])
+		} else if n = sysctlRun(ops); n > 0 {
+			a.sysctls(ops[:n])
 		} else {
 			n = 1
 			a.one(ops[0])
@@ -93,8 +95,6 @@ func (a *applier) dispatch(op dataplane.Op) error {
 		return a.up(o, del)
 	case dataplane.Route:
 		return a.route(o, del)
-	case dataplane.Sysctl:
-		return a.sysctl(o, del)
 	case dataplane.Page:
 		return a.page(o, del)
 	}

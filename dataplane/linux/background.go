@@ -10,7 +10,10 @@ import (
 // one: a group of links takes about as long as one, and one walk through the
 // conntrack table serves all ports.
 const (
-	coalesce    = 20 * time.Millisecond
+	// As long as the runtime takes to clean up after an ended container: the request
+	// that waits for that should not share its cores with this.
+	coalesce    = 60 * time.Millisecond
+	retryEvery  = 20 * time.Millisecond
 	doomRetries = 5
 	// restFactor times as long as a round took, the next waits: however fast ports
 	// come and go, this takes a fifth of one core at most.
@@ -29,7 +32,8 @@ type background struct {
 	mu      sync.Mutex
 	links   bool // the doomed group has members
 	flows   flowBook
-	asked   uint64 // counts work given; settled work has been asked before
+	spare   *sandbox // made ahead, or nil
+	asked   uint64   // counts work given; settled work has been asked before
 	settled uint64
 	changed chan struct{} // closed and replaced when settled moves
 }
@@ -71,7 +75,7 @@ func (b *background) run() {
 		select {
 		case <-b.wake:
 		case <-b.quit:
-			b.work() // what was given before close
+			b.work(true) // what was given before close
 			return
 		}
 		select {
@@ -79,12 +83,13 @@ func (b *background) run() {
 		case <-b.quit:
 		}
 		start := time.Now()
-		b.work()
+		b.work(false)
 		rest = min(restFactor*time.Since(start), restMax)
 	}
 }
 
-func (b *background) work() {
+// work does what there is; last, it makes nothing ahead.
+func (b *background) work(last bool) {
 	b.mu.Lock()
 	links, upto := b.links, b.asked
 	b.links = false
@@ -101,6 +106,9 @@ func (b *background) work() {
 		b.deleteDoomed()
 		b.k.point("after delete doomed links")
 	}
+	if !last {
+		b.makeSpare()
+	}
 
 	b.mu.Lock()
 	b.settled = upto
@@ -115,7 +123,7 @@ func (b *background) deleteDoomed() {
 		if err = gone(b.k.rt.delGroup(b.k.doom)); err == nil {
 			return
 		}
-		time.Sleep(time.Duration(try+1) * coalesce)
+		time.Sleep(time.Duration(try+1) * retryEvery)
 	}
 	// They stay down, without a name anyone wants; the next start sweeps them.
 	b.k.log.Error("links about to be deleted could not be", "group", b.k.doom, "err", err)
@@ -150,5 +158,11 @@ func (b *background) close() error {
 	}
 	b.mu.Unlock()
 	<-b.done
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.spare != nil {
+		b.spare.close()
+		b.spare = nil
+	}
 	return nil
 }

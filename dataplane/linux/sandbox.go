@@ -61,24 +61,81 @@ func (a *applier) namespace(o dataplane.Namespace, del bool) error {
 		a.forget(o.Path)
 		return netns.Remove(o.Path)
 	}
+	s := a.k.back.takeSpare()
+	var err error
+	if s != nil {
+		err = netns.Pin(s.ns, o.Path)
+	} else {
+		s, err = newSandbox(func(fn func() error) (*os.File, error) { return nil, netns.CreateWith(o.Path, fn) })
+	}
+	switch {
+	case err == nil:
+		a.inside[o.Path] = s
+		return nil
+	case s != nil:
+		s.close()
+	}
+	if errors.Is(err, fs.ErrExist) {
+		return nil // a pin in our folder is ours: as wanted
+	}
+	return err
+}
+
+// newSandbox makes a namespace by create, which runs its function inside: entering
+// again would cost as much as a link.
+func newSandbox(create func(func() error) (*os.File, error)) (*sandbox, error) {
 	s := &sandbox{links: map[string]*link{}}
-	// On the thread that is inside anyway: entering again costs as much as a link.
-	err := netns.CreateWith(o.Path, func() (err error) {
-		if s.ns, err = netns.Current(); err != nil {
+	ns, err := create(func() (err error) {
+		if s.rt, err = newRTNL(); err != nil {
 			return err
 		}
-		s.rt, err = newRTNL()
+		s.ns, err = netns.Current()
 		return err
 	})
-	switch {
-	case errors.Is(err, fs.ErrExist):
-		return nil // a pin in our folder is ours: as wanted
-	case err != nil:
+	if ns != nil {
+		ns.Close() // s has one of its own
+	}
+	if err != nil {
 		if s.ns != nil {
 			s.ns.Close()
 		}
-		return err
+		if s.rt != nil {
+			s.rt.close()
+		}
+		return nil, err
 	}
-	a.inside[o.Path] = s
-	return nil
+	return s, nil
+}
+
+// A namespace is made ahead of the container that gets it: making one takes half
+// as long as all the rest of an attachment, and 30 ms while the kernel takes another
+// one down. Only descriptors hold it, so nothing stays of it when the process is
+// killed. Its loopback is up and it is otherwise as the kernel makes it.
+
+// takeSpare gives the namespace that was made ahead, or nil, and has the next one made.
+func (b *background) takeSpare() (s *sandbox) {
+	b.give(func() bool {
+		s, b.spare = b.spare, nil
+		return true
+	})
+	return s
+}
+
+// makeSpare makes one, unless there is one. Without it a container's start makes
+// its own, and says why that fails.
+func (b *background) makeSpare() {
+	b.mu.Lock()
+	have := b.spare != nil
+	b.mu.Unlock()
+	if have {
+		return
+	}
+	s, err := newSandbox(netns.Unpinned)
+	if err != nil {
+		b.k.log.Debug("no network namespace could be made ahead", "err", err)
+		return
+	}
+	b.mu.Lock()
+	b.spare = s
+	b.mu.Unlock()
 }

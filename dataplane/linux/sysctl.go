@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"linkspan/cnm"
@@ -13,10 +14,58 @@ import (
 	"linkspan/netns"
 )
 
-// sysctl writes a parameter. /proc/sys/net shows the namespace of the thread
-// that opens it, so this happens on a thread inside (network_namespaces(7)).
-// Deleting one is nothing: parameters of a link go with it, and shared ones are
-// given back by uninstall only.
+// sysctlRun counts the ops at the front that are parameters of one namespace.
+func sysctlRun(ops []dataplane.Op) (n int) {
+	for ; n < len(ops); n++ {
+		o, ok := ops[n].Object.(dataplane.Sysctl)
+		if !ok || o.NS != ops[0].Object.(dataplane.Sysctl).NS {
+			break
+		}
+	}
+	return n
+}
+
+// sysctls writes parameters. /proc/sys/net shows the namespace of the thread that
+// opens it, so this happens on a thread inside (network_namespaces(7)), once for
+// all of them.
+func (a *applier) sysctls(run []dataplane.Op) {
+	todo := 0 // up to here they are done
+	within := a.within
+	if !slices.ContainsFunc(run, func(op dataplane.Op) bool { return op.Verb != dataplane.Delete }) {
+		within = func(_ string, fn func() error) error { return fn() } // nothing to do inside
+	}
+	err := within(run[0].Object.(dataplane.Sysctl).NS, func() error {
+		for ; todo < len(run); todo++ {
+			op := run[todo]
+			if a.skip(op) {
+				continue
+			}
+			a.k.hook("before", op)
+			if err := a.sysctl(op.Object.(dataplane.Sysctl), op.Verb == dataplane.Delete); err != nil {
+				a.fail(op, err)
+				continue
+			}
+			a.k.hook("after", op)
+		}
+		return nil
+	})
+	for ; err != nil && todo < len(run); todo++ {
+		if op := run[todo]; op.Verb != dataplane.Delete && !a.skip(op) {
+			a.fail(op, err)
+		}
+	}
+}
+
+// within is Kernel.within, by what is open of a sandbox already.
+func (a *applier) within(ns string, fn func() error) error {
+	if s := a.inside[ns]; s != nil {
+		return netns.DoFD(int(s.ns.Fd()), fn)
+	}
+	return a.k.within(ns, fn)
+}
+
+// sysctl writes one parameter, on a thread that is inside. Deleting one is nothing:
+// parameters of a link go with it, and shared ones are given back by uninstall only.
 func (a *applier) sysctl(o dataplane.Sysctl, del bool) error {
 	if del {
 		return nil
@@ -25,31 +74,29 @@ func (a *applier) sysctl(o dataplane.Sysctl, del bool) error {
 	if err != nil {
 		return err
 	}
-	return a.k.within(o.NS, func() error {
-		prior, err := os.ReadFile(path)
-		if err != nil {
-			return sysctlError(o.Name, err)
-		}
-		have := words(string(prior))
-		if have == words(o.Value) {
-			return nil
-		}
-		if o.Shared && a.k.cfg.OnShared != nil {
-			if err := a.k.cfg.OnShared(o.Name, have); err != nil {
-				return fmt.Errorf("its value %q could not be recorded, so it stays: %w", have, err)
-			}
-		}
-		// No O_TRUNC or O_CREATE: this is /proc.
-		f, err := os.OpenFile(path, os.O_WRONLY, 0)
-		if err != nil {
-			return sysctlError(o.Name, err)
-		}
-		defer f.Close()
-		if _, err := f.WriteString(o.Value); err != nil {
-			return sysctlError(o.Name, err)
-		}
+	prior, err := os.ReadFile(path)
+	if err != nil {
+		return sysctlError(o.Name, err)
+	}
+	have := words(string(prior))
+	if have == words(o.Value) {
 		return nil
-	})
+	}
+	if o.Shared && a.k.cfg.OnShared != nil {
+		if err := a.k.cfg.OnShared(o.Name, have); err != nil {
+			return fmt.Errorf("its value %q could not be recorded, so it stays: %w", have, err)
+		}
+	}
+	// No O_TRUNC or O_CREATE: this is /proc.
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		return sysctlError(o.Name, err)
+	}
+	defer f.Close()
+	if _, err := f.WriteString(o.Value); err != nil {
+		return sysctlError(o.Name, err)
+	}
+	return nil
 }
 
 // within runs fn on a thread in the host's or a sandbox's namespace.
