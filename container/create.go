@@ -3,6 +3,7 @@ package container
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"time"
@@ -175,7 +176,7 @@ func (e *Engine) resolveRefs(c *Container) error {
 	}{{hc.IpcMode.IsContainer(), hc.IpcMode.Container()}, {hc.PidMode.IsContainer(), hc.PidMode.Container()}} {
 		if ref.joins {
 			if _, err := e.Get(ref.name); err != nil {
-				return err
+				return notImage(err)
 			}
 		}
 	}
@@ -184,7 +185,7 @@ func (e *Engine) resolveRefs(c *Container) error {
 	case hc.NetworkMode.IsContainer():
 		target, err := e.Get(hc.NetworkMode.ConnectedContainer())
 		if err != nil {
-			return err
+			return notImage(err)
 		}
 		c.Target = target.ID
 		c.Config.Hostname, c.Config.Domainname = target.Config.Hostname, target.Config.Domainname
@@ -197,6 +198,16 @@ func (e *Engine) resolveRefs(c *Container) error {
 		c.Config.Hostname = shortID(c.ID)
 	}
 	return nil
+}
+
+// notImage makes what else is missing an invalid request: clients take a 404 to
+// a create for a missing image, pull it, and only then, if they can, say what was
+// wrong. (dockerd answers 404 to the start, and leaves the container behind.)
+func notImage(err error) error {
+	if errors.Is(err, cnm.ErrNotFound) {
+		return cnm.Invalid("%w", err)
+	}
+	return err
 }
 
 // realize makes what a definition declares, and undoes all of it on failure.

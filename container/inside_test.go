@@ -150,9 +150,9 @@ func TestCreateRefused(t *testing.T) {
 		words  string
 	}{
 		"env":       {func(r *CreateRequest) { r.Config.Env = []string{"=x"} }, cnm.ErrInvalid, "invalid environment variable: =x"},
-		"network":   {func(r *CreateRequest) { r.HostConfig.NetworkMode = "nope" }, cnm.ErrNotFound, "network nope not found"},
-		"container": {func(r *CreateRequest) { r.HostConfig.NetworkMode = "container:nope" }, cnm.ErrNotFound, "No such container: nope"},
-		"pid":       {func(r *CreateRequest) { r.HostConfig.PidMode = "container:nope" }, cnm.ErrNotFound, "No such container: nope"},
+		"network":   {func(r *CreateRequest) { r.HostConfig.NetworkMode = "nope" }, cnm.ErrInvalid, "network nope not found"},
+		"container": {func(r *CreateRequest) { r.HostConfig.NetworkMode = "container:nope" }, cnm.ErrInvalid, "No such container: nope"},
+		"pid":       {func(r *CreateRequest) { r.HostConfig.PidMode = "container:nope" }, cnm.ErrInvalid, "No such container: nope"},
 		"bind":      {func(r *CreateRequest) { r.HostConfig.Binds = []string{"/a:/b:fast"} }, cnm.ErrInvalid, "invalid mode: fast"},
 		"from":      {func(r *CreateRequest) { r.HostConfig.VolumesFrom = []string{"nope"} }, cnm.ErrNotFound, "No such container: nope"},
 		"host":      {func(r *CreateRequest) { r.HostConfig.ExtraHosts = []string{"x"} }, cnm.ErrInvalid, `bad format for add-host: "x"`},

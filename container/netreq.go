@@ -50,7 +50,7 @@ func (e *Engine) canonicalNetworks(m apicontainer.NetworkMode, in map[string]*ap
 		}
 		n, err := e.cfg.Network.Network(name)
 		if err != nil {
-			return nil, err
+			return nil, notImage(err)
 		}
 		ep := in[ref].Copy()
 		if ep == nil {

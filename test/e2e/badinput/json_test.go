@@ -61,7 +61,7 @@ func TestFields(t *testing.T) {
 		{"memory", create("", `"Memory":1024`), 400, []string{"Minimum memory limit"}},
 		{"bind", create("", `"Binds":["relative/path:/x:ro:more:parts"]`), 400, []string{"relative/path"}},
 		{"container's network without a name", create("", `"NetworkMode":"container:"`), 400, []string{"container:<name|id>"}},
-		{"unknown network", create("", `"NetworkMode":"nowhere"`), 404, []string{"network nowhere not found"}},
+		{"unknown network", create("", `"NetworkMode":"nowhere"`), 400, []string{"network nowhere not found"}},
 		{"runtime", create("", `"Runtime":"nosuch"`), 400, []string{"nosuch"}},
 		{"log driver", create("", `"LogConfig":{"Type":"nosuch"}`), 501, []string{"nosuch", "json-file"}},
 		{"no image", `{"Cmd":["ls"]}`, 400, []string{"no image specified"}},
