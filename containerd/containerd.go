@@ -11,6 +11,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -112,6 +114,11 @@ func (d *Daemon) start(ctx context.Context) error {
 	// A session of its own: the terminal's Ctrl-C and the daemon's death are not
 	// its business, and the next daemon takes it over.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	// Nor is the service manager, which it would tell READY in the daemon's name
+	// (sd_notify(3)).
+	cmd.Env = slices.DeleteFunc(os.Environ(), func(e string) bool {
+		return strings.HasPrefix(e, "NOTIFY_SOCKET=") || strings.HasPrefix(e, "WATCHDOG_") || strings.HasPrefix(e, "LISTEN_")
+	})
 	if err := cmd.Start(); err != nil {
 		return cnm.Errorf(cnm.ErrUnavailable, "start containerd: %w", err)
 	}
