@@ -1,7 +1,6 @@
 package ports
 
 import (
-	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -25,28 +24,40 @@ func TestReplaced(t *testing.T) {
 	if err != nil || len(before) == 0 {
 		t.Fatalf("no flows of the other port: %v, %v", before, err)
 	}
-	sender := d.Machine.Start([]string{netprobe(t), "dial", "-timeout", "900ms", "-bind", daemontest.MachineAddr + ":5555",
-		"-n", "7", "-interval", "1s", target("udp", daemontest.HostAddr, 9000)}, func(*exec.Cmd) {})
+	d.Docker("run", "-d", "--name", "client", "netprobe")
 	first := d.Docker("inspect", "-f", "{{.Config.Hostname}}", "one")
-	sender.WaitFor("host="+first, 5*time.Second)
+	type sender struct {
+		from         place
+		bind, to, is string // is: whom the server sees
+		done         chan answers
+	}
+	senders := []*sender{
+		{from: machine(d), bind: daemontest.MachineAddr + ":5555", to: daemontest.HostAddr, is: daemontest.MachineAddr + ":5555"},
+		{from: machine(d), bind: "[" + daemontest.MachineAddr6 + "]:5555", to: daemontest.HostAddr6, is: gateway + ":"},
+		{from: host(d), bind: "127.0.0.1:5557", to: "127.0.0.1", is: gateway + ":"},
+		{from: host(d), bind: "[::1]:5557", to: "::1", is: gateway + ":"},
+		{from: inside(t, d, "client"), bind: "0.0.0.0:5555", to: daemontest.HostAddr, is: gateway + ":"},
+	}
+	for _, s := range senders {
+		s.done = stream(t, s.from, target("udp", s.to, 9000), "-timeout", "900ms", "-bind", s.bind, "-n", "8", "-interval", "1s")
+	}
+	time.Sleep(1500 * time.Millisecond)
 	d.Docker("rm", "-f", "one")
 	after, err := stay.List()
 	if err != nil || len(after) < len(before) {
 		t.Errorf("flows of another port went too: %v, then %v, %v", before, after, err)
 	}
+	// What is sent now finds nobody, and conntrack remembers that as well.
+	time.Sleep(1200 * time.Millisecond)
 	serve(t, d, "two", "-p", "9000:9000/udp")
 	second := d.Docker("inspect", "-f", "{{.Config.Hostname}}", "two")
-	sender.WaitFor("host="+second, 8*time.Second)
-	<-sender.Done()
-	lines := strings.Split(strings.TrimSpace(sender.Output()), "\n")
-	lost := 0
-	for _, l := range lines {
-		if !strings.HasPrefix(l, "src=") {
-			lost++
+	for _, s := range senders {
+		lines := <-s.done
+		saw := strings.Join(lines, "\n")
+		last := lines[len(lines)-1]
+		if !strings.Contains(lines[0], "host="+first) || !strings.Contains(last, "host="+second) || !strings.Contains(last, "src="+s.is) || lines.lost() == 0 || lines.lost() > 4 {
+			t.Errorf("from %s to %s, first %s, then %s:\n%s", s.from.name, s.to, first, second, saw)
 		}
-	}
-	if last := lines[len(lines)-1]; lost > 3 || !strings.Contains(last, "src="+daemontest.MachineAddr+":5555") || !strings.Contains(last, "host="+second) {
-		t.Errorf("the sender saw:\n%s", strings.Join(lines, "\n"))
 	}
 	d.Docker("rm", "-f", "two", "bystander")
 	var left []string
@@ -59,6 +70,30 @@ func TestReplaced(t *testing.T) {
 		}
 	}
 	t.Errorf("flows of removed ports stay: %v\n%s", err, strings.Join(left, "\n"))
+}
+
+// answers are what a client got to each of its messages.
+type answers []string
+
+func (a answers) lost() (n int) {
+	for _, l := range a {
+		if !strings.HasPrefix(l, "src=") {
+			n++
+		}
+	}
+	return n
+}
+
+// stream dials in the background; the channel gives what was answered.
+func stream(t *testing.T, from place, target string, flags ...string) chan answers {
+	t.Helper()
+	cmd := from.run(append(append([]string{netprobe(t), "dial"}, flags...), target)...)
+	out := make(chan answers, 1)
+	go func() {
+		b, _ := cmd.Output()
+		out <- strings.Split(strings.TrimSpace(string(b)), "\n")
+	}()
+	return out
 }
 
 // TestOpenConnection: a TCP connection to a container that is removed ends, and
