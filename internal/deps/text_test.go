@@ -98,8 +98,7 @@ func registers(fn *ast.FuncDecl) bool {
 
 // knownSkips are skips past probe that stay, with their reason.
 var knownSkips = map[string]string{
-	"api/docker/cli_test.go":        "asks for a program, not for a feature of the kernel, and says which",
-	"internal/daemontest/shared.go": "hands on what probe said to the tests that share a daemon",
+	"api/docker/cli_test.go": "asks for a program, not for a feature of the kernel, and says which",
 }
 
 // TestSkips: a test may be skipped only through package probe, which prints why

@@ -129,7 +129,8 @@ func document(t *testing.T, got map[string]cell) {
 		for _, proto := range []string{"tcp", "udp"} {
 			g, ok := got[proto+c.listener+c.from]
 			if !ok {
-				t.Skip("not all cells were run")
+				t.Log("the table is compared when all cells were run")
+				return
 			}
 			reached, source := "yes", g.source+", "+c.why
 			if g.verdict != "answered" {
