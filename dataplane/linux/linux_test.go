@@ -156,7 +156,8 @@ func TestWhole(t *testing.T) {
 	want := dataplane.NewState(append(bridgeNet(), web...)...)
 	h.apply(diff.Create(want.All()))
 
-	h.in(h.pin("web"), "ping", "-c1", "-W1", "172.17.0.1")
+	// An ARP request that is lost while the port comes up is repeated after a second.
+	h.in(h.pin("web"), "ping", "-c1", "-w5", "172.17.0.1")
 	for _, k := range []*linux.Kernel{h.k, h.open()} {
 		h.k = k
 		have := h.observe(h.pin("web"))
