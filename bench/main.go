@@ -16,6 +16,8 @@ import (
 	"os"
 	"os/signal"
 	"regexp"
+	"runtime"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -75,6 +77,9 @@ func run(ctx context.Context, o options) error {
 		if err := step(ctx); err != nil {
 			return err
 		}
+	}
+	if avg, err := os.ReadFile("/proc/loadavg"); err == nil {
+		b.table.note("load average now: %s on %d CPUs, of which the bench's own part is about 1.5; what else runs makes all times longer", strings.Fields(string(avg))[0], runtime.NumCPU())
 	}
 	b.table.end(time.Since(start))
 	return nil

@@ -148,9 +148,21 @@ func (b *bench) traffic(ctx context.Context) error {
 	return nil
 }
 
-// throughput is what one TCP connection carries to the server, in Gbit/s. cubic:
+// throughput asks more than once: iperf3's server serves one client at a time, and
+// turns away who comes while it still puts the last one's things away.
+func (b *bench) throughput(ctx context.Context, w way, s *servers) (v float64, err error) {
+	for try := range 5 {
+		if v, err = b.iperf(ctx, w, s); err == nil || ctx.Err() != nil {
+			break
+		}
+		time.Sleep(time.Duration(try+1) * 200 * time.Millisecond)
+	}
+	return v, err
+}
+
+// iperf is what one TCP connection carries to the server, in Gbit/s. cubic:
 // new namespaces may inherit bbr, which paces.
-func (b *bench) throughput(ctx context.Context, w way, s *servers) (float64, error) {
+func (b *bench) iperf(ctx context.Context, w way, s *servers) (float64, error) {
 	to := w.to(s, s.iperf, iperfPort, iperfPublish)
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(b.seconds*float64(time.Second))+15*time.Second)
 	defer cancel()

@@ -10,9 +10,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"linkspan/netns"
 )
@@ -75,6 +78,10 @@ func (w *world) close() {
 		w.undo[i]()
 	}
 	w.undo = nil
+	// Engines leave the folders mounted in which they pin namespaces and layers.
+	for _, m := range mountsBelow(w.dir) {
+		_ = unix.Unmount(m, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
+	}
 	if w.keep {
 		fmt.Fprintln(os.Stderr, "bench: logs are in", w.dir)
 		return
@@ -82,6 +89,21 @@ func (w *world) close() {
 	if err := os.RemoveAll(w.dir); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 	}
+}
+
+// mountsBelow lists mount points, the last mounted first (proc(5), mountinfo).
+func mountsBelow(dir string) (points []string) {
+	b, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil || dir == "" {
+		return nil
+	}
+	for line := range strings.Lines(string(b)) {
+		if f := strings.Fields(line); len(f) > 4 && strings.HasPrefix(f[4], dir+"/") {
+			points = append(points, f[4])
+		}
+	}
+	slices.Reverse(points)
+	return points
 }
 
 // later registers what close undoes, last first.

@@ -1,7 +1,7 @@
 package container
 
 import (
-	"fmt"
+	"cmp"
 	"maps"
 	"slices"
 	"strings"
@@ -124,7 +124,7 @@ func requests(c *apicontainer.Config, hc *apicontainer.HostConfig) ([]publish.Re
 	}
 	slices.Sort(exposed)
 	ports := slices.SortedFunc(maps.Keys(hc.PortBindings), func(a, b apinetwork.Port) int {
-		return strings.Compare(fmt.Sprintf("%05d/%s", a.Num(), a.Proto()), fmt.Sprintf("%05d/%s", b.Num(), b.Proto()))
+		return cmp.Or(cmp.Compare(a.Num(), b.Num()), cmp.Compare(a.Proto(), b.Proto()))
 	})
 	var bindings []publish.Binding
 	for _, p := range ports {
