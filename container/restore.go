@@ -96,8 +96,19 @@ func (e *Engine) Restore(ctx context.Context) error {
 	}
 	e.settle(ctx, unborn, running, true)
 	e.follow()
+	e.work.Go(func() {
+		select {
+		case <-time.After(secondLook):
+			e.recovered(e.ctx)
+		case <-e.ctx.Done():
+		}
+	})
 	return nil
 }
+
+// secondLook is when the sweep is repeated after the daemon's start: what
+// containerd was doing for a killed daemon may have come to its end after the first.
+const secondLook = 10 * time.Second
 
 // settle brings records and containerd together.
 func (e *Engine) settle(ctx context.Context, unborn []*Container, running map[string]task, first bool) {

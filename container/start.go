@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/containerd/containerd/v2/core/mount"
-	"github.com/containerd/errdefs"
 
 	"linkspan/cnm"
 	"linkspan/container/spec"
@@ -133,15 +132,8 @@ func (e *Engine) spawn(ctx context.Context, c *Container, in *spec.Input, stream
 	if err := e.ctd.setSpec(ctx, c.ID, s); err != nil {
 		return 0, err
 	}
-	_, err = e.ctd.createTask(ctx, c.ID, c.Config.Tty, stream, layers)
-	if errdefs.IsAlreadyExists(err) {
-		// A task that an earlier life left: it is declared by nothing.
-		if err = e.ctd.killTask(ctx, c.ID); err == nil {
-			_, err = e.ctd.createTask(ctx, c.ID, c.Config.Tty, stream, layers)
-		}
-	}
 	const failed = "failed to create task for container: "
-	if err != nil {
+	if err := e.ctd.makeTask(ctx, c.ID, c.Config.Tty, stream, layers); err != nil {
 		return 0, runtimeError(failed, err)
 	}
 	pid, err := e.ctd.startTask(ctx, c.ID, "")

@@ -2,6 +2,7 @@ package container
 
 import (
 	"context"
+	"strings"
 	"syscall"
 	"time"
 
@@ -36,6 +37,36 @@ func (r *runtime) createTask(ctx context.Context, id string, tty bool, s keeper.
 		return err
 	})
 	return pid, err
+}
+
+// abandoned is how long containerd may take to clear away a task that it was
+// making for a daemon that was killed meanwhile.
+const abandoned = 20 * time.Second
+
+// makeTask is createTask where an earlier life may have left a task, which is
+// declared by nothing, or where containerd is yet at work on one for a daemon that
+// was killed: it holds the folder until it has noticed.
+func (r *runtime) makeTask(ctx context.Context, id string, tty bool, s keeper.Stream, rootfs []mount.Mount) error {
+	for end := time.Now().Add(abandoned); ; {
+		_, err := r.createTask(ctx, id, tty, s, rootfs)
+		if !errdefs.IsAlreadyExists(err) && !beingMade(err, id) || time.Now().After(end) {
+			return err
+		}
+		if err := r.killTask(ctx, id); err != nil {
+			return err
+		}
+		select {
+		case <-time.After(20 * time.Millisecond):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// beingMade reads what containerd says when the task's folder is there and the
+// task is not, which is text alone.
+func beingMade(err error, id string) bool {
+	return err != nil && strings.Contains(err.Error(), "/"+id+": "+syscall.EEXIST.Error())
 }
 
 // startTask runs the process of a task, or of one of its execs.
