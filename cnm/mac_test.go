@@ -1,23 +1,33 @@
 package cnm
 
 import (
-	"net/netip"
+	"errors"
+	"strings"
 	"testing"
 )
 
-func TestMACFor(t *testing.T) {
-	for a, want := range map[string]string{
-		"172.17.0.2":        "02:42:ac:11:00:02", // as dockerd gives it
-		"255.255.255.255":   "02:42:ff:ff:ff:ff",
-		"0.0.0.0":           "02:42:00:00:00:00",
-		"fd00::2":           "",
-		"::ffff:172.17.0.2": "",
+func TestCheckMAC(t *testing.T) {
+	for mac, want := range map[string]string{
+		"02:42:ac:11:00:02":       "",
+		"00:16:3E:00:00:01":       "",
+		"02-42-ac-11-00-02":       "",
+		"":                        "six bytes",
+		"02:42:zz":                "02:42:zz: write six bytes",
+		"02:42:ac:11:00":          "six bytes",
+		"02:42:ac:11:00:02:00:01": "it has 8 bytes",
+		"01:00:5e:00:00:01":       "a group's",
+		"ff:ff:ff:ff:ff:ff":       "a group's",
+		"00:00:00:00:00:00":       "all zero",
 	} {
-		if got := MACFor(netip.MustParseAddr(a)); got != want {
-			t.Errorf("%s: %q, want %q", a, got, want)
+		err := CheckMAC(mac)
+		if want == "" {
+			if err != nil {
+				t.Errorf("%q: %v", mac, err)
+			}
+			continue
 		}
-	}
-	if got := MACFor(netip.Addr{}); got != "" {
-		t.Errorf("of no address: %q", got)
+		if !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), mac) {
+			t.Errorf("%q: %v, want %q in it", mac, err, want)
+		}
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"strings"
 
 	apicontainer "github.com/moby/moby/api/types/container"
-	"github.com/moby/sys/signal"
 
 	"linkspan/cnm"
 	"linkspan/container/spec"
@@ -49,8 +48,8 @@ func verifyConfig(c *apicontainer.Config, hc *apicontainer.HostConfig) error {
 		return cnm.Invalid("invalid hostname format: %s: it has %d characters, the kernel takes %d", c.Hostname, len(c.Hostname), maxHostname)
 	}
 	if c.StopSignal != "" {
-		if _, err := signal.ParseSignal(c.StopSignal); err != nil {
-			return cnm.Invalid("%w", err)
+		if _, err := stopSignal(nil, c.StopSignal); err != nil {
+			return err
 		}
 	}
 	if c.StopTimeout != nil && *c.StopTimeout < -1 {

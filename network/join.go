@@ -6,11 +6,14 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
 	"path/filepath"
 	"slices"
+	"syscall"
 
 	"linkspan/cnm"
+	"linkspan/dataplane"
 	"linkspan/dataplane/diff"
 	"linkspan/driver"
 	"linkspan/events"
@@ -86,10 +89,23 @@ func (c *Controller) make(ctx context.Context, r Request) (_ *cnm.Sandbox, err e
 		err = c.cfg.Kernel.Apply(ctx, diff.Create(objs))
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("network of container %s: %w", r.ContainerName, err), c.release(context.WithoutCancel(ctx), s))
+		return nil, errors.Join(asked(fmt.Errorf("network of container %s: %w", r.ContainerName, err)), c.release(context.WithoutCancel(ctx), s))
 	}
 	c.tell("connect", s)
 	return clone(s), nil
+}
+
+// asked tells apart what the kernel refused of the request's own values: with
+// another --sysctl the start would succeed.
+func asked(err error) error {
+	var f *dataplane.Failure
+	if errors.As(err, &f) {
+		_, sysctl := f.Op.Object.(dataplane.Sysctl)
+		if sysctl && (errors.Is(f.Err, fs.ErrNotExist) || errors.Is(f.Err, syscall.EINVAL) || errors.Is(f.Err, syscall.ERANGE)) {
+			return cnm.Invalid("%w", err)
+		}
+	}
+	return err
 }
 
 // draft fills in a new sandbox for a request; give hands out each address. On

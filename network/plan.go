@@ -26,10 +26,22 @@ func (c *Controller) Check(_ context.Context, r Request) (warnings []string, err
 		if n.Predefined && len(w.Aliases) > 0 {
 			return nil, cnm.Invalid("invalid endpoint settings: network-scoped alias is supported only for containers in user defined networks: network %s is not; leave --network-alias away", n.Name)
 		}
+		t := d.Traits()
+		if len(r.Endpoints) > 1 && t.IfPrefix == "" {
+			return nil, cnm.Invalid("conflicting options: cannot attach both user-defined and non-user-defined network-modes: a container on network %s cannot be connected to any other network", n.Name)
+		}
+		if w.MAC != "" {
+			if t.HostSandbox {
+				return nil, cnm.Invalid("conflicting options: mac-address and the network mode: network %s has the host's own interfaces", n.Name)
+			}
+			if err := cnm.CheckMAC(w.MAC); err != nil {
+				return nil, err
+			}
+		}
 		for k := range w.DriverOpts {
 			return nil, cnm.Unsupported("not yet: driver option %s of an endpoint on network %s", k, n.Name)
 		}
-		if d.Traits().HostSandbox && len(r.Publish) > 0 {
+		if t.HostSandbox && len(r.Publish) > 0 {
 			warnings = append(warnings, "Published ports are discarded when using host network mode")
 		}
 	}

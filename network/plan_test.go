@@ -71,6 +71,14 @@ func TestPlanRefuses(t *testing.T) {
 			cnm.ErrInvalid, "user defined networks only"},
 		"alias on the default bridge": {Request{ContainerID: "b", Endpoints: []EndpointWish{{Network: "bridge", Aliases: []string{"x"}}}},
 			cnm.ErrInvalid, "alias"},
+		"group MAC": {Request{ContainerID: "b", Endpoints: []EndpointWish{{Network: "bridge", MAC: "01:00:5e:00:00:01"}}},
+			cnm.ErrInvalid, "01:00:5e:00:00:01 is a group's"},
+		"MAC on the host": {Request{ContainerID: "b", Endpoints: []EndpointWish{{Network: "host", MAC: "02:42:00:00:00:01"}}},
+			cnm.ErrInvalid, "mac-address and the network mode"},
+		"none and another": {Request{ContainerID: "b", Endpoints: []EndpointWish{{Network: "bridge"}, {Network: "none"}}},
+			cnm.ErrInvalid, "network none cannot be connected to any other"},
+		"host and another": {Request{ContainerID: "b", Endpoints: []EndpointWish{{Network: "bridge"}, {Network: "host"}}},
+			cnm.ErrInvalid, "network host cannot be connected to any other"},
 	} {
 		_, err := w.Plan(t.Context(), c.r)
 		if err == nil || c.class != nil && !errors.Is(err, c.class) || !strings.Contains(err.Error(), c.says) {

@@ -251,6 +251,9 @@ func (c *Chooser) refused(p cnm.PublishedPort, e *TakenError) error {
 	case errors.Is(e.Err, syscall.EACCES):
 		return cnm.Errorf(cnm.ErrForbidden, "%s: permission denied: the daemon may not bind port %d; "+
 			"run it as root, or choose a port from 1024 on", head, e.Port)
+	case errors.Is(e.Err, syscall.EMFILE), errors.Is(e.Err, syscall.ENFILE):
+		return cnm.Errorf(cnm.ErrExhausted, "%s: %w: every published port is a socket that the keeper holds; publish fewer ports, "+
+			"or raise its limit (LimitNOFILE in the daemon's unit, or ulimit -n)", head, e.Err)
 	}
 	return cnm.Errorf(cnm.ErrUnavailable, "%s (%s): %w", head, p.Proto, e.Err)
 }

@@ -128,7 +128,10 @@ func parseIP(spec, s string) (netip.Addr, error) {
 		}
 		return ip, specError(spec, "invalid IP address: "+s, cure)
 	}
-	if ip.Zone() != "" {
+	if ip.IsMulticast() || ip == netip.AddrFrom4([4]byte{255, 255, 255, 255}) {
+		return ip, specError(spec, "invalid IP address: "+s+" belongs to a group, not to this host", "write an address of this host, like 127.0.0.1 or [::1]")
+	}
+	if ip.Zone() != "" || ip.Is6() && ip.IsLinkLocalUnicast() {
 		return ip, cnm.Unsupported("invalid port specification: %q: publishing on the link-local address %s of one interface is not supported; "+
 			"publish on a global address of this host", spec, ip)
 	}

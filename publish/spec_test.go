@@ -115,6 +115,10 @@ func TestParseBad(t *testing.T) {
 		{"::8080:80", "it has 4 parts", "[IP:][HOST:]"},
 		{"a:b:c:d:e:f:g:h", "it has 8 parts", ""},
 
+		{"224.0.0.1:80:80", "224.0.0.1 belongs to a group", "write an address of this host"},
+		{"255.255.255.255::80", "255.255.255.255 belongs to a group", ""},
+		{"[ff02::1]:80:80", "belongs to a group", ""},
+
 		{"published=8080", "there is no target", "add target=80"},
 		{"published=8080,target=", "there is no target", ""},
 		{"target=80,8080", "should be name=value but got '8080'", ""},
@@ -140,6 +144,9 @@ func TestParseBad(t *testing.T) {
 		if got != (Request{}) {
 			t.Errorf("%q: a request came with the error: %+v", c.spec, got)
 		}
+	}
+	if _, err := Parse("[fe80::1]:80:80"); !errors.Is(err, cnm.ErrUnsupported) || !strings.Contains(err.Error(), "link-local address fe80::1") {
+		t.Errorf("a link-local address: %v", err)
 	}
 	if _, err := Parse("[fe80::1%eth0]:80:80"); !errors.Is(err, cnm.ErrUnsupported) || !strings.Contains(err.Error(), "fe80::1%eth0") {
 		t.Errorf("a scoped address: %v", err)

@@ -19,7 +19,9 @@ type refusal struct {
 	// container to join (404 there) and one host port twice (500) are 400 here, at once.
 	status int
 	words  []string
-	code   int // docker's exit code
+	// code is docker's exit code; "no such file or directory" in a message makes it
+	// 127, whatever is missing.
+	code int
 }
 
 // run prefixes the words of a container that would run.
@@ -74,15 +76,27 @@ var refusals = []refusal{
 	{"bad protocol", run("-p", "8080:80/icmp"), 0, []string{"icmp"}, 125},
 	{"bad address to publish on", run("-p", "300.1.1.1:8080:80"), 0, []string{"300.1.1.1"}, 125},
 	{"bad MAC", run("--mac-address", "02:42:zz"), 0, []string{"02:42:zz"}, 125},
+	{"a group's MAC", run("--mac-address", "01:00:5e:00:00:01"), 400, []string{"invalid MAC address: 01:00:5e:00:00:01 is a group's"}, 125},
+	{"MAC of eight bytes", run("--mac-address", "02:42:ac:11:00:02:00:01"), 400, []string{"it has 8 bytes, an Ethernet address has 6"}, 125},
+	{"MAC of nobody", run("--mac-address", "00:00:00:00:00:00"), 400, []string{"it is all zero"}, 125},
+	{"MAC with the host's network", run("--network", "host", "--mac-address", "02:42:00:00:00:01"), 400, []string{"conflicting options: mac-address and the network mode"}, 125},
+	{"a group's address to publish on", run("-p", "224.0.0.1:8091:80"), 400, []string{"224.0.0.1 belongs to a group", "write an address of this host"}, 125},
+	{"a link-local address to publish on", run("-p", "[fe80::1]:8091:80"), 501, []string{"link-local address fe80::1", "publish on a global address of this host"}, 125},
+	{"--ip without a network", run("--network", "none", "--ip", "10.0.0.1"), 400, []string{"user specified IP address is supported on user defined networks only"}, 125},
 	{"--ip on the default bridge", run("--ip", "172.17.0.9"), 400, []string{"user specified IP address is supported on user defined networks only"}, 125},
 	{"an alias on the default bridge", run("--network-alias", "db"), 0, []string{"network-scoped aliases are only supported for user-defined networks"}, 125},
 	{"bad address", run("--ip", "172.17.0"), 400, []string{`invalid IP address "172.17.0"`, "IPv4 address too short"}, 125},
 	{"bad env", run("-e", "=x"), 0, []string{"=x"}, 125},
 	{"bad signal", []string{"kill", "-s", "NOSUCH", "holder"}, 400, []string{"NOSUCH"}, 1},
 	{"bad stop signal", run("--stop-signal", "NOSUCH"), 400, []string{"NOSUCH"}, 125},
+	{"stop signal that is none", run("--stop-signal", "99"), 400, []string{"invalid signal: 99"}, 125},
+	{"stop signal below 1", run("--stop-signal", "-1"), 400, []string{"invalid signal: -1"}, 125},
+	{"signal that is none", []string{"kill", "-s", "99", "holder"}, 400, []string{"99"}, 1},
 	{"bad working folder", run("-w", "rel/ative"), 400, []string{"the working directory 'rel/ative' is invalid, it needs to be an absolute path"}, 125},
 	{"bad sysctl", run("--sysctl", "kernel.panic=1"), 0, []string{"kernel.panic"}, 125},
 	{"sysctl of the host's network", run("--network", "host", "--sysctl", "net.ipv4.ip_forward=0"), 400, []string{"net.ipv4.ip_forward"}, 125},
+	{"sysctl that the kernel has not", run("--sysctl", "net.foo.bar=1"), 400, []string{"this kernel, or this link, has no parameter net/foo/bar"}, 127},
+	{"sysctl value that the kernel does not take", run("--sysctl", "net.ipv4.ip_forward=abc"), 400, []string{"net/ipv4/ip_forward: invalid argument"}, 125},
 	{"no such command", []string{"run", "-d", "busybox", "no-such-command"}, 400, []string{`exec: "no-such-command": executable file not found in $PATH`}, 127},
 	{"a bind source that is missing", run("--mount", "type=bind,src=/no/such,dst=/x"), 400, []string{"bind source path does not exist: /no/such"}, 125},
 
@@ -94,6 +108,8 @@ var refusals = []refusal{
 	{"--expose with a container's network", run("--network", "container:holder", "--expose", "80"), 400, []string{"conflicting options: port exposing and the container type network mode"}, 125},
 	{"-h with a container's network", run("--network", "container:holder", "-h", "name"), 400, []string{"conflicting options: hostname and the network mode"}, 125},
 	{"a container's network and another", run("--network", "container:holder", "--network", "bridge"), 400, []string{"conflicting options", "cannot be connected to any other network"}, 125},
+	{"the host's network and another", run("--network", "bridge", "--network", "host"), 400, []string{"a container on network host cannot be connected to any other network"}, 125},
+	{"no network and another", run("--network", "bridge", "--network", "none"), 400, []string{"a container on network none cannot be connected to any other network"}, 125},
 	{"the predefined network removed", []string{"network", "rm", "bridge"}, 403, []string{"bridge", "pre-defined network"}, 1},
 }
 
