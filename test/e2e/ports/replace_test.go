@@ -138,3 +138,41 @@ func TestBridgeNFFlips(t *testing.T) {
 		}
 	}
 }
+
+// TestHeldConnections: connections that are open when their container is removed
+// end soon and with a word, from everywhere; and the same port is free at once for the
+// next container, though the keeper's side of forwarded ones was closed by the host.
+func TestHeldConnections(t *testing.T) {
+	d := daemontest.Shared(t)
+	d.Docker("run", "-d", "--name", "client", "netprobe")
+	froms := []struct {
+		from place
+		to   string
+	}{
+		{machine(d), daemontest.HostAddr}, {machine(d), daemontest.HostAddr6}, {host(d), daemontest.HostAddr},
+		{host(d), "127.0.0.1"}, {host(d), "::1"}, {inside(t, d, "client"), daemontest.HostAddr},
+	}
+	for round := range 2 {
+		serve(t, d, "server", "-p", "9000:9000")
+		var held []chan answers
+		for _, f := range froms {
+			held = append(held, stream(t, f.from, target("tcp", f.to, 9000), "-timeout", "3s", "-n", "20", "-interval", "200ms"))
+		}
+		time.Sleep(600 * time.Millisecond)
+		d.Docker("rm", "-f", "server")
+		start := time.Now()
+		serve(t, d, "server", "-p", "9000:9000")
+		for i, f := range froms {
+			if lines := <-held[i]; len(lines) < 2 || len(lines) > 10 {
+				t.Errorf("round %d, from %s to %s: %d answers: %q", round, f.from.name, f.to, len(lines), lines)
+			}
+			if took := time.Since(start); took > 2*time.Second {
+				t.Errorf("round %d, from %s to %s: the connection ended only after %v", round, f.from.name, f.to, took)
+			}
+			if a := dial(t, f.from, target("tcp", f.to, 9000)); a.Verdict != "answered" {
+				t.Errorf("round %d, from %s to %s, the next container: %+v", round, f.from.name, f.to, a)
+			}
+		}
+		d.Docker("rm", "-f", "server")
+	}
+}
