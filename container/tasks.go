@@ -64,9 +64,14 @@ func (r *runtime) makeTask(ctx context.Context, id string, tty bool, s keeper.St
 }
 
 // beingMade reads what containerd says when the task's folder is there and the
-// task is not, which is text alone.
+// task is not, or when it cleared the folder away under a new shim's feet. It is
+// text alone.
 func beingMade(err error, id string) bool {
-	return err != nil && strings.Contains(err.Error(), "/"+id+": "+syscall.EEXIST.Error())
+	if err == nil {
+		return false
+	}
+	s := err.Error()
+	return strings.Contains(s, "/"+id+": "+syscall.EEXIST.Error()) || strings.Contains(s, "getwd: "+syscall.ENOENT.Error())
 }
 
 // startTask runs the process of a task, or of one of its execs.

@@ -159,6 +159,18 @@ func (v *victim) once(s story, b *bystanders, kind string, n int) []string {
 	return points
 }
 
+// settled waits until nothing of a run of the victim is there, which is in some
+// state that is not running.
+func (v *victim) settled(state, bare string) {
+	v.t.Helper()
+	for deadline := time.Now().Add(time.Second); v.kernel() != bare; time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			v.t.Errorf("the container is %q, and the kernel has\n%s\nand should have\n%s", state, v.kernel(), bare)
+			return
+		}
+	}
+}
+
 func stories() []story {
 	state := func(v *victim) string {
 		r := v.TryDocker("inspect", "-f", "{{.State.Status}}", "victim")
@@ -176,12 +188,7 @@ func stories() []story {
 			served(v)
 		case "", "created", "exited":
 			// Not running means that nothing of a run is there.
-			for deadline := time.Now().Add(time.Second); v.kernel() != bare; time.Sleep(20 * time.Millisecond) {
-				if time.Now().After(deadline) {
-					v.t.Errorf("the container is %q, and the kernel has\n%s\nand should have\n%s", st, v.kernel(), bare)
-					break
-				}
-			}
+			v.settled(st, bare)
 			// Nothing is in its way.
 			if st == "" {
 				v.Docker(run...)
@@ -240,6 +247,46 @@ func stories() []story {
 			do:     func(v *victim) { v.TryDocker("stop", "-t", "0", "victim") },
 			whole:  runOrNot,
 			need:   both("network.leave", "store.sandboxes", "containerd.task.delete"),
+		},
+		{
+			name: "join",
+			do: func(v *victim) {
+				v.TryDocker("run", "-d", "--name", "victim", "--net=container:server", "busybox", "netprobe", "serve", "tcp/:8080")
+			},
+			whole: func(v *victim, bare string) {
+				v.t.Helper()
+				switch st := state(v); st {
+				case "running", "":
+				case "created", "exited":
+					v.Docker("start", "victim")
+				default:
+					v.t.Errorf("the container is %q", st)
+				}
+				if state(v) == "running" {
+					v.Until(5*time.Second, "it is in the server's sandbox", func() bool {
+						return strings.Contains(v.TryDocker("exec", "victim", "netprobe", "dial", "tcp/127.0.0.1:9000").Stdout, "src=127.0.0.1")
+					})
+				}
+			},
+			need: both("container.commit.starting", "network.join", "store.sandboxes", "containerd.task.create", "containerd.task.start", "container.commit.running"),
+		},
+		{
+			name: "run with a volume and --rm",
+			do: func(v *victim) {
+				v.TryDocker("run", "-d", "--rm", "--name", "victim", "-p", "8080:9000", "-v", "/data", "netprobe")
+			},
+			whole: func(v *victim, bare string) {
+				v.t.Helper()
+				switch st := state(v); st {
+				case "running":
+					served(v)
+				case "", "created":
+					v.settled(st, bare)
+				default:
+					v.t.Errorf("the container is %q", st)
+				}
+			},
+			need: both("container.commit.created", "store.volumes", "container.commit.running"),
 		},
 	}
 }

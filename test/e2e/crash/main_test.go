@@ -167,6 +167,7 @@ func (c *talk) line(want string) {
 func (c *talk) on() {
 	c.t.Helper()
 	c.n++
+	_ = c.conn.SetDeadline(time.Now().Add(5 * time.Second))
 	if _, err := fmt.Fprintf(c.conn, "still there %d\n", c.n); err != nil {
 		c.t.Fatalf("the long-lived connection broke: %v", err)
 	}
