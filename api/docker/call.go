@@ -92,10 +92,13 @@ func (c *call) ReadJSON(v any) error {
 	if media != "application/json" {
 		return cnm.Invalid("unsupported Content-Type header (%s): must be 'application/json'", ct)
 	}
+	// The limit tells net/http's own writer when it is passed. The server then stays
+	// a moment after the answer, for a client that is still sending to read it.
 	if c.R.ContentLength > maxJSON {
+		_, _ = http.MaxBytesReader(c.w.ResponseWriter, c.R.Body, 0).Read(make([]byte, 1))
 		return tooLarge(&http.MaxBytesError{Limit: maxJSON})
 	}
-	dec := json.NewDecoder(http.MaxBytesReader(c.w, c.R.Body, maxJSON))
+	dec := json.NewDecoder(http.MaxBytesReader(c.w.ResponseWriter, c.R.Body, maxJSON))
 	if err := dec.Decode(v); err != nil {
 		return badJSON(err)
 	}

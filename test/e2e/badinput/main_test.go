@@ -136,7 +136,10 @@ func (e *engine) request(method, path, contentType string, body io.Reader) respo
 	if contentType != "" {
 		req.Header.Set("Content-Type", contentType)
 	}
-	tr := &http.Transport{DialContext: e.dialer, DisableKeepAlives: true}
+	// Without keep-alive, which every client has, net/http closes on a body that
+	// nobody read before the client has read the answer.
+	tr := &http.Transport{DialContext: e.dialer}
+	defer tr.CloseIdleConnections()
 	resp, err := tr.RoundTrip(req)
 	if err != nil {
 		e.t.Errorf("%s %s: %v", method, path, err)
