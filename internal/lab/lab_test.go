@@ -27,7 +27,8 @@ func TestTopology(t *testing.T) {
 	for _, h := range []*Host{b, c} {
 		h.Route("default", netip.MustParseAddr("10.2.0.1"))
 	}
-	ping := func(h *Host, to string) error { _, err := h.Try("ping", "-c1", "-W1", to); return err }
+	// A first ARP request may be lost while a port comes up; the next comes a second later.
+	ping := func(h *Host, to string) error { _, err := h.Try("ping", "-c1", "-w3", to); return err }
 	for _, to := range []string{"10.2.0.2", "10.2.0.3"} {
 		if err := ping(a, to); err != nil {
 			t.Error(err)
