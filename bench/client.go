@@ -85,15 +85,6 @@ func (w wire) write(b []byte) error {
 	}
 }
 
-// connectOnce says whether somebody listens.
-func connectOnce(to netip.AddrPort) error {
-	w, err := dial(to)
-	if err == nil {
-		w.close()
-	}
-	return err
-}
-
 // echoes sends lines and waits for each one's echo; the median in µs.
 func echoes(ctx context.Context, to netip.AddrPort, load time.Duration) (float64, error) {
 	w, err := dial(to)

@@ -95,7 +95,9 @@ func (e *engine) create(ctx context.Context, image, network string, ports map[in
 		exposed[key], bindings[key] = object{}, []object{{"HostPort": fmt.Sprint(host)}}
 	}
 	body, err := json.Marshal(object{"Image": image, "Cmd": cmd, "ExposedPorts": exposed,
-		"HostConfig": object{"NetworkMode": network, "PortBindings": bindings}})
+		"HostConfig": object{"NetworkMode": network, "PortBindings": bindings,
+			// iperf3's server sets the congestion control that its client asks for.
+			"CapAdd": []string{"NET_ADMIN"}}})
 	if err != nil {
 		return "", err
 	}
@@ -114,6 +116,7 @@ func (e *engine) remove(ctx context.Context, id string) error {
 
 // place is where a running container is.
 type place struct {
+	id   string
 	ns   string // its network namespace
 	addr netip.Addr
 }
@@ -124,7 +127,18 @@ func (e *engine) place(ctx context.Context, id string) (place, error) {
 		NetworkSettings struct{ IPAddress netip.Addr }
 	}
 	err := e.do(ctx, http.MethodGet, "/containers/"+id+"/json", "", nil, &c)
-	return place{fmt.Sprintf("/proc/%d/ns/net", c.State.Pid), c.NetworkSettings.IPAddress}, err
+	return place{id, fmt.Sprintf("/proc/%d/ns/net", c.State.Pid), c.NetworkSettings.IPAddress}, err
+}
+
+// said is what a container printed, for errors.
+func (e *engine) said(p place) string {
+	resp, err := e.client.Get("http://docker/" + apiVersion + "/containers/" + p.id + "/logs?stdout=1&stderr=1&tail=20")
+	if err != nil {
+		return err.Error()
+	}
+	defer resp.Body.Close()
+	b, _ := io.ReadAll(resp.Body)
+	return string(b)
 }
 
 // clean removes all containers.

@@ -37,7 +37,7 @@ type options struct {
 func main() {
 	var o options
 	only := flag.String("only", "", "the measurements whose names match this")
-	flag.IntVar(&o.pairs, "pairs", 15, "how many pairs per measurement of a start")
+	flag.IntVar(&o.pairs, "pairs", 15, "how many pairs per measurement of a start, for one port twice as many of ours")
 	flag.Float64Var(&o.seconds, "seconds", 1.5, "how long one load lasts; each runs three times per engine")
 	flag.StringVar(&o.binary, "linkspan", "", "the linkspan to measure (default: built from this tree)")
 	flag.StringVar(&o.dockerd, "dockerd", "/var/cache/linkspan/dockerd", "folder with dockerd 20.10, which is fetched there if missing; \"none\": Linkspan alone")

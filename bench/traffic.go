@@ -5,7 +5,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
+	"os"
 	"os/exec"
+	"path/filepath"
+	"regexp"
 	"time"
 )
 
@@ -45,19 +48,26 @@ func (e *engine) server(ctx context.Context, image string, ports map[int]int, cm
 	if err != nil {
 		return place{}, err
 	}
-	// Ready when it accepts, asked for from inside.
 	for _, port := range ports {
-		to := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), uint16(port))
-		for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-			if err = within(p.ns, func() error { return connectOnce(to) }); err == nil {
-				break
-			}
-			if time.Now().After(deadline) {
-				return place{}, fmt.Errorf("%s: the server in %s does not answer: %w", e.name, image, err)
-			}
+		if err := e.listening(p, port); err != nil {
+			return place{}, fmt.Errorf("%s: the server in %s: %w", e.name, image, err)
 		}
 	}
 	return p, nil
+}
+
+// listening waits until somebody listens on a port inside, without connecting:
+// iperf3's server does not get over a client that says nothing.
+func (e *engine) listening(p place, port int) error {
+	want := regexp.MustCompile(fmt.Sprintf(`(?m)^ *\d+: [0-9A-F]+:%04X [0-9A-F]+:0000 0A `, port)) // proc(5): 0A is LISTEN
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		for _, family := range []string{"tcp", "tcp6"} {
+			if b, err := os.ReadFile(filepath.Join(filepath.Dir(filepath.Dir(p.ns)), "net", family)); err == nil && want.Match(b) {
+				return nil
+			}
+		}
+	}
+	return fmt.Errorf("nobody listens on port %d", port)
 }
 
 // way is from where to where a load goes.
@@ -137,7 +147,7 @@ func (b *bench) traffic(ctx context.Context) error {
 					i = (i + r) % len(both)
 					v, err := l.run(ctx, w, both[i])
 					if err != nil {
-						return fmt.Errorf("%s: %s: %w", both[i].name, name, err)
+						return fmt.Errorf("%s: %s: %w; the servers said: %s%s", both[i].name, name, err, both[i].said(both[i].iperf), both[i].said(both[i].probe))
 					}
 					got[i] = append(got[i], v)
 				}
