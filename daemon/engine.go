@@ -42,6 +42,7 @@ type engine struct {
 	keeper     *keeper.Client
 	containerd *containerd.Daemon
 	client     *ctd.Client
+	namespace  string // containerd's
 	images     *image.Store
 	volumes    *volume.Store
 	network    *network.Controller
@@ -176,16 +177,19 @@ func (e *engine) openContainerd(ctx context.Context) (err error) {
 		return err
 	}
 	e.later(func() error { e.containerd.Leave(); return nil })
-	if e.client, err = ctd.New(e.containerd.Address, ctd.WithDefaultNamespace(e.cfg.ContainerdNamespace), ctd.WithTimeout(10*time.Second)); err != nil {
+	if e.client, err = ctd.New(e.containerd.Address, ctd.WithTimeout(10*time.Second)); err != nil {
 		return fmt.Errorf("containerd at %s: %w", e.containerd.Address, err)
 	}
 	e.later(e.client.Close)
-	return nil
+	if e.namespace = e.cfg.ContainerdNamespace; !e.containerd.Private {
+		e.namespace, err = claimContainerdNamespace(ctx, e.client.NamespaceService(), e.namespace, e.instance)
+	}
+	return err
 }
 
 func (e *engine) openRooms(ctx context.Context) (err error) {
 	c := e.cfg
-	e.images = image.New(image.Config{Client: e.client, Namespace: c.ContainerdNamespace, Mirrors: c.RegistryMirrors, Insecure: c.InsecureRegistries,
+	e.images = image.New(image.Config{Client: e.client, Namespace: e.namespace, Mirrors: c.RegistryMirrors, Insecure: c.InsecureRegistries,
 		MaxDownloads: c.MaxConcurrentDownloads, UserAgent: "linkspan/" + e.Version, Events: e.events, Hook: e.hook, Logger: e.log})
 	if e.volumes, err = volume.New(ctx, volume.Config{Root: filepath.Join(c.DataRoot, "volumes"), Store: e.store, Events: e.events, Logger: e.log}); err != nil {
 		return err

@@ -16,7 +16,7 @@ func (e *engine) handler(d *daemon) http.Handler {
 	facts := docker.HostFacts()
 	facts.ID, facts.Name, facts.RootDir = e.id, hostname(), e.cfg.DataRoot
 	facts.Driver, facts.CgroupDriver = "overlayfs", "cgroupfs"
-	facts.ContainerdAddress, facts.ContainerdNamespace = e.containerd.Address, e.cfg.ContainerdNamespace
+	facts.ContainerdAddress, facts.ContainerdNamespace = e.containerd.Address, e.namespace
 	facts.NetworkDrivers = slices.Sorted(maps.Keys(e.Drivers))
 	facts.Runtimes, facts.DefaultRuntime = map[string]string{"runc": "runc"}, "runc"
 	facts.SecurityOptions = []string{"name=seccomp,profile=" + e.cfg.SeccompProfile}

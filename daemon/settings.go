@@ -10,7 +10,7 @@ import (
 func (e *engine) containerConfig() container.Config {
 	c := e.cfg
 	out := container.Config{
-		Client: e.client, Address: e.containerd.Address, Namespace: c.ContainerdNamespace, Instance: e.instance,
+		Client: e.client, Address: e.containerd.Address, Namespace: e.namespace, Instance: e.instance,
 		Store: e.store, Network: e.network, Images: e.images, Volumes: e.volumes, Keeper: e.keeper, Events: e.events,
 		Root: c.DataRoot, ExecRoot: c.ExecRoot, Hook: e.hook, Logger: e.log,
 		Runtimes: map[string]string{},

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"linkspan/internal/ctdtest"
 	"linkspan/internal/daemontest"
 )
 
@@ -120,4 +121,43 @@ func TestReload(t *testing.T) {
 	}
 	w.settled("a reload touched the network", before)
 	long.on(t)
+}
+
+// TestOneContainerd: two daemons on one containerd, as on a host that has its own:
+// each has a containerd namespace, and sweeps no one else's containers.
+func TestOneContainerd(t *testing.T) {
+	server := ctdtest.New(t)
+	flags := []string{"--containerd", server.Address}
+	a := core(t, daemontest.Start(t, daemontest.Options{World: daemontest.NewWorld(t), Args: flags}))
+	b := core(t, daemontest.Start(t, daemontest.Options{World: daemontest.NewWorld(t), Args: flags}))
+	for _, w := range []*world{a, b} {
+		w.Docker("run", "-d", "--name", "web", "-p", "8080:9000", "netprobe")
+		w.reached(8080)
+	}
+	long := map[*world]*talk{a: a.talk(8080), b: b.talk(8080)}
+	for w, other := range map[*world]*world{a: b, b: a} {
+		for range 2 {
+			w.Kill9()
+			w.Run()
+			long[w].on(t)
+			long[other].on(t)
+			w.Docker("run", "--rm", "busybox", "true")
+			if out := other.Docker("ps", "--format", "{{.Names}}"); out != "web" {
+				t.Errorf("the other daemon has %q", out)
+			}
+		}
+	}
+	a.Stop()
+	if err := a.TryRun("--containerd-namespace", "linkspan-shared"); err != nil {
+		t.Fatal(err)
+	}
+	b.Stop()
+	if err := b.TryRun("--containerd-namespace", "linkspan-shared"); err == nil || !strings.Contains(b.Log(), "belongs to another Linkspan daemon") {
+		t.Errorf("the same containerd namespace, asked for: %v", err)
+	}
+	a.Stop()
+	for _, w := range []*world{a, b} {
+		w.Run()
+		w.reached(8080)
+	}
 }

@@ -20,7 +20,7 @@ import (
 func TestStorm(t *testing.T) {
 	rounds := 8
 	if os.Getenv(soakEnv) != "" {
-		rounds = 150
+		rounds = 60
 	}
 	v := start(t)
 	b := v.bystanders()
