@@ -41,6 +41,7 @@ func claimContainerdNamespace(ctx context.Context, s namespaces.Store, name, ins
 }
 
 func mark(ctx context.Context, s namespaces.Store, name, instance string) error {
+	ctx = namespaces.WithNamespace(ctx, name) // for the event that containerd makes of it
 	err := s.Create(ctx, name, map[string]string{ownerLabel: instance})
 	if err == nil || !errdefs.IsAlreadyExists(err) {
 		return wrapped(name, err)

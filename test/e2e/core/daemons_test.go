@@ -148,11 +148,11 @@ func TestOneContainerd(t *testing.T) {
 		}
 	}
 	a.Stop()
-	if err := a.TryRun("--containerd-namespace", "linkspan-shared"); err != nil {
+	if err := a.TryRun("--containerd-namespace=linkspan-shared"); err != nil {
 		t.Fatal(err)
 	}
 	b.Stop()
-	if err := b.TryRun("--containerd-namespace", "linkspan-shared"); err == nil || !strings.Contains(b.Log(), "belongs to another Linkspan daemon") {
+	if err := b.TryRun("--containerd-namespace=linkspan-shared"); err == nil || !strings.Contains(b.Log(), "belongs to another Linkspan daemon") {
 		t.Errorf("the same containerd namespace, asked for: %v", err)
 	}
 	a.Stop()
