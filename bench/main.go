@@ -1,7 +1,7 @@
 // Command bench measures Linkspan beside Debian's dockerd 20.10, in one run on
 // one machine, and says of each number whether it is where it should be.
 //
-//	go run ./bench [-only REGEXP] [-pairs 15] [-seconds 1.5]
+//	go run ./bench [-only REGEXP] [-pairs 15] [-seconds 1] [-rounds 5]
 //
 // Both engines run at once, each in a network namespace of its own with a wire to
 // another machine, on one containerd. Every measurement alternates between them,
@@ -29,6 +29,7 @@ type options struct {
 	only    *regexp.Regexp
 	pairs   int
 	seconds float64
+	rounds  int
 	binary  string // of Linkspan; empty: built
 	dockerd string // folder of script/fetch-dockerd.sh
 	keep    bool
@@ -38,7 +39,8 @@ func main() {
 	var o options
 	only := flag.String("only", "", "the measurements whose names match this")
 	flag.IntVar(&o.pairs, "pairs", 15, "how many pairs per measurement of a start, for one port twice as many of ours")
-	flag.Float64Var(&o.seconds, "seconds", 1.5, "how long one load lasts; each runs three times per engine")
+	flag.Float64Var(&o.seconds, "seconds", 1, "how long one load lasts")
+	flag.IntVar(&o.rounds, "rounds", 5, "how many times each load runs per engine, in turns; the best counts")
 	flag.StringVar(&o.binary, "linkspan", "", "the linkspan to measure (default: built from this tree)")
 	flag.StringVar(&o.dockerd, "dockerd", "/var/cache/linkspan/dockerd", "folder with dockerd 20.10, which is fetched there if missing; \"none\": Linkspan alone")
 	flag.BoolVar(&o.keep, "keep", false, "keep the folder with the engines' logs")
