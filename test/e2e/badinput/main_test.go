@@ -160,7 +160,7 @@ func (e *engine) clean() {
 	var ws []lab.Watch
 	for _, w := range e.Watches() {
 		switch w.Name {
-		case "host links", "host nft", "pinned namespaces", "keeper's open files", "containers", "containerd containers", "containerd snapshots":
+		case "host links", "host nft", "pinned namespaces", "keeper's open files", "containers":
 			ws = append(ws, w)
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"linkspan/internal/daemontest"
 	"linkspan/netns"
@@ -129,5 +130,38 @@ func TestNoProxy(t *testing.T) {
 	}
 	if now := d.KeeperPID(); now != keeper || keeper == 0 {
 		t.Errorf("the keeper was %d and is %d", keeper, now)
+	}
+}
+
+// TestKeeperKilled: the keeper's death costs connections that it forwards, and
+// nothing else: published ports go on in the kernel, and another keeper soon holds
+// and forwards them again.
+func TestKeeperKilled(t *testing.T) {
+	d := daemontest.Shared(t)
+	serve(t, d, "server", "-p", "9000:9000", "-p", "9000:9000/udp")
+	held := stream(t, machine(d), target("tcp", daemontest.HostAddr, 9000), "-timeout", "2s", "-n", "15", "-interval", "100ms")
+	old := d.KeeperPID()
+	if err := syscall.Kill(old, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	if a := dial(t, machine(d), target("tcp", daemontest.HostAddr, 9000)); a.Verdict != "answered" {
+		t.Errorf("right after: %+v", a)
+	}
+	d.Until(5*time.Second, "another keeper forwards", func() bool {
+		return dial(t, host(d), "tcp/[::1]:9000").Verdict == "answered" && dial(t, host(d), "udp/[::1]:9000").Verdict == "answered"
+	})
+	if now := d.KeeperPID(); now == 0 || now == old {
+		t.Errorf("the keeper was %d and is %d", old, now)
+	}
+	for _, a := range []struct{ network, addr string }{{"tcp4", "0.0.0.0:9000"}, {"udp4", "0.0.0.0:9000"}, {"tcp6", "[::]:9000"}} {
+		if err := bind(d, a.network, a.addr); !errors.Is(err, syscall.EADDRINUSE) {
+			t.Errorf("%s %s: %v, want address in use", a.network, a.addr, err)
+		}
+	}
+	if lines := <-held; len(lines) != 15 {
+		t.Errorf("a connection that the kernel translates: %q", lines)
+	}
+	if out := d.Docker("logs", "server"); strings.Count(out, "listening ") != 2 {
+		t.Errorf("logs: %q", out)
 	}
 }
