@@ -283,6 +283,7 @@ func (e *Engine) settleStarting(ctx context.Context, en *entry, live bool) (star
 		}
 		e.log.Error("a container that was being started is not adopted", "container", c.Name, "error", err)
 	}
+	e.quiet(ctx, c.ID)
 	e.clearRun(ctx, c)
 	attended := c.Config.AttachStdin && c.Config.StdinOnce
 	c = e.observe(en, "unstarted", func(c *Container) {
