@@ -192,6 +192,23 @@ func TestDiskFull(t *testing.T) {
 			t.Errorf("ps: %s", out)
 		}
 	})
+	t.Run("start", func(t *testing.T) {
+		// What is made already may start or not, but not half: what the engine has to
+		// write is small, and may find a place.
+		e := open(t, d)
+		e.clean("keeper's open files") // of stdio that was open before the start
+		r, _ := e.cli("start", "waits")
+		state := e.Docker("inspect", "-f", "{{.State.Status}} {{.NetworkSettings.IPAddress}}", "waits")
+		switch {
+		case r.Code == 0 && !strings.HasPrefix(state, "running 172."):
+			t.Errorf("started: %s", state)
+		case r.Code != 0 && (strings.HasPrefix(state, "running") || !strings.Contains(r.Stderr, "no space left on device")):
+			t.Errorf("not started: %s, %s", state, r.Stderr)
+		}
+		if r.Code == 0 {
+			e.Docker("stop", "-t", "0", "waits")
+		}
+	})
 	if r := d.TryDocker("rm", "-f", "runs"); r.Code != 0 {
 		t.Errorf("a container cannot be removed from a full disk: %s", r.Stderr)
 	}

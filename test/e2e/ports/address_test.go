@@ -31,8 +31,28 @@ func TestOnePortManyAddresses(t *testing.T) {
 			}
 		}
 	}
-	// A removed one takes nobody else's away.
+	// A removed one takes nobody else's away, nor a connection or flow of theirs.
+	held := stream(t, machine(d), target("tcp", daemontest.HostAddr, 9000), "-timeout", "2s", "-n", "12", "-interval", "100ms")
+	ours := func() (n int) {
+		lines, err := d.Host.Flows(9000).List()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, l := range lines {
+			if strings.HasPrefix(l, "udp") && strings.Contains(l, "src="+daemontest.MachineAddr+" dst="+daemontest.HostAddr) {
+				n++
+			}
+		}
+		return n
+	}
+	flows := ours()
 	d.Docker("rm", "-f", "lo4", "wire6")
+	if lines := <-held; len(lines) != 12 {
+		t.Errorf("a connection to another container: %q", lines)
+	}
+	if now := ours(); flows == 0 || now != flows {
+		t.Errorf("%d UDP flows of another container, then %d", flows, now)
+	}
 	for _, name := range []string{"lo6", "wire4"} {
 		if a := dial(t, host(d), "udp/"+at[name]+":9000"); a.Verdict != "answered" {
 			t.Errorf("%s: %+v", name, a)
