@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"linkspan/internal/daemontest"
 )
 
@@ -42,6 +44,8 @@ var refusals = []refusal{
 	{"port taken by a process", run("-p", "7777:9000"), 500,
 		[]string{"Bind for 0.0.0.0:7777 failed", "address already in use: held by netprobe (pid {{pid}}); stop it or publish another port"}, 125},
 	{"udp port taken by a process", run("-p", "7777:9000/udp"), 500, []string{"0.0.0.0:7777 failed", "netprobe (pid {{pid}})"}, 125},
+	{"port taken on ::1 alone", run("-p", "7779:9000"), 500, []string{"Bind for [::]:7779 failed", "held by netprobe (pid {{pid}})"}, 125},
+	{"port bound and silent", run("-p", "7778:9000"), 500, []string{"Bind for 0.0.0.0:7778 failed", "address already in use by a process that could not be found (try: ss -lntup 'sport = 7778')"}, 125},
 	{"an address that the host has not", run("-p", "203.0.113.7:8091:9000"), 500,
 		[]string{"Bind for 203.0.113.7:8091 failed: cannot assign requested address", "203.0.113.7 is not an address of this host", "publish on one that is"}, 125},
 	{"one port twice", run("-p", "8091:9000", "-p", "8091:9001"), 400, []string{"want the same host port"}, 125},
@@ -121,7 +125,7 @@ func TestRefused(t *testing.T) {
 	d.Docker("run", "-d", "--name", "holder", "-p", "8080-8081:9000-9001", "netprobe")
 	d.Docker("create", "--name", "stopped", "netprobe")
 	probe := daemontest.Build(t, daemontest.Root()+"/bin/netprobe", "./test/images/netprobe")
-	server := d.Host.Command(probe, "serve", "tcp/0.0.0.0:7777", "udp/0.0.0.0:7777")
+	server := d.Host.Command(probe, "serve", "tcp/0.0.0.0:7777", "udp/0.0.0.0:7777", "tcp/[::1]:7779")
 	out, err := server.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -130,12 +134,21 @@ func TestRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = server.Process.Signal(os.Interrupt); _ = server.Wait() }()
-	if _, err := fmt.Fscanln(out, new(string), new(string)); err != nil { // the first "listening"
+	for range 3 { // "listening tcp/0.0.0.0:7777", and so on
+		if _, err := fmt.Fscanln(out, new(string), new(string)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	quiet := -1 // bound, but it does not listen
+	if err := d.Host.Do(func() (err error) {
+		if quiet, err = unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0); err == nil {
+			err = unix.Bind(quiet, &unix.SockaddrInet4{Port: 7778})
+		}
+		return err
+	}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := fmt.Fscanln(out, new(string), new(string)); err != nil {
-		t.Fatal(err)
-	}
+	defer unix.Close(quiet)
 	id := func(name string) string { return d.Docker("inspect", "-f", "{{.Id}}", name) }
 	full := id("holder")
 	fill := strings.NewReplacer(id12, full[:12], "{{full}}", full, "{{stopped}}", id("stopped"), "{{pid}}", fmt.Sprint(server.Process.Pid))
