@@ -18,9 +18,9 @@ import (
 // random moments. In the end everything that is there is whole, and after its
 // removal nothing is left.
 func TestStorm(t *testing.T) {
-	rounds := 8
+	rounds := 5
 	if os.Getenv(soakEnv) != "" {
-		rounds = 60
+		rounds = 40
 	}
 	v := start(t)
 	b := v.bystanders()
