@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -78,6 +79,10 @@ func (w *world) close() {
 		w.undo[i]()
 	}
 	w.undo = nil
+	for pid, cmd := range processesOf(w.dir) {
+		fmt.Fprintf(os.Stderr, "bench: left behind, and killed: %d %s\n", pid, cmd)
+		_ = syscall.Kill(pid, syscall.SIGKILL)
+	}
 	// Engines leave the folders mounted in which they pin namespaces and layers.
 	for _, m := range mountsBelow(w.dir) {
 		_ = unix.Unmount(m, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
@@ -89,6 +94,24 @@ func (w *world) close() {
 	if err := os.RemoveAll(w.dir); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 	}
+}
+
+// processesOf finds what runs with a folder of ours in its command line: keepers,
+// shims and proxies outlive their engines by design.
+func processesOf(dir string) map[int]string {
+	found := map[int]string{}
+	entries, _ := os.ReadDir("/proc")
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil || pid == os.Getpid() {
+			continue
+		}
+		b, _ := os.ReadFile(filepath.Join("/proc", e.Name(), "cmdline"))
+		if cmd := strings.ReplaceAll(string(b), "\x00", " "); dir != "" && strings.Contains(cmd, dir+"/") {
+			found[pid] = cmd
+		}
+	}
+	return found
 }
 
 // mountsBelow lists mount points, the last mounted first (proc(5), mountinfo).
