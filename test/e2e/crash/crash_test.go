@@ -89,66 +89,87 @@ func TestCrashAnywhere(t *testing.T) {
 	b.counted()
 }
 
+// death is where a daemon is to die: at the nth point of a kind; the zero one is
+// nowhere.
+type death struct {
+	kind string
+	n    int
+}
+
+// env makes the daemon die there, once it is armed.
+func (d death) env() []string {
+	if d.kind == "" {
+		return nil
+	}
+	return []string{"LINKSPAN_FAIL_AT=" + pattern(d.kind), "LINKSPAN_FAIL_NTH=" + strconv.Itoa(d.n)}
+}
+
 // everywhere lives the story once to see its points, then again and again with a
-// death at each of them.
+// death at each of them; make test takes one of each kind.
 func (v *victim) everywhere(s story, b *bystanders) {
 	var points []string
-	v.t.Run("whole", func(t *testing.T) { points = v.in(t).once(s, b, "", 0) })
-	times, order := map[string]int{}, []string(nil)
+	v.t.Run("whole", func(t *testing.T) { points = v.in(t).once(s, b, death{}, death{}) })
+	times, deaths, kinds := map[string]int{}, []death(nil), slices.Clone(s.need)
 	for _, p := range points {
 		k := kind(p)
-		if times[k]++; times[k] == 1 {
-			order = append(order, k)
+		if times[k]++; times[k] == 1 || os.Getenv(soakEnv) != "" {
+			deaths = append(deaths, death{k, times[k]})
 		}
+		kinds = append(kinds, k)
 	}
 	died := map[string]bool{}
-	for _, k := range order {
-		for n := 1; n <= times[k]; n++ {
-			if v.t.Failed() {
-				return
-			}
-			v.t.Run(fmt.Sprintf("%s/%d", strings.ReplaceAll(k, "/", "."), n), func(t *testing.T) {
-				points := v.in(t).once(s, b, k, n)
-				if at := points[len(points)-1]; kind(at) == k {
-					died[k] = true
-				}
-			})
+	for i, at := range deaths {
+		if v.t.Failed() {
+			return
 		}
+		var next death
+		if i+1 < len(deaths) {
+			next = deaths[i+1]
+		}
+		v.t.Run(fmt.Sprintf("%s/%d", strings.ReplaceAll(at.kind, "/", "."), at.n), func(t *testing.T) {
+			points := v.in(t).once(s, b, at, next)
+			if kind(points[len(points)-1]) == at.kind {
+				died[at.kind] = true
+			}
+		})
 	}
-	v.t.Logf("died at %d points of %d kinds", len(points), len(died))
-	for _, k := range slices.Compact(slices.Sorted(slices.Values(append(s.need, order...)))) {
+	v.t.Logf("died at %d points of %d kinds", len(deaths), len(died))
+	slices.Sort(kinds)
+	for _, k := range slices.Compact(kinds) {
 		if !died[k] {
 			v.t.Errorf("never died at %q", k)
 		}
 	}
 }
 
-// once lives the story with a death at the nth point of a kind; it returns the
-// points that were passed.
-func (v *victim) once(s story, b *bystanders, kind string, n int) []string {
+// once lives the story with a death, and returns the points that were passed. The
+// daemon that comes after is ready to die at the next one.
+func (v *victim) once(s story, b *bystanders, at, next death) []string {
 	lab.LeakCheck(v.t, v.Watches()...)
 	bare := v.kernel()
 	if s.before != nil {
 		s.before(v)
 	}
-	v.Stop()
-	if kind == "" {
-		v.Run()
-	} else {
-		v.Run("LINKSPAN_FAIL_AT="+pattern(kind), "LINKSPAN_FAIL_NTH="+strconv.Itoa(n))
+	if *v.ready != at {
+		v.Stop()
+		v.Run(at.env()...)
 	}
 	v.arm()
 	s.do(v)
-	for i := 0; i < 50 && kind != "" && !v.dead(); i++ {
+	for i := 0; i < 50 && at.kind != "" && !v.dead(); i++ {
 		time.Sleep(2 * time.Millisecond)
 	}
 	points := v.disarm()
 	if v.dead() {
 		_ = v.Wait(5 * time.Second)
-		v.Run()
-	} else if kind != "" {
-		v.t.Logf("the story went another way this time, past %s", kind)
+	} else {
+		if at.kind != "" {
+			v.t.Logf("the story went another way this time, past %s", at.kind)
+		}
+		v.Stop()
 	}
+	v.Run(next.env()...)
+	*v.ready = next
 	defer func() {
 		if v.TryDocker("inspect", "victim").Code == 0 {
 			v.Docker("rm", "-f", "-v", "victim")

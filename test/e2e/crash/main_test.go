@@ -25,11 +25,12 @@ type victim struct {
 	*daemontest.Daemon
 	t          *testing.T
 	armed, log string
+	ready      *death // where the running daemon dies when it is armed
 }
 
 func start(t *testing.T) *victim {
 	dir := t.TempDir()
-	v := &victim{t: t, armed: filepath.Join(dir, "armed"), log: filepath.Join(dir, "points")}
+	v := &victim{t: t, ready: &death{}, armed: filepath.Join(dir, "armed"), log: filepath.Join(dir, "points")}
 	v.Daemon = daemontest.Start(t, daemontest.Options{Env: []string{"LINKSPAN_FAIL_LOG=" + v.log, "LINKSPAN_FAIL_ARMED=" + v.armed}})
 	v.Docker("pull", "-q", "netprobe")
 	v.Docker("pull", "-q", "busybox")
@@ -38,7 +39,7 @@ func start(t *testing.T) *victim {
 
 // in is the same daemon in a subtest.
 func (v *victim) in(t *testing.T) *victim {
-	return &victim{Daemon: v.Daemon.For(t), t: t, armed: v.armed, log: v.log}
+	return &victim{Daemon: v.Daemon.For(t), t: t, armed: v.armed, log: v.log, ready: v.ready}
 }
 
 // arm counts points from now on; disarm tells which were passed.
