@@ -1,6 +1,5 @@
 // Package service tests the daemon as a service manager and an administrator
-// see it: readiness, signals, its socket, its neighbours on the host, the death of its
-// helpers.
+// see it: readiness, signals, its socket, the death of its helpers.
 package service
 
 import (
@@ -108,38 +107,6 @@ func TestSocket(t *testing.T) {
 	}
 	if r := d.SecondDaemon(); !strings.Contains(r, "runs in this network namespace already (pid ") {
 		t.Errorf("a second daemon in one namespace: %s", r)
-	}
-}
-
-// TestForeignBridge: a docker0 that is not ours, and its subnet, are left alone.
-func TestForeignBridge(t *testing.T) {
-	w := daemontest.NewWorld(t)
-	w.Host.Run("ip", "link", "add", "docker0", "type", "bridge")
-	w.Host.Run("ip", "addr", "add", "172.17.0.1/16", "dev", "docker0")
-	w.Host.Run("ip", "link", "set", "docker0", "up")
-	before := w.Host.Run("sh", "-c", "ip -o -4 addr show docker0; ip -d -o link show docker0 | grep -o 'group [a-z0-9]*'")
-	d := daemontest.Start(t, daemontest.Options{World: w})
-	if !strings.Contains(d.Log(), "linkspan0") {
-		t.Errorf("the log says nothing of linkspan0:\n%s", d.Log())
-	}
-	d.Docker("run", "-d", "--name", "web", "-p", "8080:80", "nginx")
-	if ip := d.Docker("inspect", "-f", "{{.NetworkSettings.IPAddress}}", "web"); strings.HasPrefix(ip, "172.17.") || ip == "" {
-		t.Errorf("address %q", ip)
-	}
-	if out := d.Host.Run("ip", "-o", "link", "show", "master", "linkspan0"); !strings.Contains(out, "veth") {
-		t.Errorf("linkspan0 has no port: %q", out)
-	}
-	d.Until(10*time.Second, "the server answers", func() bool {
-		_, err := d.Machine.Try("curl", "-sf", "--max-time", "1", "http://"+daemontest.HostAddr+":8080/")
-		return err == nil
-	})
-	d.Restart()
-	if r := d.Linkspan("reconcile", "--dry-run"); r.Code != 0 {
-		t.Errorf("after a restart: %s%s", r.Stdout, r.Stderr)
-	}
-	d.Docker("rm", "-f", "web")
-	if now := w.Host.Run("sh", "-c", "ip -o -4 addr show docker0; ip -d -o link show docker0 | grep -o 'group [a-z0-9]*'"); now != before {
-		t.Errorf("docker0 was changed:\n%s\nbefore:\n%s", now, before)
 	}
 }
 
