@@ -29,8 +29,6 @@ var (
 	containerd      = []string{"github.com/containerd/containerd/..."}
 	moby            = []string{"github.com/moby/moby/...", "github.com/docker/..."}
 	bolt            = []string{"go.etcd.io/bbolt/..."}
-	// pins keeps modules in go.mod before their first user is written.
-	pins = "internal/pins"
 	// worlds are made for tests only.
 	worlds = []string{"dataplane/dptest", "driver/drivertest", "store/storetest", "internal/lab/...", "internal/ctdtest",
 		"internal/daemontest", "image/imagetest", "test/..."}
@@ -77,13 +75,13 @@ var rules = []rule{
 		why: "the mesh stands on the store only"},
 	{who: []string{"config/..."}, may: []string{"cnm", "config/..."}, why: "the configuration is read before anything else is made"},
 
-	{who: []string{"..."}, except: []string{"dataplane/linux", "netns", "internal/lab/...", "test/...", pins}, never: kernelLibraries,
+	{who: []string{"..."}, except: []string{"dataplane/linux", "netns", "internal/lab/...", "test/..."}, never: kernelLibraries,
 		why: "only dataplane/linux and netns speak netlink: all else declares"},
-	{who: []string{"..."}, except: []string{"store/bolt", pins}, never: bolt,
+	{who: []string{"..."}, except: []string{"store/bolt"}, never: bolt,
 		why: "one store behind five methods, so that etcd can take its place"},
-	{who: []string{"..."}, except: []string{"container/...", "image/...", "containerd/...", "daemon", "internal/ctdtest", "test/...", pins}, never: containerd,
+	{who: []string{"..."}, except: []string{"container/...", "image/...", "containerd/...", "daemon", "internal/ctdtest", "test/..."}, never: containerd,
 		why: "containerd is known to those who run containers and keep images"},
-	{who: []string{"..."}, except: []string{"api/...", "container/...", "image/...", "volume/...", "daemon", "cmd/...", "internal/daemontest", "test/...", pins}, never: []string{"github.com/moby/moby/..."},
+	{who: []string{"..."}, except: []string{"api/...", "container/...", "image/...", "volume/...", "daemon", "cmd/...", "internal/daemontest", "test/..."}, never: []string{"github.com/moby/moby/..."},
 		why: "Docker's API types are a door's: the model is our own"},
 	{who: []string{"..."}, never: []string{"cmd/..."},
 		why: "cmd is wiring only"},
@@ -95,8 +93,6 @@ var rules = []rule{
 		why: "only cmd chooses the drivers: one line for each"},
 	{who: []string{"..."}, except: []string{"cmd/...", "test/..."}, never: []string{"daemon"},
 		why: "nobody is wired into the wiring"},
-	{who: []string{"..."}, never: []string{pins},
-		why: "pins are for go.mod only"},
 	{who: []string{"..."}, except: []string{"dataplane/linux", "netns", "test/..."}, never: []string{"unsafe", "C"},
 		why: "only who speaks to the kernel may need it; the binary is built without cgo"},
 }
