@@ -65,6 +65,7 @@ type Defaults struct {
 	IpcMode      apicontainer.IpcMode // default "private"
 	CgroupnsMode apicontainer.CgroupnsMode
 	CgroupParent string // default "/linkspan-INSTANCE"
+	Runtime      string // a name of Config.Runtimes; default "runc"
 	DNS          []netip.Addr
 	DNSSearch    []string
 	DNSOptions   []string

@@ -156,7 +156,7 @@ func (e *Engine) fillHostConfig(hc *apicontainer.HostConfig) {
 		}
 	}
 	if hc.Runtime == "" {
-		hc.Runtime = "runc"
+		hc.Runtime = *e.defaultRuntime.Load()
 	}
 	if hc.MaskedPaths == nil && !hc.Privileged {
 		hc.MaskedPaths = spec.MaskedPaths()

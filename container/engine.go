@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 
 	"linkspan/cnm"
 	"linkspan/container/spec"
@@ -15,12 +16,14 @@ import (
 // Engine implements Service on containerd. Make it with New, then call Restore
 // once before the first request.
 type Engine struct {
-	cfg      Config
-	log      *slog.Logger
-	ctd      *runtime
-	host     spec.Host
-	cgroups  cgroupFacts
-	security spec.Security
+	// defaultRuntime is the name that --runtime has when a client names none.
+	defaultRuntime atomic.Pointer[string]
+	cfg            Config
+	log            *slog.Logger
+	ctd            *runtime
+	host           spec.Host
+	cgroups        cgroupFacts
+	security       spec.Security
 
 	// ctx ends when the engine is shut down: background work heeds it, and what a
 	// client asked for does not.
@@ -59,6 +62,9 @@ func New(cfg Config) (*Engine, error) {
 		entries:  map[string]*entry{}, names: map[string]string{}, unborn: map[string]bool{}, execs: map[string]*execEntry{},
 	}
 	e.ctd = newRuntime(&e.cfg)
+	if err := e.SetDefaultRuntime(cfg.Defaults.Runtime); err != nil {
+		return nil, err
+	}
 	for _, d := range []string{e.dir(""), e.shmDir(""), e.viewDir()} {
 		if err := os.MkdirAll(d, 0o711); err != nil {
 			return nil, fmt.Errorf("containers: %w", err)

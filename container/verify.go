@@ -132,6 +132,19 @@ func (e *Engine) verifyRuntime(_ *apicontainer.Config, hc *apicontainer.HostConf
 	return err
 }
 
+// SetDefaultRuntime says which runtime containers get that name none; empty:
+// runc. One that the daemon does not know is cnm.ErrInvalid and changes nothing.
+func (e *Engine) SetDefaultRuntime(name string) error {
+	if name == "" {
+		name = "runc"
+	}
+	if _, err := e.runtimeBinary(name); err != nil {
+		return cnm.Invalid("default runtime: %w; name its binary with --add-runtime %s=PATH, or in \"runtimes\" of the configuration file", err, name)
+	}
+	e.defaultRuntime.Store(&name)
+	return nil
+}
+
 // runtimeBinary is the OCI runtime that the shim shall run; "" its own default.
 func (e *Engine) runtimeBinary(name string) (string, error) {
 	if b, ok := e.cfg.Runtimes[name]; ok {

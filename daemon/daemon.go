@@ -149,6 +149,9 @@ func (d *daemon) reload(e *engine) error {
 	if err != nil {
 		return err
 	}
+	if err := e.containers.SetDefaultRuntime(ch.Config.DefaultRuntime); err != nil {
+		return err
+	}
 	for _, w := range ch.Warnings {
 		d.log.Warn(w)
 	}

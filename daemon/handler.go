@@ -18,7 +18,10 @@ func (e *engine) handler(d *daemon) http.Handler {
 	facts.Driver, facts.CgroupDriver = "overlayfs", "cgroupfs"
 	facts.ContainerdAddress, facts.ContainerdNamespace = e.containerd.Address, e.namespace
 	facts.NetworkDrivers = slices.Sorted(maps.Keys(e.Drivers))
-	facts.Runtimes, facts.DefaultRuntime = map[string]string{"runc": "runc"}, "runc"
+	facts.Runtimes = map[string]string{"runc": "runc"}
+	for name, r := range e.cfg.Runtimes {
+		facts.Runtimes[name] = r.Path
+	}
 	facts.SecurityOptions = []string{"name=seccomp,profile=" + e.cfg.SeccompProfile}
 	facts.LiveRestore, facts.Experimental = true, e.cfg.Experimental
 	facts.Firewall = "nftables"
@@ -32,7 +35,7 @@ func (e *engine) handler(d *daemon) http.Handler {
 			f, c := facts, d.config.Load()
 			f.RegistryMirrors, f.InsecureRegistries = c.RegistryMirrors, c.InsecureRegistries
 			f.HTTPProxy, f.HTTPSProxy, f.NoProxy = c.HTTPProxy, c.HTTPSProxy, c.NoProxy
-			f.Labels, f.Debug = c.Labels, c.Debug
+			f.Labels, f.Debug, f.DefaultRuntime = c.Labels, c.Debug, c.DefaultRuntime
 			return f
 		},
 		Files:   func(c *container.Container) docker.Files { return docker.Files(e.containers.Files(c.ID)) },

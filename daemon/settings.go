@@ -16,7 +16,7 @@ func (e *engine) containerConfig() container.Config {
 		Runtimes: map[string]string{},
 		Defaults: container.Defaults{
 			Ulimits: map[string]*apicontainer.Ulimit{}, ShmSize: c.DefaultShmSize, IpcMode: apicontainer.IpcMode(c.DefaultIPCMode),
-			CgroupnsMode: apicontainer.CgroupnsMode(c.DefaultCgroupnsMode), CgroupParent: c.CgroupParent,
+			CgroupnsMode: apicontainer.CgroupnsMode(c.DefaultCgroupnsMode), CgroupParent: c.CgroupParent, Runtime: c.DefaultRuntime,
 			DNS: c.DNS, DNSSearch: c.DNSSearch, DNSOptions: c.DNSOptions, HostGateway: c.HostGatewayIPs,
 			SeccompProfile: c.SeccompProfile, NoNewPrivileges: c.NoNewPrivileges,
 		},
