@@ -57,7 +57,7 @@ func newWorld(ctx context.Context, o options) (w *world, err error) {
 	}
 	binary := o.binary
 	if binary == "" {
-		binary = filepath.Join(w.dir, "linkspan")
+		binary = filepath.Join(w.dir, "linkspan.bin")
 		if err := tool(ctx, "go", "build", "-buildvcs=false", "-o", binary, "./cmd/linkspan"); err != nil {
 			return w, err
 		}

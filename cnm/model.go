@@ -20,8 +20,24 @@ type Network struct {
 	Pools []Pool `json:"pools,omitempty"`
 	// IPAMDriver names who hands out addresses; "default" unless told.
 	IPAMDriver string `json:"ipam_driver,omitempty"`
+	// IPAMOptions are that driver's own.
+	IPAMOptions map[string]string `json:"ipam_options,omitempty"`
+	// NoIPv4 and IPv6 say which families endpoints have: Docker's networks have
+	// IPv4 unless refused, and IPv6 only when asked for.
+	NoIPv4 bool `json:"no_ipv4,omitempty"`
+	IPv6   bool `json:"ipv6,omitempty"`
 
+	// Internal networks reach neither the outside nor are reached from it.
 	Internal bool `json:"internal,omitempty"`
+	// Attachable is kept and shown; every network of one host is attachable.
+	Attachable bool `json:"attachable,omitempty"`
+	// ConfigOnly networks have no kernel objects: others copy their settings and
+	// name them in ConfigFrom.
+	ConfigOnly bool   `json:"config_only,omitempty"`
+	ConfigFrom string `json:"config_from,omitempty"`
+	// Borrowed says that the network's device was there before us (-b br0): it is
+	// used and never made, changed or deleted.
+	Borrowed bool `json:"borrowed,omitempty"`
 	// Predefined networks (bridge, host, none) cannot be removed.
 	Predefined bool              `json:"predefined,omitempty"`
 	Options    map[string]string `json:"options,omitempty"`
@@ -59,6 +75,11 @@ type Sandbox struct {
 	Ports     []PublishedPort `json:"ports,omitempty"`
 	// Sysctls are set inside the sandbox when it is made.
 	Sysctls map[string]string `json:"sysctls,omitempty"`
+	// Resolver says that a resolver of ours answers at 127.0.0.11 in the sandbox:
+	// one of its endpoints is on a network with names.
+	Resolver bool `json:"resolver,omitempty"`
+	// DNS are the servers that --dns named, in order; empty: the host's.
+	DNS []netip.Addr `json:"dns,omitempty"`
 }
 
 // Endpoint is a sandbox's place on one network.
@@ -77,9 +98,33 @@ type Endpoint struct {
 	Addrs []netip.Prefix `json:"addrs,omitempty"`
 	// Gateways are the default gateways, one per address family, when this
 	// endpoint carries the sandbox's default route for that family.
-	Gateways   []netip.Addr      `json:"gateways,omitempty"`
-	Aliases    []string          `json:"aliases,omitempty"`
+	Gateways []netip.Addr `json:"gateways,omitempty"`
+	// GwPriority ranks the endpoint as carrier of the default routes: the highest
+	// wins, and among equals the one that was connected first.
+	GwPriority int `json:"gw_priority,omitempty"`
+	// LinkLocal are additional addresses, as --link-local-ip gives them.
+	LinkLocal []netip.Addr `json:"link_local,omitempty"`
+	// Names are all that the endpoint is known by on its network, besides its
+	// addresses: container name, aliases, hostname, short id. Empty on networks
+	// without names (the default bridge).
+	Names   []string `json:"names,omitempty"`
+	Aliases []string `json:"aliases,omitempty"`
+	// Links are names that this endpoint alone knows others by.
+	Links      []Link            `json:"links,omitempty"`
 	DriverOpts map[string]string `json:"driver_opts,omitempty"`
+}
+
+// Link is one --link: another container on the same network under a name that
+// only the linking one knows.
+type Link struct {
+	// Target is the full id of the container that is linked to.
+	Target string `json:"target"`
+	Alias  string `json:"alias"`
+	// Ports are what the target exposes ("3306/tcp"): on a network whose containers
+	// do not reach each other (icc=false), the link opens these and nothing else.
+	Ports []string `json:"ports,omitempty"`
+	// Addrs are the target's addresses on the network, none while it does not run.
+	Addrs []netip.Addr `json:"addrs,omitempty"`
 }
 
 // PublishedPort is one published port or range: one object to people, to the
@@ -135,15 +180,37 @@ func (n *Network) Pool4() *Pool {
 	return nil
 }
 
+// Pool6 returns the network's IPv6 pool, or nil.
+func (n *Network) Pool6() *Pool {
+	for i := range n.Pools {
+		if n.Pools[i].Subnet.Addr().Is6() {
+			return &n.Pools[i]
+		}
+	}
+	return nil
+}
+
+// HasNames says whether endpoints of the network find each other by name, with
+// the resolver in their sandboxes: on all that a person made. The default bridge
+// has none, as in Docker: its containers have the host's servers and --link.
+func (n *Network) HasNames() bool { return !n.Predefined && !n.ConfigOnly }
+
 // RouterOf is the containers' default gateway in a pool: the bridge itself, or
 // the router that the daemon's --default-gateway named.
 func (n *Network) RouterOf(p Pool) netip.Addr {
-	if r, ok := p.Aux[DefaultGatewayAux]; ok {
+	key := DefaultGatewayAux
+	if p.Subnet.Addr().Is6() {
+		key = DefaultGatewayAux6
+	}
+	if r, ok := p.Aux[key]; ok {
 		return r
 	}
 	return p.Gateway
 }
 
 // DefaultGatewayAux names, among a pool's auxiliary addresses, a router that
-// containers use instead of the bridge (Docker's key).
-const DefaultGatewayAux = "DefaultGatewayIPv4"
+// containers use instead of the bridge (Docker's keys).
+const (
+	DefaultGatewayAux  = "DefaultGatewayIPv4"
+	DefaultGatewayAux6 = "DefaultGatewayIPv6"
+)

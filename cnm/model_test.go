@@ -21,22 +21,26 @@ func full() (Network, Sandbox) {
 				Range: netip.MustParsePrefix("172.20.5.0/24"), Aux: map[string]netip.Addr{"router": netip.MustParseAddr("172.20.0.9")}},
 			{Subnet: netip.MustParsePrefix("fd00::/64"), Gateway: netip.MustParseAddr("fd00::1")},
 		},
-		IPAMDriver: "default", Internal: true, Predefined: true,
+		IPAMDriver: "default", IPAMOptions: map[string]string{"o": "1"}, NoIPv4: true, IPv6: true, Internal: true, Attachable: true,
+		ConfigOnly: true, ConfigFrom: "base", Borrowed: true, Predefined: true,
 		Options: map[string]string{"mtu": "1400"}, Labels: map[string]string{"team": "a"},
 	}
 	s := Sandbox{
 		ID: "s1", Owner: "c1", OwnerName: "web", Members: []string{"c1", "c2"}, Path: "/run/ns/s1", Host: true,
 		Endpoints: []Endpoint{{
 			ID: "e1", NetworkID: "n1", NetworkName: "shop", IfName: "eth0", HostIf: "veth1", MAC: "02:42:ac:14:00:02",
-			Addrs:    []netip.Prefix{netip.MustParsePrefix("172.20.0.2/16"), netip.MustParsePrefix("fd00::2/64")},
-			Gateways: []netip.Addr{netip.MustParseAddr("172.20.0.1"), netip.MustParseAddr("fd00::1")},
-			Aliases:  []string{"www"}, DriverOpts: map[string]string{"k": "v"},
+			Addrs:      []netip.Prefix{netip.MustParsePrefix("172.20.0.2/16"), netip.MustParsePrefix("fd00::2/64")},
+			Gateways:   []netip.Addr{netip.MustParseAddr("172.20.0.1"), netip.MustParseAddr("fd00::1")},
+			GwPriority: 1, LinkLocal: []netip.Addr{netip.MustParseAddr("169.254.1.1")}, Names: []string{"web", "www"},
+			Aliases: []string{"www"}, DriverOpts: map[string]string{"k": "v"},
+			Links: []Link{{Target: "c9", Alias: "db", Ports: []string{"3306/tcp"}, Addrs: []netip.Addr{netip.MustParseAddr("172.20.0.3")}}},
 		}},
 		Ports: []PublishedPort{
 			{Proto: "tcp", HostIP: netip.MustParseAddr("127.0.0.1"), HostPort: 8000, HostPortEnd: 8010, Port: 9000},
 			{Proto: "udp", HostPort: 53, HostPortEnd: 53, Port: 53},
 		},
-		Sysctls: map[string]string{"net.ipv4.ip_forward": "1"},
+		Sysctls:  map[string]string{"net.ipv4.ip_forward": "1"},
+		Resolver: true, DNS: []netip.Addr{netip.MustParseAddr("10.0.0.53")},
 	}
 	return n, s
 }
@@ -80,7 +84,7 @@ func TestStored(t *testing.T) {
 // TestFull: the test above would not see a field that full forgot.
 func TestFull(t *testing.T) {
 	n, s := full()
-	for _, v := range []any{n, n.Pools[0], s, s.Endpoints[0], s.Ports[0]} {
+	for _, v := range []any{n, n.Pools[0], s, s.Endpoints[0], s.Endpoints[0].Links[0], s.Ports[0]} {
 		r := reflect.ValueOf(v)
 		for i := range r.NumField() {
 			if r.Field(i).IsZero() {

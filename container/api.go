@@ -40,6 +40,8 @@ type State struct {
 	Restarts int `json:"restarts,omitempty"`
 	// Stopped by a person: "unless-stopped" and "always" heed it.
 	ManuallyStopped bool `json:"manually_stopped,omitempty"`
+	// Health is nil without a health check.
+	Health *Health `json:"health,omitempty"`
 	// Starting is set by the commit before a start touches kernel or containerd
 	// and cleared by the one after; after a crash it tells a half-made start.
 	Starting bool `json:"starting,omitempty"`
@@ -57,6 +59,11 @@ type Container struct {
 	Config     *apicontainer.Config                    `json:"config"`
 	HostConfig *apicontainer.HostConfig                `json:"host_config"`
 	Networks   map[string]*apinetwork.EndpointSettings `json:"networks,omitempty"`
+	// Numbers are the interfaces' numbers by network name: declared once, kept until
+	// the network is disconnected, so that eth1 is eth1 after every restart.
+	Numbers map[string]int `json:"numbers,omitempty"`
+	// Links are --link on the default bridge, resolved at create: targets by full id.
+	Links []Link `json:"links,omitempty"`
 
 	ImageID  string `json:"image_id"`  // sha256:…
 	ImageRef string `json:"image_ref"` // the name it was created with
@@ -77,6 +84,16 @@ type Container struct {
 	// Rev is the store revision of this version; not stored.
 	Rev int64 `json:"-"`
 }
+
+// Link is one --link, resolved: the target by full id.
+type Link struct {
+	Target string `json:"target"`
+	Alias  string `json:"alias"`
+}
+
+// Health is a container's health as its checks found it; Status is "starting",
+// "healthy" or "unhealthy", Log the last five checks.
+type Health = apicontainer.Health
 
 // Mount is one resolved mount of a container.
 type Mount struct {
@@ -180,6 +197,16 @@ type PathStat struct {
 	LinkTarget string      `json:"linkTarget"`
 }
 
+// CommitOptions as in POST /commit. Pause freezes the container meanwhile.
+type CommitOptions struct {
+	Repo, Tag, Comment, Author string
+	Pause                      bool
+	// Changes are Dockerfile instructions (`docker commit -c`); Config, when not
+	// nil, is put over the container's.
+	Changes []string
+	Config  *apicontainer.Config
+}
+
 // Service is what the doors ask of containers. A ref is an id, a unique id
 // prefix or a name (with or without slash). Errors carry cnm classes: unknown
 // container is cnm.ErrNotFound ("No such container: x"), already in that state
@@ -221,4 +248,21 @@ type Service interface {
 	StatPath(ctx context.Context, ref, path string) (*PathStat, error)
 	GetArchive(ctx context.Context, ref, path string) (io.ReadCloser, *PathStat, error)
 	PutArchive(ctx context.Context, ref, path string, tar io.Reader, noOverwriteDirNonDir, copyUIDGID bool) error
+
+	// Connect puts a container, running or not, on a network; Disconnect takes it
+	// off. ep may be nil. Ports are not touched: they belong to the container.
+	Connect(ctx context.Context, ref, network string, ep *apinetwork.EndpointSettings) error
+	Disconnect(ctx context.Context, ref, network string, force bool) error
+	// Update changes limits and restart policy.
+	Update(ctx context.Context, ref string, u apicontainer.UpdateConfig) (warnings []string, err error)
+	// Stats reads one sample. A container that does not run has zeros.
+	Stats(ctx context.Context, ref string) (*apicontainer.StatsResponse, error)
+	// Changes compares the writable layer with the image.
+	Changes(ctx context.Context, ref string) ([]apicontainer.FilesystemChange, error)
+	// Export packs the root filesystem as a tar.
+	Export(ctx context.Context, ref string) (io.ReadCloser, error)
+	// Commit makes an image of the container and returns its id.
+	Commit(ctx context.Context, ref string, o CommitOptions) (imageID string, err error)
+	// Size returns the bytes of the writable layer and of the whole root.
+	Size(ctx context.Context, ref string) (rw, root int64, err error)
 }

@@ -21,6 +21,9 @@ type Env struct {
 	BridgeNF bool
 	// MTU in bytes for networks that do not set their own; 0: 1500.
 	MTU int
+	// DirectRouting (--allow-direct-routing): who routes to a container's own
+	// address from outside reaches its published ports.
+	DirectRouting bool
 }
 
 // Driver plans networks of one kind. Methods are pure and safe for concurrent use.
@@ -52,6 +55,10 @@ type Traits struct {
 	IfPrefix string
 	// Single: at most one network of this driver may exist (host, none).
 	Single bool
+	// Device is the network option that names the driver's device on this host
+	// ("com.docker.network.bridge.name"); a device of that name that is there
+	// already and is fit is borrowed. Empty: none.
+	Device string
 }
 
 // Registry holds the drivers by name. It is filled by cmd and read-only after.

@@ -76,6 +76,18 @@ type Service interface {
 	List(ctx context.Context) ([]*Image, error)
 	History(ctx context.Context, ref string) ([]HistoryItem, error)
 
+	// Push uploads an image to its registry; p also gets the manifest's digest as a
+	// plain line, as Docker says it.
+	Push(ctx context.Context, ref, platform string, auth *Auth, p Progress) error
+	// Save writes images as one archive that `docker load` reads, OCI layout and
+	// Docker's manifest.json both.
+	Save(ctx context.Context, refs []string, platform string, w io.Writer) error
+	// Distribution asks the registry about an image without pulling it.
+	Distribution(ctx context.Context, ref string, auth *Auth) (*Distribution, error)
+	// Layered makes an image of a parent and one more layer (an uncompressed tar):
+	// what `docker commit` makes. config is complete; ref may be empty.
+	Layered(ctx context.Context, parent *Image, layer io.Reader, config Layered) (id string, err error)
+
 	// Prepare makes a writable snapshot for a container under key (of the default
 	// snapshotter), with containerd labels that keep it from garbage collection
 	// (the caller holds a lease or names it in a containerd container). It is
@@ -91,4 +103,22 @@ type HistoryItem struct {
 	Tags      []string
 	Size      int64
 	Comment   string
+}
+
+// Distribution is what a registry knows of an image.
+type Distribution struct {
+	Descriptor ocispec.Descriptor
+	Platforms  []ocispec.Platform
+}
+
+// Layered is the configuration of an image made from a container.
+type Layered struct {
+	Config      ocispec.ImageConfig
+	Healthcheck *Healthcheck
+	OnBuild     []string
+	Shell       []string
+	Author      string
+	Comment     string
+	CreatedBy   string
+	Ref         string // its name; empty: none
 }

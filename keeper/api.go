@@ -10,6 +10,8 @@ import (
 	"net/netip"
 	"os"
 	"time"
+
+	"linkspan/dns"
 )
 
 // StreamSpec declares the stdio of one container or exec.
@@ -23,6 +25,20 @@ type StreamSpec struct {
 	Stdin, StdinOnce bool
 	// LogPath is the json-file log to append to; empty: no log (exec).
 	LogPath string
+	// Log are the json-file options.
+	Log LogOptions
+}
+
+// LogOptions are Docker's json-file options; the zero value is one file without
+// bound.
+type LogOptions struct {
+	// MaxSize in bytes is when the file is rotated; 0: never. MaxFile is how many
+	// files there are with the current one; 0 means 1. Compress gzips the old ones.
+	MaxSize  int64 `json:",omitempty"`
+	MaxFile  int   `json:",omitempty"`
+	Compress bool  `json:",omitempty"`
+	// Attrs go into every line (labels, env, tag), for `docker logs --details`.
+	Attrs map[string]string `json:",omitempty"`
 }
 
 // Stream is where the shim finds the FIFOs of a declared stream.
@@ -133,4 +149,23 @@ type Keeper interface {
 	Release(ctx context.Context, owner string) error
 	// Ports lists the reservations.
 	Ports(ctx context.Context) ([]PortRequest, error)
+	// Retarget changes where the forwarders among an owner's reservations lead,
+	// without letting go of a socket: reqs are the same requests with another
+	// ForwardTo. Open forwarded connections go on.
+	Retarget(ctx context.Context, reqs []PortRequest) error
+
+	// SetView hands over a sandbox's resolver, or changes what one that is there
+	// answers (sockets nil). The keeper closes its copies of the files on RemoveView.
+	SetView(ctx context.Context, v dns.View, sockets *dns.Sockets) error
+	// RemoveView ends a sandbox's resolver. One that is not there is success.
+	RemoveView(ctx context.Context, sandbox string) error
+	// Views lists the sandboxes whose resolver the keeper holds.
+	Views(ctx context.Context) ([]string, error)
+	// SetNames puts records into a zone (a network's id), each in place of the one
+	// of the same endpoint; whole says that the zone has no others.
+	SetNames(ctx context.Context, zone string, records []dns.Record, whole bool) error
+	// RemoveNames takes endpoints' records out of a zone.
+	RemoveNames(ctx context.Context, zone string, endpoints []string) error
+	// KeepZones forgets all zones but these.
+	KeepZones(ctx context.Context, zones []string) error
 }

@@ -25,9 +25,43 @@ type Mode struct {
 type EndpointWish struct {
 	Network    string // name or id
 	IPv4, IPv6 netip.Addr
+	LinkLocal  []netip.Addr
 	MAC        string
-	Aliases    []string
+	// Number is the interface's, declared by the definition and kept ("eth1"); each
+	// endpoint of a request has its own.
+	Number int
+	// GwPriority, see cnm.Endpoint.
+	GwPriority int
+	// Names are what the container is known by on the network; see cnm.Endpoint.
+	Names   []string
+	Aliases []string
+	// Links have no Addrs: the controller knows where the targets are.
+	Links      []cnm.Link
 	DriverOpts map[string]string
+}
+
+// NetworkWish is what `docker network create` asks for.
+type NetworkWish struct {
+	Name, Driver string
+	// IPv4 and IPv6: nil means what the daemon's defaults say (true, false).
+	IPv4, IPv6  *bool
+	IPAMDriver  string
+	IPAMOptions map[string]string
+	// Pools with a zero Subnet, and families without a pool, are chosen.
+	Pools                         []cnm.Pool
+	Internal, Attachable, Ingress bool
+	ConfigOnly                    bool
+	ConfigFrom                    string
+	Scope                         string
+	Options, Labels               map[string]string
+}
+
+// InterfaceStats are the counters of one interface of a sandbox, as the
+// container sees them.
+type InterfaceStats struct {
+	Name                                    string // "eth0"
+	RxBytes, RxPackets, RxErrors, RxDropped uint64
+	TxBytes, TxPackets, TxErrors, TxDropped uint64
 }
 
 // Request is a container's whole wish on the network.
@@ -40,6 +74,8 @@ type Request struct {
 	Endpoints []EndpointWish
 	Publish   []publish.Request
 	Sysctls   map[string]string
+	// DNS are the servers of --dns; empty: the host's.
+	DNS []netip.Addr
 }
 
 // Service is what the rest of the engine asks of the controller.
@@ -56,6 +92,29 @@ type Service interface {
 	// its addresses and ports. Leaving twice is success. keep says that the
 	// container is about to come back (restart): the sandbox stays.
 	Leave(ctx context.Context, containerID string, keep bool) error
+	// Define holds what a definition owns whether the container runs or not: its
+	// static addresses, from create until rm. It is called before the definition is
+	// committed, with every version of it, and for each container when the daemon
+	// starts; the last call counts. A taken address is cnm.ErrConflict and names the
+	// holder, and nothing changes.
+	Define(ctx context.Context, r Request) error
+	// Undefine gives back what Define held (rm). Unknown is success.
+	Undefine(containerID string)
+	// Update brings the sandbox of a running container to a changed definition:
+	// endpoints come and go (connect, disconnect), names, links and priorities
+	// change. Ports stay as they are: they belong to the container. When it returns
+	// the kernel has everything; on an error everything is as before. A container
+	// that is in no sandbox, or in another's, has nothing to update.
+	Update(ctx context.Context, r Request) error
+	// Stats reads the counters of a container's interfaces.
+	Stats(ctx context.Context, containerID string) ([]InterfaceStats, error)
+
+	// CreateNetwork makes a network; the warning is for the user.
+	CreateNetwork(ctx context.Context, w NetworkWish) (n *cnm.Network, warning string, err error)
+	// RemoveNetwork removes one. Predefined: cnm.ErrForbidden; with endpoints:
+	// cnm.ErrConflict, naming them.
+	RemoveNetwork(ctx context.Context, ref string) error
+
 	// Sandbox returns the sandbox a container is in, or ok false.
 	Sandbox(containerID string) (s *cnm.Sandbox, ok bool)
 	// Sandboxes returns all of them.

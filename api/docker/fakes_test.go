@@ -29,6 +29,7 @@ import (
 // fakeContainers is a container engine in memory: its containers say what they
 // were told to say and exit with the code they were told.
 type fakeContainers struct {
+	container.Service
 	mu    sync.Mutex
 	all   map[string]*container.Container
 	execs map[string]*container.Exec

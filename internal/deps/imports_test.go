@@ -58,7 +58,7 @@ var rules = []rule{
 		why: "the store's contract is five methods"},
 	{who: []string{"store/..."}, except: []string{"store"}, may: []string{"store", "store/internal/...", "cnm"},
 		why: "a store keeps bytes and knows no one's objects"},
-	{who: []string{"keeper/..."}, may: []string{"cnm", "netns", "probe", "keeper/..."}, never: slices.Concat(kernelLibraries, containerd, moby, bolt), deep: true,
+	{who: []string{"keeper/..."}, may: []string{"cnm", "dns", "netns", "probe", "keeper/..."}, never: slices.Concat(kernelLibraries, containerd, moby, bolt), deep: true,
 		why: "what outlives the daemon has no policy, no store and no netlink: it must hardly ever need a new version"},
 	{who: []string{"network/..."}, may: []string{"network/...", "cnm", "dataplane", "dataplane/diff", "driver", "events", "ipam", "keeper", "publish", "policy", "dns", "mesh", "store", "netns", "probe"},
 		never: slices.Concat(kernelLibraries, containerd, moby, bolt),
