@@ -60,6 +60,11 @@ func Layers() []Layer {
 			Without: perl,
 		},
 		{
+			Name: "python-web", From: "base",
+			Packages: []string{"python3-flask", "python3-redis"},
+			Without:  append([]string{"libjs-*", "javascript-common", "python3-pkg-resources", "python3-pyinotify", "media-types"}, perl...),
+		},
+		{
 			Name: "busybox", Packages: []string{"busybox-static"},
 			Shell:    []string{"/bin/busybox", "sh"},
 			Programs: map[string]string{"/bin/netprobe": "netprobe"},
@@ -91,6 +96,17 @@ func Images() []Image {
 			},
 		},
 		{
+			// For compose files that say what it is.
+			Name: "mariadb", Tags: []string{"latest"}, Layers: []string{"base", "mysql"},
+			Config: RunConfig{
+				Env:          env,
+				ExposedPorts: set("3306/tcp"),
+				Entrypoint:   []string{"docker-entrypoint.sh"},
+				Cmd:          []string{"mysqld"},
+				Volumes:      set("/var/lib/mysql"),
+			},
+		},
+		{
 			Name: "postgres", Tags: []string{"latest", "9.4"}, Layers: []string{"base", "postgres"},
 			Config: RunConfig{
 				Env:          []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/usr/lib/postgresql/bin", "LANG=C.UTF-8", "PGDATA=/var/lib/postgresql/data"},
@@ -111,6 +127,16 @@ func Images() []Image {
 				Cmd:          []string{"redis-server"},
 				Volumes:      set("/data"),
 				WorkingDir:   "/data",
+			},
+		},
+		{
+			Name: "python-web", Tags: []string{"v1.0", "latest"}, Layers: []string{"base", "python-web"},
+			Config: RunConfig{
+				Env:          append([]string{"PYTHONUNBUFFERED=1"}, env...),
+				ExposedPorts: set("80/tcp"),
+				Cmd:          []string{"python", "/app.py"},
+				// As pid 1 python has a handler for SIGINT alone.
+				StopSignal: "SIGINT",
 			},
 		},
 		{

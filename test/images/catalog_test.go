@@ -93,12 +93,12 @@ func TestManifestPointsAtWhatExists(t *testing.T) {
 // The images and tags that people's command lines name (issue 2, section 8).
 func TestCatalogueHasWhatPeoplePull(t *testing.T) {
 	want := map[string][]string{
-		"mysql": {"latest", "5.7", "8"}, "postgres": {"latest", "9.4"}, "redis": {"latest"}, "nginx": {"latest"},
+		"mysql": {"latest", "5.7", "8"}, "postgres": {"latest", "9.4"}, "redis": {"latest"}, "mariadb": {"latest"}, "python-web": {"v1.0", "latest"}, "nginx": {"latest"},
 		"php-fpm": {"latest"}, "apache": {"latest"}, "adminer": {"latest"}, "pause": {"latest"},
 		"centos": {"latest", "7"}, "busybox": {"latest"},
 	}
 	ports := map[string][]string{
-		"mysql": {"3306/tcp", "33060/tcp"}, "postgres": {"5432/tcp"}, "redis": {"6379/tcp"}, "nginx": {"80/tcp"},
+		"mysql": {"3306/tcp", "33060/tcp"}, "postgres": {"5432/tcp"}, "redis": {"6379/tcp"}, "mariadb": {"3306/tcp"}, "python-web": {"80/tcp"}, "nginx": {"80/tcp"},
 		"php-fpm": {"9000/tcp"}, "apache": {"80/tcp"}, "adminer": {"8080/tcp"},
 	}
 	for _, image := range Images() {
