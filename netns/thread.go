@@ -35,6 +35,20 @@ func DoFD(fd int, fn func() error) error {
 	})
 }
 
+// doFile is DoFD for a file that someone else may close meanwhile: the descriptor
+// is held until fn is done, so that its number cannot become another file's.
+func doFile(ns *os.File, fn func() error) error {
+	raw, err := ns.SyscallConn()
+	if err != nil {
+		return fmt.Errorf("enter network namespace: %w", err)
+	}
+	var done error
+	if err := raw.Control(func(fd uintptr) { done = DoFD(int(fd), fn) }); err != nil {
+		return fmt.Errorf("enter network namespace: %w", err)
+	}
+	return done
+}
+
 // Current returns a descriptor of the calling thread's namespace. The caller
 // closes it.
 func Current() (*os.File, error) {
