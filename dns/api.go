@@ -35,6 +35,13 @@ type View struct {
 	// Zones are the networks (ids) whose names are known, in the order in which
 	// they are searched.
 	Zones []string `json:"zones,omitempty"`
+	// ZoneNames are the networks' own names, in the order of Zones (or empty):
+	// "db.shop" is db on the network shop, and so answers PTR. Without them PTR
+	// answers the name alone.
+	ZoneNames []string `json:"zoneNames,omitempty"`
+	// Subnets are those of the networks: what address is whose is never asked of
+	// anyone else.
+	Subnets []netip.Prefix `json:"subnets,omitempty"`
 	// Own are names that only this sandbox knows, before all others:
 	// host.docker.internal and the like.
 	Own []Host `json:"own,omitempty"`
