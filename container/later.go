@@ -18,12 +18,6 @@ func (e *Engine) Connect(ctx context.Context, ref, network string, ep *apinetwor
 func (e *Engine) Disconnect(ctx context.Context, ref, network string, force bool) error {
 	return errLater
 }
-func (e *Engine) Update(ctx context.Context, ref string, u apicontainer.UpdateConfig) ([]string, error) {
-	return nil, errLater
-}
-func (e *Engine) Stats(ctx context.Context, ref string) (*apicontainer.StatsResponse, error) {
-	return nil, errLater
-}
 func (e *Engine) Changes(ctx context.Context, ref string) ([]apicontainer.FilesystemChange, error) {
 	return nil, errLater
 }

@@ -18,6 +18,23 @@ func resources(r *apicontainer.Resources) *specs.LinuxResources {
 	return out
 }
 
+// UpdateResources are the limits as a running container gets them anew: what is
+// zero stays as it is, and no limit of processes is one to be set.
+func UpdateResources(r *apicontainer.Resources) *specs.LinuxResources {
+	out := resources(r)
+	if r.PidsLimit != nil && *r.PidsLimit <= 0 {
+		out.Pids = &specs.LinuxPids{Limit: ptr(int64(-1))}
+	}
+	if out.Memory != nil {
+		// They are set at the start alone.
+		out.Memory.Swappiness, out.Memory.DisableOOMKiller = nil, nil
+	}
+	if r.BlkioWeight > 0 {
+		out.BlockIO = &specs.LinuxBlockIO{Weight: ptr(r.BlkioWeight)}
+	}
+	return out
+}
+
 func memory(r *apicontainer.Resources) *specs.LinuxMemory {
 	m := specs.LinuxMemory{}
 	set := false
