@@ -3,10 +3,8 @@ package container
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"io"
 	"log/slog"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -27,8 +25,6 @@ import (
 	"linkspan/image"
 	"linkspan/internal/ctdtest"
 	"linkspan/keeper"
-	"linkspan/netns"
-	"linkspan/network"
 	"linkspan/probe"
 	"linkspan/store"
 	"linkspan/store/mem"
@@ -280,135 +276,6 @@ func (w *world) clean() {
 			complain("mounts", []string{l}, err)
 		}
 	}
-}
-
-// fakeNet makes sandboxes that are bare namespaces.
-type fakeNet struct {
-	network.Service // what containers never ask of it
-	t               testing.TB
-	dir             string
-
-	mu    sync.Mutex
-	boxes map[string]*cnm.Sandbox // by owner
-	calls []string
-	fail  error
-}
-
-func newFakeNet(t testing.TB, dir string) *fakeNet {
-	if err := netns.Prepare(dir); err != nil {
-		t.Fatal(err)
-	}
-	n := &fakeNet{t: t, dir: dir, boxes: map[string]*cnm.Sandbox{}}
-	t.Cleanup(func() {
-		for _, b := range n.boxes {
-			_ = netns.Remove(b.Path)
-		}
-		if err := netns.Dismantle(dir); err != nil {
-			t.Error(err)
-		}
-	})
-	return n
-}
-
-func (n *fakeNet) Check(_ context.Context, r network.Request) ([]string, error) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return nil, n.fail
-}
-
-func (n *fakeNet) Join(_ context.Context, r network.Request) (*cnm.Sandbox, error) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.calls = append(n.calls, "join "+r.ContainerName)
-	if n.fail != nil {
-		return nil, n.fail
-	}
-	owner := r.ContainerID
-	if r.Target != "" {
-		owner = r.Target
-	}
-	b := n.boxes[owner]
-	if b == nil {
-		b = &cnm.Sandbox{ID: owner, Owner: owner, Path: filepath.Join(n.dir, owner[:12])}
-		if len(r.Endpoints) > 0 && r.Endpoints[0].Network == "host" {
-			b.Host = true
-			if err := netns.PinSelf(b.Path); err != nil {
-				return nil, err
-			}
-		} else {
-			if err := netns.Create(b.Path); err != nil {
-				return nil, err
-			}
-			if r.Endpoints[0].Network == "bridge" {
-				b.Endpoints = []cnm.Endpoint{{NetworkName: "bridge", IfName: "eth0", Addrs: []netip.Prefix{netip.MustParsePrefix("172.17.0.2/16")}}}
-			}
-		}
-		n.boxes[owner] = b
-	}
-	for _, m := range b.Members {
-		if m == r.ContainerID {
-			return b, nil
-		}
-	}
-	b.Members = append(b.Members, r.ContainerID)
-	return b, nil
-}
-
-func (n *fakeNet) Leave(_ context.Context, id string, keep bool) error {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.calls = append(n.calls, fmt.Sprintf("leave keep=%v", keep))
-	if keep {
-		return nil
-	}
-	for owner, b := range n.boxes {
-		for i, m := range b.Members {
-			if m == id {
-				b.Members = append(b.Members[:i:i], b.Members[i+1:]...)
-			}
-		}
-		if len(b.Members) == 0 {
-			delete(n.boxes, owner)
-			if err := netns.Remove(b.Path); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-func (n *fakeNet) names() (out []string) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	for id := range n.boxes {
-		out = append(out, id)
-	}
-	return out
-}
-
-func (n *fakeNet) Sandbox(id string) (*cnm.Sandbox, bool) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	for _, b := range n.boxes {
-		for _, m := range b.Members {
-			if m == id {
-				return b, true
-			}
-		}
-	}
-	return nil, false
-}
-
-func (n *fakeNet) Sandboxes() []*cnm.Sandbox { return nil }
-func (n *fakeNet) Networks() []*cnm.Network  { return nil }
-func (n *fakeNet) Network(ref string) (*cnm.Network, error) {
-	switch ref {
-	case "bridge":
-		return &cnm.Network{ID: "b1", Name: "bridge", Pools: []cnm.Pool{{Subnet: netip.MustParsePrefix("172.17.0.0/16"), Gateway: netip.MustParseAddr("172.17.0.1")}}}, nil
-	case "host", "none":
-		return &cnm.Network{ID: ref + "1", Name: ref}, nil
-	}
-	return nil, cnm.NotFound("network %s not found", ref)
 }
 
 // fakeImages has one image: Debian's static busybox.
