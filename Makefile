@@ -11,7 +11,11 @@ P ?= 2
 TEST_TIMEOUT ?= 20m
 SOAK_TIMEOUT ?= 4h
 
-.PHONY: all help build deps images lint test soak bench demo demo-stop clean
+# Where make install puts things; DESTDIR is for packages.
+PREFIX ?= /usr/local
+SYSCONFDIR ?= /etc
+
+.PHONY: all help build deps images lint test soak bench demo demo-stop install uninstall clean
 
 all: build
 
@@ -24,6 +28,8 @@ help:
 	@echo 'make bench      side by side with dockerd 20.10 (root)'
 	@echo 'make images     build the test images (root)'
 	@echo 'make lint       gofmt, go vet, shell syntax, file lengths'
+	@echo 'make install    binary, systemd units, man pages, completions, docker context (root; PREFIX, DESTDIR)'
+	@echo 'make uninstall  all of it away again, and what daemons left in the kernel; PURGE=1: the data too'
 	@echo 'make clean      remove what make built'
 
 build:
@@ -56,6 +62,15 @@ demo:
 
 demo-stop:
 	@script/demo.sh stop
+
+# No prerequisite: what `make` has built is installed, so that `sudo make install`
+# needs no Go.
+install:
+	@[ -x bin/linkspan ] || $(MAKE) build
+	@PREFIX='$(PREFIX)' SYSCONFDIR='$(SYSCONFDIR)' DESTDIR='$(DESTDIR)' script/install.sh install
+
+uninstall:
+	@PREFIX='$(PREFIX)' SYSCONFDIR='$(SYSCONFDIR)' DESTDIR='$(DESTDIR)' PURGE='$(PURGE)' script/install.sh uninstall
 
 clean:
 	rm -rf bin

@@ -32,6 +32,8 @@ func verbs() map[string]verb {
 		"keeper":    {help: "Hold what must outlive the daemon (started by the daemon)", run: runKeeper, hidden: true},
 		"plan":      {help: "Show what a docker run would make in the kernel, and make nothing", run: runPlan},
 		"reconcile": {help: "Compare the kernel with what is declared, and put the difference right", run: runReconcile},
+		"uninstall": {help: "Take away what daemons have left on this host", run: runUninstall},
+		"manual":    {help: "Write the man pages (make install does)", run: runManual, hidden: true},
 	}
 }
 
