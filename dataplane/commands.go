@@ -12,6 +12,9 @@ func (o Namespace) Commands() (create, remove []string) {
 
 func (o Bridge) Commands() (create, remove []string) {
 	c := words("ip link add", o.Name, mtu(o.MTU), opt("address", o.MAC), "type bridge")
+	if o.NFCall {
+		c += " nf_call_iptables 1 nf_call_ip6tables 1"
+	}
 	return []string{c}, []string{"ip link del " + o.Name}
 }
 

@@ -22,6 +22,9 @@ type Bridge struct {
 	// MAC pins the bridge's address, so that it does not change with its first
 	// port ("02:42:…"); empty: the kernel chooses.
 	MAC string
+	// NFCall has what is switched between its ports pass the netfilter hooks of IP,
+	// whatever the host-wide bridge-nf-call switches say (needs br_netfilter).
+	NFCall bool
 }
 
 // Veth is a pair: the host end in the daemon's namespace, enslaved to Master,
@@ -30,6 +33,7 @@ type Veth struct {
 	Meta
 	Name     string // host end
 	Master   string // bridge; empty: none
+	Borrowed bool   // Master was there before us and is not ours
 	MTU      int    // bytes; 0: 1500
 	Hairpin  bool   // bridge port flag: frames may leave by the port they came in
 	Isolated bool   // bridge port flag: talks to non-isolated ports only
@@ -75,6 +79,8 @@ type Sysctl struct {
 	// its prior value is recorded before it is changed, and it is never undone
 	// by a sweep, only by uninstall.
 	Shared bool
+	// Optional: a kernel that lacks the parameter needs nothing.
+	Optional bool
 }
 
 // Page is the static part of our nftables table: sets, maps, chains and rules
@@ -135,10 +141,10 @@ func (o Element) Key() string {
 
 func (o Namespace) Spec() string { return "" }
 func (o Bridge) Spec() string {
-	return words("bridge", mtu(o.MTU), opt("mac", o.MAC))
+	return words("bridge", mtu(o.MTU), opt("mac", o.MAC), flag("nf-call", o.NFCall))
 }
 func (o Veth) Spec() string {
-	return words("veth", mtu(o.MTU), opt("master", o.Master), flag("hairpin", o.Hairpin), flag("isolated", o.Isolated),
+	return words("veth", mtu(o.MTU), opt("master", o.Master), flag("borrowed", o.Borrowed), flag("hairpin", o.Hairpin), flag("isolated", o.Isolated),
 		"peer", at(o.PeerNS, o.PeerName), opt("mac", o.PeerMAC))
 }
 func (o Addr) Spec() string { return "" }
@@ -185,6 +191,8 @@ func InSandbox(o Object) string {
 	case Route:
 		return o.NS
 	case Sysctl:
+		return o.NS
+	case Redirect:
 		return o.NS
 	}
 	return ""

@@ -4,6 +4,7 @@ import "linkspan/dataplane"
 
 type computer struct {
 	desired, observed *dataplane.State
+	declared          bool  // observed is what was declared before, insides included
 	fresh             *gone // what is made (anew): everything on it has to be made again
 	dying             *gone // what is deleted: everything on it goes along
 	inside            map[string]bool
@@ -11,8 +12,8 @@ type computer struct {
 	drift             []dataplane.Object
 }
 
-func newComputer(desired, observed *dataplane.State, inside []string) *computer {
-	c := &computer{desired: desired, observed: observed, fresh: newGone(nil), dying: newGone(nil), inside: map[string]bool{}}
+func newComputer(desired, observed *dataplane.State, declared bool, inside []string) *computer {
+	c := &computer{declared: declared, desired: desired, observed: observed, fresh: newGone(nil), dying: newGone(nil), inside: map[string]bool{}}
 	for _, ns := range inside {
 		c.inside[ns] = true
 	}
@@ -50,7 +51,8 @@ func (c *computer) remake(want dataplane.Object) bool {
 		return !same
 	case dataplane.Veth:
 		h, same := have.(dataplane.Veth)
-		return !same || h.PeerNS != w.PeerNS || c.fresh.namespaces[w.PeerNS]
+		return !same || h.PeerNS != w.PeerNS || c.fresh.namespaces[w.PeerNS] ||
+			c.declared && (h.PeerName != w.PeerName || h.PeerMAC != w.PeerMAC)
 	}
 	return false
 }
@@ -63,7 +65,7 @@ func (c *computer) want(o dataplane.Object) {
 		case c.fresh.links[p] || p.ns != "" && c.fresh.namespaces[p.ns]:
 			c.do(making, dataplane.Create, o)
 			return
-		case p.ns != "" && !c.inside[p.ns]:
+		case p.ns != "" && !c.inside[p.ns] && !c.declared:
 			if !exists || have.Spec() != o.Spec() {
 				c.drift = append(c.drift, o)
 			}
@@ -99,7 +101,7 @@ func (c *computer) portOfFresh(o dataplane.Object) bool {
 func (c *computer) insideOnly(want, have dataplane.Object) bool {
 	w, ok := want.(dataplane.Veth)
 	h, also := have.(dataplane.Veth)
-	if !ok || !also || c.inside[w.PeerNS] {
+	if !ok || !also || c.inside[w.PeerNS] || c.declared {
 		return false
 	}
 	h.PeerName, h.PeerMAC = w.PeerName, w.PeerMAC
@@ -112,7 +114,7 @@ func (c *computer) drop(o dataplane.Object) {
 	case dataplane.Sysctl, dataplane.Foreign:
 		return
 	}
-	if dataplane.InSandbox(o) != "" || c.fresh.implied(o) || c.dying.implied(o) {
+	if dataplane.InSandbox(o) != "" && !c.declared || c.fresh.implied(o) || c.dying.implied(o) {
 		return
 	}
 	s := clearing
@@ -149,9 +151,10 @@ func collide(old, wanted dataplane.Object) bool {
 		w, ok := wanted.(dataplane.Addr)
 		return ok && w.NS == o.NS && w.Link == o.Link && w.Prefix.Overlaps(o.Prefix)
 	case dataplane.Route:
-		// One table holds one route per destination and metric, whatever its link.
-		w, ok := wanted.(dataplane.Route)
-		return ok && w.NS == o.NS && w.Dst == o.Dst
+		// One table holds one route per destination and metric, whatever its link: the
+		// create replaces it, so that there is no moment without a way out, and the
+		// delete of the old one then finds nothing.
+		return false
 	case dataplane.Veth:
 		w, ok := wanted.(dataplane.Veth)
 		return ok && w.PeerNS == o.PeerNS && w.PeerName == o.PeerName

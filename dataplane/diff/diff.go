@@ -26,16 +26,27 @@ type Plan struct {
 // judge. repairInside names pins of sandboxes whose inside is put right as well:
 // those that nobody ran anything in yet, or where a person asked for it.
 func Compute(desired, observed *dataplane.State, repairInside ...string) Plan {
-	c := newComputer(desired, observed, repairInside)
-	for _, o := range desired.All() {
+	c := newComputer(desired, observed, false, repairInside)
+	return Plan{Ops: c.run(), Drift: c.drift}
+}
+
+// Update returns the ops that bring one declared fragment to another: what was
+// declared is taken to be there as it was declared, insides of sandboxes included.
+// Sysctls that are declared no more stay as they are.
+func Update(was, now []dataplane.Object) []dataplane.Op {
+	return newComputer(dataplane.NewState(now...), dataplane.NewState(was...), true, nil).run()
+}
+
+func (c *computer) run() []dataplane.Op {
+	for _, o := range c.desired.All() {
 		c.want(o)
 	}
-	for _, o := range observed.All() {
-		if _, wanted := desired.Get(o.Key()); !wanted {
+	for _, o := range c.observed.All() {
+		if _, wanted := c.desired.Get(o.Key()); !wanted {
 			c.drop(o)
 		}
 	}
-	return Plan{Ops: ordered(c.steps), Drift: c.drift}
+	return ordered(c.steps)
 }
 
 // Create returns the ops that make a fragment of which nothing exists yet.

@@ -17,7 +17,8 @@ import (
 var update = flag.Bool("update", false, "write the plans into testdata")
 
 // TestStories runs testdata/*.txtar: each has files "desired" and "observed" (or
-// "fragment"), and the golden "plan" (or "create" and "delete"). Its comment tells
+// "fragment", or "was" and "now"), and the golden "plan" (or "create" and "delete",
+// or "update"). Its comment tells
 // the story; lines "inside NS" in it ask for a repair inside that sandbox.
 func TestStories(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txtar")
@@ -33,7 +34,7 @@ func TestStories(t *testing.T) {
 			in := map[string][]dataplane.Object{}
 			for _, part := range ar.Files {
 				switch part.Name {
-				case "desired", "observed", "fragment":
+				case "desired", "observed", "fragment", "was", "now":
 					in[part.Name] = parse(t, string(part.Data))
 				}
 			}
@@ -43,6 +44,8 @@ func TestStories(t *testing.T) {
 				case "plan":
 					p := diff.Compute(dataplane.NewState(in["desired"]...), dataplane.NewState(in["observed"]...), inside(string(ar.Comment))...)
 					got = render(p)
+				case "update":
+					got = renderOps(diff.Update(in["was"], in["now"]))
 				case "create":
 					got = renderOps(diff.Create(in["fragment"]))
 				case "delete":
@@ -75,10 +78,13 @@ func TestStable(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, part := range ar.Files {
-			if part.Name != "desired" {
+			if part.Name != "desired" && part.Name != "now" {
 				continue
 			}
 			objs := parse(t, string(part.Data))
+			if got := renderOps(diff.Update(objs, objs)); got != "" {
+				t.Errorf("%s: an update to the same:\n%s", f, got)
+			}
 			if got := render(diff.Compute(dataplane.NewState(objs...), dataplane.NewState(objs...))); got != "" {
 				t.Errorf("%s: not stable:\n%s", f, got)
 			}

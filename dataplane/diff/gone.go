@@ -53,7 +53,8 @@ func (g *gone) implied(o dataplane.Object) bool {
 }
 
 // on returns the link that an object hangs on; ok is false when it hangs on none.
-// A sysctl of a whole namespace hangs on that namespace: its link is empty.
+// A sysctl or redirect of a whole namespace hangs on that namespace: its link is
+// empty.
 func on(o dataplane.Object) (p place, ok bool) {
 	switch o := o.(type) {
 	case dataplane.Addr:
@@ -65,6 +66,8 @@ func on(o dataplane.Object) (p place, ok bool) {
 	case dataplane.Sysctl:
 		link := sysctlLink(o.Name)
 		return place{o.NS, link}, link != "" || o.NS != ""
+	case dataplane.Redirect:
+		return place{o.NS, ""}, true
 	}
 	return place{}, false
 }

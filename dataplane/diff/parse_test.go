@@ -17,6 +17,7 @@ import (
 //	addr|up [NS:]LINK [PREFIX]
 //	route [NS:]LINK DST [VIA]
 //	sysctl [NS:]NAME VALUE [shared]
+//	redirect NS
 //	page TABLE HASH
 //	element SET KEY… [= DATA…]    (guard-element: the closing kind)
 func parse(t *testing.T, text string) (objs []dataplane.Object) {
@@ -46,7 +47,7 @@ func parse(t *testing.T, text string) (objs []dataplane.Object) {
 		case "veth":
 			pns, pname := split(opt["peer"])
 			objs = append(objs, dataplane.Veth{Name: w[0], Master: opt["master"], PeerNS: pns, PeerName: pname,
-				PeerMAC: opt["mac"], Hairpin: has("hairpin"), Isolated: has("isolated")})
+				PeerMAC: opt["mac"], Hairpin: has("hairpin"), Isolated: has("isolated"), Borrowed: has("borrowed")})
 		case "foreign":
 			objs = append(objs, dataplane.Foreign{Name: w[0], What: strings.Join(w[1:], " ")})
 		case "addr":
@@ -61,6 +62,8 @@ func parse(t *testing.T, text string) (objs []dataplane.Object) {
 			objs = append(objs, r)
 		case "sysctl":
 			objs = append(objs, dataplane.Sysctl{NS: ns, Name: link, Value: w[1], Shared: has("shared")})
+		case "redirect":
+			objs = append(objs, dataplane.Redirect{NS: w[0]})
 		case "page":
 			objs = append(objs, dataplane.Page{Family: "inet", Table: w[0], Hash: w[1]})
 		case "element":

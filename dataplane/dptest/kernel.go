@@ -25,6 +25,7 @@ type Kernel struct {
 	mu      sync.Mutex
 	objs    map[string]dataplane.Object
 	strange map[string]string // foreign links: name to what it is
+	facts   facts
 	failKey map[string]error
 	failNth map[int]error
 	ops     int

@@ -39,8 +39,17 @@ func (k *Kernel) put(v dataplane.Verb, o dataplane.Object) error {
 		if o.Via.IsValid() && !k.onLink(o.NS, o.Link, o.Via) {
 			return fmt.Errorf("gateway %s is not on a network of %s: network is unreachable", o.Via, o.Link)
 		}
+		for key, other := range k.objs { // one destination, one route: the new one replaces
+			if r, ok := other.(dataplane.Route); ok && r.NS == o.NS && r.Dst == o.Dst {
+				delete(k.objs, key)
+			}
+		}
 	case dataplane.Sysctl:
 		return k.putSysctl(o)
+	case dataplane.Redirect:
+		if _, ok := k.objs[dataplane.Namespace{Path: o.NS}.Key()]; !ok {
+			return fmt.Errorf("open network namespace: %s: no such file or directory", o.NS)
+		}
 	case dataplane.Element:
 		if _, ok := k.objs[dataplane.Page{Family: o.Family, Table: o.Table}.Key()]; !ok {
 			return fmt.Errorf("table %s %s or its set %s is not there: no such file or directory", o.Family, o.Table, o.Set)
@@ -71,13 +80,8 @@ func (k *Kernel) putVeth(v dataplane.Verb, o dataplane.Veth) error {
 			return err
 		}
 	}
-	if o.Master != "" {
-		if what, ok := k.strange[o.Master]; ok {
-			return cnm.Conflict("%s exists and is not ours (%s)", o.Master, what)
-		}
-		if _, ok := k.objs["link "+o.Master].(dataplane.Bridge); !ok {
-			return fmt.Errorf("its bridge %s does not exist", o.Master)
-		}
+	if err := k.masterThere(o); err != nil {
+		return err
 	}
 	if _, ok := k.objs[dataplane.Namespace{Path: o.PeerNS}.Key()]; !ok {
 		return fmt.Errorf("open network namespace: %s: no such file or directory", o.PeerNS)
@@ -98,9 +102,24 @@ func (k *Kernel) putVeth(v dataplane.Verb, o dataplane.Veth) error {
 	return nil
 }
 
+func (k *Kernel) masterThere(o dataplane.Veth) error {
+	what, strange := k.strange[o.Master]
+	_, bridge := k.objs["link "+o.Master].(dataplane.Bridge)
+	switch {
+	case o.Master == "" || bridge && !o.Borrowed:
+		return nil
+	case o.Borrowed && strange && strings.HasPrefix(what, "bridge"):
+		return nil
+	case strange:
+		return cnm.Conflict("%s exists and is not ours (%s)", o.Master, what)
+	}
+	return fmt.Errorf("its bridge %s does not exist", o.Master)
+}
+
 func (k *Kernel) putSysctl(o dataplane.Sysctl) error {
 	if l := sysctlLink(o.Name); l != "" {
-		if err := k.linkThere(o.NS, l); err != nil {
+		if _, foreign := k.strange[l]; foreign && o.Shared && o.NS == "" {
+		} else if err := k.linkThere(o.NS, l); err != nil {
 			return fmt.Errorf("this kernel, or this link, has no parameter %s", o.Name)
 		}
 	}
@@ -237,6 +256,9 @@ func bare(o dataplane.Object) dataplane.Object {
 		o.Meta = dataplane.Meta{}
 		return o
 	case dataplane.Element:
+		o.Meta = dataplane.Meta{}
+		return o
+	case dataplane.Redirect:
 		o.Meta = dataplane.Meta{}
 		return o
 	}

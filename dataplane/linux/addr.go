@@ -115,6 +115,20 @@ func (c *rtnl) addrs() ([]address, error) {
 	return out, nil
 }
 
+// dropAddrs takes all addresses off a link.
+func (c *rtnl) dropAddrs(index int) error {
+	all, err := c.addrs()
+	for _, have := range all {
+		if err == nil && have.index == index {
+			err = c.addr(unix.RTM_DELADDR, 0, index, have.prefix)
+			if errors.Is(err, unix.EADDRNOTAVAIL) { // a secondary, gone with its primary
+				err = nil
+			}
+		}
+	}
+	return err
+}
+
 func (a *applier) up(o dataplane.Up, del bool) error {
 	c, l, err := a.place(o.NS, o.Link)
 	if err != nil {

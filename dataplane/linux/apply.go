@@ -95,6 +95,8 @@ func (a *applier) dispatch(op dataplane.Op) error {
 		return a.up(o, del)
 	case dataplane.Route:
 		return a.route(o, del)
+	case dataplane.Redirect:
+		return a.redirect(o, del)
 	case dataplane.Page:
 		return a.page(o, del)
 	}

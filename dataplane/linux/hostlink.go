@@ -42,7 +42,7 @@ func (a *applier) bridge(v dataplane.Verb, o dataplane.Bridge) error {
 		// The MTU comes after: only a change of it tells the bridge not to follow its
 		// ports' (br_mtu_auto_adjust). STP is off by default, and without it a port
 		// forwards at once, whatever forward_delay says (br_make_forwarding).
-		err := k.create(o.Name, nl.NewRtAttr(unix.IFLA_ADDRESS, mac), nest(unix.IFLA_LINKINFO, str(nl.IFLA_INFO_KIND, "bridge")))
+		err := k.create(o.Name, nl.NewRtAttr(unix.IFLA_ADDRESS, mac), bridgeInfo(o, o.NFCall))
 		if err == nil {
 			k.alias(o.Name, o.Meta)
 		} else if !errors.Is(err, unix.EEXIST) {
@@ -69,10 +69,24 @@ func (a *applier) bridge(v dataplane.Verb, o dataplane.Bridge) error {
 	if l.mac.String() != mac.String() {
 		attrs = append(attrs, nl.NewRtAttr(unix.IFLA_ADDRESS, mac))
 	}
+	if l.nfCall != o.NFCall {
+		attrs = append(attrs, bridgeInfo(o, true))
+	}
 	if len(attrs) == 0 {
 		return nil
 	}
 	return k.rt.set(l.index, o.Name, 0, 0, attrs...)
+}
+
+// bridgeInfo says what kind of link it is and, when told to, sets what only bridges
+// have. A kernel without br_netfilter ignores it.
+func bridgeInfo(o dataplane.Bridge, all bool) *nl.RtAttr {
+	kind := str(nl.IFLA_INFO_KIND, "bridge")
+	if !all {
+		return nest(unix.IFLA_LINKINFO, kind)
+	}
+	return nest(unix.IFLA_LINKINFO, kind, nest(nl.IFLA_INFO_DATA,
+		bytesOf(nl.IFLA_BR_NF_CALL_IPTABLES, flagByte(o.NFCall)), bytesOf(nl.IFLA_BR_NF_CALL_IP6TABLES, flagByte(o.NFCall))))
 }
 
 func (a *applier) veth(v dataplane.Verb, o dataplane.Veth) error {
@@ -84,12 +98,9 @@ func (a *applier) veth(v dataplane.Verb, o dataplane.Veth) error {
 	}
 	master := 0
 	if o.Master != "" {
-		m, err := k.ours(o.Master)
+		m, err := k.master(o)
 		if err != nil {
 			return err
-		}
-		if m == nil {
-			return fmt.Errorf("its bridge %s does not exist", o.Master)
 		}
 		master = m.index
 	}
@@ -103,6 +114,25 @@ func (a *applier) veth(v dataplane.Verb, o dataplane.Veth) error {
 		}
 	}
 	return a.adjustVeth(v, o, master)
+}
+
+// master finds the bridge that a veth becomes a port of. A borrowed one is any
+// bridge but ours: when someone deleted it and it came back, its ports do as well.
+func (k *Kernel) master(o dataplane.Veth) (*link, error) {
+	m, err := k.rt.linkByName(o.Master)
+	switch {
+	case err != nil:
+		return nil, err
+	case m == nil && o.Borrowed:
+		return nil, fmt.Errorf("its bridge %s does not exist; make it again: ip link add %s type bridge", o.Master, o.Master)
+	case m == nil:
+		return nil, fmt.Errorf("its bridge %s does not exist", o.Master)
+	case o.Borrowed && m.kind != "bridge":
+		return nil, cnm.Conflict("%s is no bridge (%s)", o.Master, m.what())
+	case !o.Borrowed && !k.mine(m):
+		return nil, conflict(m)
+	}
+	return m, nil
 }
 
 // makePair makes both ends in one message, so that a kill leaves no half: name,

@@ -20,6 +20,7 @@ type link struct {
 	peerNS        int // nsid of the namespace the other end is in; -1: the same or unknown
 	hairpin       bool
 	isolated      bool
+	nfCall        bool // a bridge's
 }
 
 func (l *link) up() bool { return l.flags&unix.IFF_UP != 0 }
@@ -155,10 +156,13 @@ func parseLink(m []byte) *link {
 
 func (l *link) parseInfo(b []byte) {
 	slave := ""
+	var data []byte
 	eachAttr(b, func(t int, b []byte) {
 		switch t {
 		case nl.IFLA_INFO_KIND:
 			l.kind = unix.ByteSliceToString(b)
+		case nl.IFLA_INFO_DATA:
+			data = b
 		case nl.IFLA_INFO_SLAVE_KIND:
 			slave = unix.ByteSliceToString(b)
 		case nl.IFLA_INFO_SLAVE_DATA:
@@ -175,6 +179,13 @@ func (l *link) parseInfo(b []byte) {
 			})
 		}
 	})
+	if l.kind == "bridge" {
+		eachAttr(data, func(t int, b []byte) {
+			if t == nl.IFLA_BR_NF_CALL_IPTABLES {
+				l.nfCall = len(b) > 0 && b[0] != 0
+			}
+		})
+	}
 }
 
 func flagByte(on bool) []byte {

@@ -14,7 +14,7 @@ import (
 // Sysctls are not among it: the kernel does not say which were set. ObserveKeys
 // reads those that are wanted.
 func (k *Kernel) Observe(ctx context.Context, sandboxes []string) (*dataplane.State, error) {
-	o := observer{k: k, views: map[string]*view{}}
+	o := observer{k: k, views: map[string]*view{}, open: map[string]*sandbox{}}
 	defer o.close()
 	host, err := o.host()
 	if err != nil {
@@ -50,6 +50,9 @@ func (k *Kernel) Observe(ctx context.Context, sandboxes []string) (*dataplane.St
 			return nil, err
 		}
 		s.Add(v.objects(func(*link) bool { return true })...)
+		if err := o.redirect(s, dataplane.Redirect{NS: p}); err != nil {
+			return nil, err
+		}
 	}
 	for _, l := range host.byIdx {
 		if k.mine(l) {
@@ -71,7 +74,7 @@ func (k *Kernel) mine(l *link) bool { return l.group == k.group }
 // observer keeps the namespaces open that one observation looks into.
 type observer struct {
 	k     *Kernel
-	open  []*sandbox
+	open  map[string]*sandbox
 	views map[string]*view
 	peers []*view
 }
@@ -106,7 +109,7 @@ func (o *observer) inside(path string) (*view, error) {
 	if err != nil {
 		return nil, err
 	}
-	o.open = append(o.open, s)
+	o.open[path] = s
 	v, err := newView(path, s.rt)
 	if err != nil {
 		return nil, err

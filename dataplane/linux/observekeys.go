@@ -14,7 +14,7 @@ const fewElements = 64
 // ObserveKeys returns those of the wanted objects that exist, as they are; see
 // dataplane.Kernel.
 func (k *Kernel) ObserveKeys(ctx context.Context, want []dataplane.Object) (*dataplane.State, error) {
-	o := observer{k: k, views: map[string]*view{}}
+	o := observer{k: k, views: map[string]*view{}, open: map[string]*sandbox{}}
 	defer o.close()
 	s := dataplane.NewState()
 	hanging := map[string]*dataplane.State{} // what hangs on links, by namespace
@@ -45,8 +45,13 @@ func (k *Kernel) ObserveKeys(ctx context.Context, want []dataplane.Object) (*dat
 			err = o.hanging(s, hanging, w.NS, w)
 		case dataplane.Route:
 			err = o.hanging(s, hanging, w.NS, w)
+		case dataplane.Redirect:
+			err = o.redirect(s, w)
 		case dataplane.Sysctl:
-			if v, ok := k.readSysctl(w); ok {
+			if v, ok := k.readSysctl(w); ok || w.Optional {
+				if !ok {
+					v = w.Value // nothing to set, nothing to miss
+				}
 				have := w
 				if have.Value = v; v == words(w.Value) {
 					have.Value = w.Value

@@ -14,12 +14,25 @@ import (
 type sandbox struct {
 	ns    *os.File
 	rt    *rtnl
+	nft   *nfConn // opened when asked for: few calls need it
 	links map[string]*link
 }
 
 func (s *sandbox) close() {
 	s.rt.close()
+	if s.nft != nil {
+		s.nft.close()
+	}
 	s.ns.Close()
+}
+
+// nf is the sandbox's own nf_tables socket.
+func (s *sandbox) nf() (*nfConn, error) {
+	if s.nft != nil {
+		return s.nft, nil
+	}
+	err := netns.DoFD(int(s.ns.Fd()), func() (err error) { s.nft, err = newNF(); return err })
+	return s.nft, err
 }
 
 func openSandbox(path string) (*sandbox, error) {

@@ -75,6 +75,9 @@ func (a *applier) sysctl(o dataplane.Sysctl, del bool) error {
 		return err
 	}
 	prior, err := os.ReadFile(path)
+	if o.Optional && errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
 	if err != nil {
 		return sysctlError(o.Name, err)
 	}

@@ -76,11 +76,11 @@ func (k *Kernel) linkObject(host *view, l *link, peers []*view) dataplane.Object
 	}
 	switch l.kind {
 	case "bridge":
-		return dataplane.Bridge{Name: l.name, MTU: l.mtu, MAC: k.macText(l.name, l.mac)}
+		return dataplane.Bridge{Name: l.name, MTU: l.mtu, MAC: k.macText(l.name, l.mac), NFCall: l.nfCall}
 	case "veth":
 		o := dataplane.Veth{Name: l.name, MTU: l.mtu, Hairpin: l.hairpin, Isolated: l.isolated}
 		if m := host.byIdx[l.master]; m != nil {
-			o.Master = m.name
+			o.Master, o.Borrowed = m.name, !k.mine(m)
 		}
 		for _, p := range peers {
 			if other := p.byIdx[l.peer]; p.nsid >= 0 && p.nsid == l.peerNS && other != nil {
