@@ -5,7 +5,6 @@ package ipam
 
 import (
 	"fmt"
-	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -41,6 +40,7 @@ type Pool struct {
 	taken    bitmap // offsets in win that are leased, reserved or resting
 	next     uint64 // offset in win to try first
 	leases   map[netip.Addr]lease
+	holds    map[netip.Addr]hold
 	reserved map[netip.Addr]string // address to what it is
 	// resting are released addresses in the order of their release; an entry is
 	// stale when the address is not in rests with the same time.
@@ -51,6 +51,13 @@ type Pool struct {
 type lease struct {
 	holder string
 	since  time.Time
+}
+
+// hold is a definition's address, in use or not. left is when its holder was last
+// here; zero: it is, or has never been.
+type hold struct {
+	holder string
+	left   time.Time
 }
 
 type rest struct {
@@ -78,37 +85,13 @@ func New(pool cnm.Pool, o Options) (*Pool, error) {
 	}
 	p := &Pool{
 		pool: pool, opts: o, win: windowOf(dynamic),
-		leases: map[netip.Addr]lease{}, reserved: map[netip.Addr]string{}, rests: map[netip.Addr]time.Time{},
+		leases: map[netip.Addr]lease{}, holds: map[netip.Addr]hold{}, reserved: map[netip.Addr]string{}, rests: map[netip.Addr]time.Time{},
 	}
 	for addr, what := range reservations(pool) {
 		p.reserved[addr] = what
 		p.occupy(addr)
 	}
 	return p, nil
-}
-
-// Validate holds a pool to its own bounds.
-func Validate(p cnm.Pool) error {
-	s := p.Subnet
-	switch {
-	case !s.IsValid():
-		return cnm.Invalid("the pool has no subnet; give one, like 172.20.0.0/16")
-	case s.Addr().Is4In6():
-		return cnm.Invalid("subnet %s is an IPv4 subnet in IPv6 clothes; write it as IPv4", s)
-	case s != s.Masked():
-		return cnm.Invalid("invalid subnet %s: it should be %s", s, s.Masked())
-	case p.Gateway.IsValid() && !s.Contains(p.Gateway):
-		return cnm.Invalid("gateway %s is not in subnet %s; choose one of its addresses, like %s", p.Gateway, s, FirstHost(s))
-	}
-	if r := p.Range; r.IsValid() && (r != r.Masked() || r.Bits() < s.Bits() || !s.Contains(r.Addr())) {
-		return cnm.Invalid("ip-range %s is not a part of subnet %s; give a smaller prefix inside it", r, s)
-	}
-	for _, name := range slices.Sorted(maps.Keys(p.Aux)) {
-		if a := p.Aux[name]; !s.Contains(a) {
-			return cnm.Invalid("auxiliary address %s=%s is not in subnet %s", name, a, s)
-		}
-	}
-	return nil
 }
 
 const auxiliary = "the auxiliary address "
@@ -200,8 +183,44 @@ func (p *Pool) AllocateSpecific(addr netip.Addr, holder string) error {
 		delete(p.rests, addr)
 		p.occupy(addr)
 		p.leases[addr] = lease{holder, p.opts.Now()}
+		if h, held := p.holds[addr]; held {
+			h.left = time.Time{}
+			p.holds[addr] = h
+		}
 	}
 	return nil
+}
+
+// Hold keeps an address for its holder, whether he has it now or not, until
+// Unhold: no one else is handed it. Errors are AllocateSpecific's.
+func (p *Pool) Hold(addr netip.Addr, holder string) error {
+	addr = addr.Unmap()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err := p.available(addr, holder); err != nil {
+		return err
+	}
+	if _, held := p.holds[addr]; !held {
+		delete(p.rests, addr)
+		p.occupy(addr)
+		p.holds[addr] = hold{holder: holder}
+	}
+	return nil
+}
+
+// Unhold ends Hold; an address that its holder has stays his until Release.
+// Unholding another's, or what is not held, is no matter.
+func (p *Pool) Unhold(addr netip.Addr, holder string) {
+	addr = addr.Unmap()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if h, held := p.holds[addr]; !held || h.holder != holder {
+		return
+	}
+	delete(p.holds, addr)
+	if _, leased := p.leases[addr]; !leased {
+		p.vacate(addr)
+	}
 }
 
 // MarkUsed loads an address that is in use, at start. Dynamic allocation goes on
@@ -227,6 +246,17 @@ func (p *Pool) Release(addr netip.Addr) bool {
 		return false
 	}
 	delete(p.leases, addr)
+	if h, held := p.holds[addr]; held {
+		h.left = p.opts.Now()
+		p.holds[addr] = h
+		return true
+	}
+	p.vacate(addr)
+	return true
+}
+
+// vacate lets an address rest that nobody has any more. The caller holds mu.
+func (p *Pool) vacate(addr netip.Addr) {
 	off, dynamic := p.win.offset(addr)
 	switch {
 	case !dynamic: // outside the range no one is handed it by chance
@@ -240,7 +270,14 @@ func (p *Pool) Release(addr netip.Addr) bool {
 			p.resting = slices.DeleteFunc(p.resting, func(r rest) bool { return !p.rests[r.addr].Equal(r.since) })
 		}
 	}
-	return true
+}
+
+// Available says, as AllocateSpecific would, whether the holder could have the
+// address, and takes nothing.
+func (p *Pool) Available(addr netip.Addr, holder string) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.available(addr.Unmap(), holder)
 }
 
 // Holder says who has an address, and since when.
@@ -312,12 +349,22 @@ func (p *Pool) available(addr netip.Addr, holder string) error {
 		}
 		return cnm.Invalid("Invalid address %s: it is %s of %s; choose another address", addr, what, p.pool.Subnet)
 	}
-	l, ok := p.leases[addr]
-	if !ok || l.holder == holder {
-		return nil
+	now := p.opts.Now()
+	if l, ok := p.leases[addr]; ok && l.holder != holder {
+		return p.heldBy(addr, l.holder, "running, for "+age(now.Sub(l.since)))
 	}
-	return cnm.Conflict("Address already in use: %s on %s is held by %s (for %s); choose another address, or remove its holder",
-		addr, p.name(), p.opts.Describe(l.holder), age(p.opts.Now().Sub(l.since)))
+	if h, ok := p.holds[addr]; ok && h.holder != holder {
+		if h.left.IsZero() {
+			return p.heldBy(addr, h.holder, "not running: the address is part of its definition")
+		}
+		return p.heldBy(addr, h.holder, "stopped "+age(now.Sub(h.left))+" ago: the address is part of its definition")
+	}
+	return nil
+}
+
+func (p *Pool) heldBy(addr netip.Addr, holder, state string) error {
+	return cnm.Conflict("Address already in use: %s on %s is held by %s (%s); choose another address, or remove its holder",
+		addr, p.name(), p.opts.Describe(holder), state)
 }
 
 func (p *Pool) exhausted() error {

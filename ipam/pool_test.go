@@ -200,8 +200,8 @@ func TestSpecificErrors(t *testing.T) {
 		class error
 		want  string
 	}{
-		{"172.27.0.3", cnm.ErrConflict, "Address already in use: 172.27.0.3 on network shop is held by container relay (for 12 s); choose another address, or remove its holder"},
-		{"::ffff:172.27.0.3", cnm.ErrConflict, "Address already in use: 172.27.0.3 on network shop is held by container relay (for 12 s); choose another address, or remove its holder"},
+		{"172.27.0.3", cnm.ErrConflict, "Address already in use: 172.27.0.3 on network shop is held by container relay (running, for 12 s); choose another address, or remove its holder"},
+		{"::ffff:172.27.0.3", cnm.ErrConflict, "Address already in use: 172.27.0.3 on network shop is held by container relay (running, for 12 s); choose another address, or remove its holder"},
 		{"172.27.0.1", cnm.ErrConflict, "Address already in use: 172.27.0.1 is the gateway of network shop; choose another address"},
 		{"172.27.0.9", cnm.ErrConflict, "Address already in use: 172.27.0.9 is the auxiliary address router of network shop; choose another address"},
 		{"172.27.0.0", cnm.ErrInvalid, "Invalid address 172.27.0.0: it is the network address of 172.27.0.0/24; choose another address"},
@@ -243,8 +243,8 @@ func TestNewBad(t *testing.T) {
 		{cnm.Pool{}, "has no subnet"},
 		{cnm.Pool{Subnet: prefix("10.0.0.1/24")}, "invalid subnet 10.0.0.1/24: it should be 10.0.0.0/24"},
 		{cnm.Pool{Subnet: netip.PrefixFrom(addr("::ffff:10.0.0.0"), 120)}, "write it as IPv4"},
-		{cnm.Pool{Subnet: prefix("10.0.0.0/24"), Gateway: addr("10.0.1.1")}, "gateway 10.0.1.1 is not in subnet 10.0.0.0/24; choose one of its addresses, like 10.0.0.1"},
-		{cnm.Pool{Subnet: prefix("10.0.0.0/24"), Range: prefix("10.0.1.0/25")}, "ip-range 10.0.1.0/25 is not a part of subnet 10.0.0.0/24"},
+		{cnm.Pool{Subnet: prefix("10.0.0.0/24"), Gateway: addr("10.0.1.1")}, "invalid gateway 10.0.1.1: parent subnet 10.0.0.0/24 doesn't contain this address; choose one of its addresses, like 10.0.0.1"},
+		{cnm.Pool{Subnet: prefix("10.0.0.0/24"), Range: prefix("10.0.1.0/25")}, "invalid ip-range 10.0.1.0/25: parent subnet 10.0.0.0/24 doesn't contain ip-range"},
 		{cnm.Pool{Subnet: prefix("10.0.0.0/24"), Range: prefix("10.0.0.0/16")}, "ip-range"},
 		{cnm.Pool{Subnet: prefix("10.0.0.0/24"), Range: prefix("10.0.0.5/25")}, "ip-range"},
 		{cnm.Pool{Subnet: prefix("10.0.0.0/24"), Aux: map[string]netip.Addr{"x": addr("10.0.1.1")}}, "auxiliary address x=10.0.1.1"},
