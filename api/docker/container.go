@@ -1,7 +1,6 @@
 package docker
 
 import (
-	"context"
 	"net/http"
 
 	"linkspan/cnm"
@@ -11,15 +10,8 @@ import (
 )
 
 // What the container service may offer beyond container.Service. The door asks
-// for it where it needs it, and answers "not yet" where it is not there.
-type (
-	// execLister names the execs of a container, for inspect.
-	execLister interface{ ExecIDs(ref string) []string }
-	// sizer measures a container's writable layer and its whole root.
-	sizer interface {
-		Size(ctx context.Context, ref string) (rw, root int64, err error)
-	}
-)
+// for it where it needs it: execLister names the execs of a container, for inspect.
+type execLister interface{ ExecIDs(ref string) []string }
 
 func (s *server) containerRoutes() []route {
 	return []route{
@@ -29,6 +21,11 @@ func (s *server) containerRoutes() []route {
 		get("/containers/{id}/json", s.containerInspect),
 		get("/containers/{id}/top", s.containerTop),
 		get("/containers/{id}/logs", s.containerLogs),
+		get("/containers/{id}/stats", s.containerStats),
+		get("/containers/{id}/changes", s.containerChanges),
+		get("/containers/{id}/export", s.containerExport),
+		post("/containers/{id}/update", s.containerUpdate),
+		post("/commit", s.containerCommit),
 		post("/containers/{id}/start", s.containerStart),
 		post("/containers/{id}/stop", s.containerStop),
 		post("/containers/{id}/restart", s.containerRestart),
@@ -39,7 +36,7 @@ func (s *server) containerRoutes() []route {
 		post("/containers/{id}/resize", s.containerResize),
 		post("/containers/{id}/wait", s.containerWait),
 		post("/containers/{id}/attach", s.containerAttach),
-		del("/containers/{id}", s.containerRemove),
+		del("/containers/{id...}", s.containerRemove),
 		head("/containers/{id}/archive", s.archiveStat),
 		get("/containers/{id}/archive", s.archiveGet),
 		put("/containers/{id}/archive", s.archivePut),
@@ -140,7 +137,7 @@ func (c *call) size() (height, width uint, err error) {
 
 func (s *server) containerRemove(c *call) error {
 	if c.Bool("link") {
-		return cnm.Unsupported("not yet: legacy links between containers are not made, so there is none to remove: %s", c.Vars["id"])
+		return cnm.Unsupported("not yet: a link (%s) goes with the container that has it: remove that one, and create it again without --link", c.Vars["id"])
 	}
 	return c.done(s.Containers.Remove(c.Context(), c.Vars["id"], container.RemoveOptions{
 		Force: c.Bool("force"), Volumes: c.Bool("v"),
@@ -215,10 +212,7 @@ func (s *server) containerPrune(c *call) error {
 		if !old(ctr.Created, ctr.Config.Labels) {
 			continue
 		}
-		var size int64
-		if m, ok := s.Containers.(sizer); ok {
-			size, _, _ = m.Size(c.Context(), ctr.ID)
-		}
+		size, _, _ := s.Containers.Size(c.Context(), ctr.ID)
 		if err := s.Containers.Remove(c.Context(), ctr.ID, container.RemoveOptions{}); err != nil {
 			s.log.Warn("a stopped container could not be pruned", "container", ctr.Name, "error", err)
 			continue
@@ -226,5 +220,6 @@ func (s *server) containerPrune(c *call) error {
 		report.ContainersDeleted = append(report.ContainersDeleted, ctr.ID)
 		report.SpaceReclaimed += uint64(max(size, 0))
 	}
+	s.pruned("container", report.SpaceReclaimed)
 	return c.JSON(http.StatusOK, report)
 }

@@ -72,6 +72,7 @@ func (b *createJSON) normalize(v Version, r *container.CreateRequest) (warnings 
 		if ep == nil {
 			r.Networks[name] = &apinetwork.EndpointSettings{}
 		}
+		v.endpoint(r.Networks[name])
 	}
 	if v.Before(44) && len(r.Networks) > 1 {
 		return nil, cnm.Invalid("container cannot be created with multiple network endpoints: API version %s takes one, 1.44 and later take several", v)

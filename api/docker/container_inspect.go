@@ -4,7 +4,6 @@ import (
 	"net/http"
 	"time"
 
-	"linkspan/cnm"
 	"linkspan/container"
 
 	apicontainer "github.com/moby/moby/api/types/container"
@@ -35,21 +34,13 @@ func (s *server) containerInspect(c *call) error {
 	}
 	v := s.renderInspect(c, ctr)
 	if c.Bool("size") {
-		rw, root, err := s.size(c, ctr.ID)
+		rw, root, err := s.Containers.Size(c.Context(), ctr.ID)
 		if err != nil {
 			return err
 		}
 		v.SizeRw, v.SizeRootFs = &rw, &root
 	}
 	return c.JSON(http.StatusOK, v)
-}
-
-func (s *server) size(c *call, id string) (rw, root int64, err error) {
-	m, ok := s.Containers.(sizer)
-	if !ok {
-		return 0, 0, cnm.Unsupported("not yet: the size of containers is not measured; ask without size (-s)")
-	}
-	return m.Size(c.Context(), id)
 }
 
 func (s *server) renderInspect(c *call, ctr *container.Container) *inspectJSON {
@@ -68,7 +59,7 @@ func (s *server) renderInspect(c *call, ctr *container.Container) *inspectJSON {
 
 			Name: "/" + ctr.Name, RestartCount: ctr.State.Restarts,
 			Driver: driver, Platform: "linux",
-			HostConfig:  hostConfig(ctr),
+			HostConfig:  s.hostConfig(ctr),
 			GraphDriver: &storage.DriverData{Name: driver},
 			Mounts:      renderMounts(ctr.Mounts),
 		},
@@ -78,11 +69,9 @@ func (s *server) renderInspect(c *call, ctr *container.Container) *inspectJSON {
 	if l, ok := s.Containers.(execLister); ok {
 		v.ExecIDs = l.ExecIDs(ctr.ID)
 	}
-	if c.Version.Before(44) {
-		for _, ep := range ctr.Networks {
-			if ep != nil && len(ep.MacAddress) > 0 {
-				v.Config.MacAddress = ep.MacAddress.String()
-			}
+	if c.Version.Before(44) && !ctr.HostConfig.NetworkMode.IsContainer() {
+		if ep := s.wishes(ctr)[s.networkName(string(ctr.HostConfig.NetworkMode))]; ep != nil && len(ep.MacAddress) > 0 {
+			v.Config.MacAddress = ep.MacAddress.String()
 		}
 	}
 	return v
@@ -108,11 +97,26 @@ func (s *server) files(ctr *container.Container) Files {
 }
 
 // hostConfig is the wish as it was sent, but with the joined container by its
-// id: a name can move to another.
-func hostConfig(ctr *container.Container) *apicontainer.HostConfig {
+// id, since a name can move to another, and links by the names of today.
+func (s *server) hostConfig(ctr *container.Container) *apicontainer.HostConfig {
 	hc := *ctr.HostConfig
 	hc.NetworkMode = networkMode(ctr)
+	if len(ctr.Links) > 0 {
+		hc.Links = nil
+	}
+	for _, l := range ctr.Links {
+		name := l.Target
+		if t, err := s.Containers.Get(l.Target); err == nil {
+			name = t.Name
+		}
+		hc.Links = append(hc.Links, "/"+name+":"+linkName(ctr, l))
+	}
 	return &hc
+}
+
+// linkName is the second name that a link gives to its target: "/web/db".
+func linkName(ctr *container.Container, l container.Link) string {
+	return "/" + ctr.Name + "/" + l.Alias
 }
 
 func networkMode(ctr *container.Container) apicontainer.NetworkMode {
@@ -137,6 +141,7 @@ func renderState(st container.State) *apicontainer.State {
 		Error:      st.Error,
 		StartedAt:  stamp(st.StartedAt),
 		FinishedAt: stamp(st.FinishedAt),
+		Health:     st.Health,
 	}
 }
 

@@ -44,6 +44,7 @@ func (s *server) containerList(c *call) error {
 	})
 	list := []*summaryJSON{}
 	images := imageNames{s: s, c: c}
+	sel.links = linkNames(all)
 	for _, ctr := range all {
 		if limit > 0 && len(list) == limit {
 			break
@@ -51,12 +52,12 @@ func (s *server) containerList(c *call) error {
 		if !sel.wants(ctr) {
 			continue
 		}
-		j := s.renderSummary(c, ctr, &images)
+		j := s.renderSummary(c, ctr, sel.links[ctr.ID], &images)
 		if !sel.ports(j.Ports) {
 			continue
 		}
 		if c.Bool("size") {
-			if j.SizeRw, j.SizeRootFs, err = s.size(c, ctr.ID); err != nil {
+			if j.SizeRw, j.SizeRootFs, err = s.Containers.Size(c.Context(), ctr.ID); err != nil {
 				return err
 			}
 		}
@@ -65,10 +66,24 @@ func (s *server) containerList(c *call) error {
 	return c.JSON(http.StatusOK, list)
 }
 
-func (s *server) renderSummary(c *call, ctr *container.Container, images *imageNames) *summaryJSON {
+// linkNames are the further names that links give to containers, by id.
+func linkNames(all []*container.Container) map[string][]string {
+	names := map[string][]string{}
+	for _, ctr := range all {
+		for _, l := range ctr.Links {
+			names[l.Target] = append(names[l.Target], linkName(ctr, l))
+		}
+	}
+	for _, n := range names {
+		slices.Sort(n)
+	}
+	return names
+}
+
+func (s *server) renderSummary(c *call, ctr *container.Container, links []string, images *imageNames) *summaryJSON {
 	j := &summaryJSON{
 		Summary: apicontainer.Summary{
-			ID: ctr.ID, Names: []string{"/" + ctr.Name},
+			ID: ctr.ID, Names: append([]string{"/" + ctr.Name}, links...),
 			Image: images.shown(ctr), ImageID: ctr.ImageID,
 			Command: command(ctr.Path, ctr.Args), Created: ctr.Created.Unix(),
 			Labels: orEmptyMap(ctr.Config.Labels),
@@ -105,7 +120,7 @@ func statusLine(st container.State, now time.Time) string {
 	ago := func(t time.Time) string { return units.HumanDuration(now.Sub(t)) }
 	switch st.Phase {
 	case container.Running:
-		return "Up " + ago(st.StartedAt)
+		return "Up " + ago(st.StartedAt) + healthWord(st.Health)
 	case container.Paused:
 		return "Up " + ago(st.StartedAt) + " (Paused)"
 	case container.Restarting:
@@ -121,6 +136,17 @@ func statusLine(st container.State, now time.Time) string {
 		return ""
 	}
 	return fmt.Sprintf("Exited (%d) %s ago", st.ExitCode, ago(st.FinishedAt))
+}
+
+// healthWord is the health behind the STATUS: " (healthy)".
+func healthWord(h *container.Health) string {
+	switch {
+	case h == nil || h.Status == "" || h.Status == apicontainer.NoHealthcheck:
+		return ""
+	case h.Status == apicontainer.Starting:
+		return " (health: starting)"
+	}
+	return " (" + string(h.Status) + ")"
 }
 
 // imageNames tells under which name a container's image is shown: the one it

@@ -65,12 +65,10 @@ func (s *server) diskUsage(c *call) error {
 		}
 	}
 	if want("container") {
-		names := imageNames{s: s, c: c}
+		names, links := imageNames{s: s, c: c}, linkNames(containers)
 		for _, ctr := range containers {
-			j := s.renderSummary(c, ctr, &names)
-			if m, ok := s.Containers.(sizer); ok {
-				j.SizeRw, j.SizeRootFs, _ = m.Size(c.Context(), ctr.ID)
-			}
+			j := s.renderSummary(c, ctr, links[ctr.ID], &names)
+			j.SizeRw, j.SizeRootFs, _ = s.Containers.Size(c.Context(), ctr.ID)
 			df.Containers = append(df.Containers, j)
 		}
 		slices.SortFunc(df.Containers, func(a, b *summaryJSON) int { return strings.Compare(a.ID, b.ID) })

@@ -93,9 +93,15 @@ func (s *server) renderEndpoints(v Version, ctr *container.Container) map[string
 		return eps
 	}
 	for name, wish := range s.wishes(ctr) {
-		eps[name] = wishJSON(v, ctr, wish)
-		if n, err := s.Network.Network(name); err == nil && !ctr.State.StartedAt.IsZero() {
+		eps[name] = wishJSON(v, wish)
+		if ctr.State.StartedAt.IsZero() {
+			continue // what a first start finds out is not there yet
+		}
+		if n, err := s.Network.Network(name); err == nil {
 			eps[name].NetworkID = n.ID
+			if n.HasNames() {
+				eps[name].known(v, ctr, namesOf(ctr, wish))
+			}
 		}
 	}
 	sb := s.ownSandbox(ctr)
@@ -106,12 +112,54 @@ func (s *server) renderEndpoints(v Version, ctr *container.Container) map[string
 		ep := &sb.Endpoints[i]
 		j := eps[ep.NetworkName]
 		if j == nil {
-			j = wishJSON(v, ctr, nil)
+			j = wishJSON(v, nil)
 			eps[ep.NetworkName] = j
 		}
 		j.given(ep)
+		if n, err := s.Network.Network(ep.NetworkID); err == nil {
+			j.routers(n)
+		}
+		if len(ep.Names) > 0 {
+			j.known(v, ctr, ep.Names)
+		}
 	}
 	return eps
+}
+
+// namesOf are the names that a container has had on a network with names since
+// its first start.
+func namesOf(ctr *container.Container, wish *apinetwork.EndpointSettings) []string {
+	names := []string{ctr.Name}
+	if wish != nil {
+		names = append(names, wish.Aliases...)
+	}
+	names = append(names, ctr.ID[:min(12, len(ctr.ID))])
+	if ctr.Config.Hostname != "" {
+		names = append(names, ctr.Config.Hostname)
+	}
+	return unique(names)
+}
+
+// unique keeps the first of each.
+func unique(names []string) []string {
+	seen := map[string]bool{}
+	return slices.DeleteFunc(slices.Clone(names), func(n string) bool {
+		again := seen[n]
+		seen[n] = true
+		return again
+	})
+}
+
+// known shows the names of an endpoint. Clients before 1.45 find the short id
+// among the aliases, as they did when there was no field of its own.
+func (j *endpointJSON) known(v Version, ctr *container.Container, names []string) {
+	if j.DNSNames != nil {
+		names := slices.Clone(names)
+		j.DNSNames = &names
+	}
+	if short := ctr.ID[:min(12, len(ctr.ID))]; v.Before(45) {
+		j.Aliases = unique(append(slices.Clone(j.Aliases), short))
+	}
 }
 
 // wishes are the endpoints as asked for, by the network's real name: the
@@ -139,12 +187,12 @@ func (s *server) networkName(ref string) string {
 	return ref
 }
 
-func wishJSON(v Version, ctr *container.Container, wish *apinetwork.EndpointSettings) *endpointJSON {
+func wishJSON(v Version, wish *apinetwork.EndpointSettings) *endpointJSON {
 	j := &endpointJSON{}
 	priority, names := 0, []string(nil)
 	if wish != nil {
 		j.IPAMConfig, j.Links, j.Aliases, j.DriverOpts = wish.IPAMConfig, wish.Links, wish.Aliases, wish.DriverOpts
-		priority, names = wish.GwPriority, slices.Clone(wish.DNSNames)
+		priority = wish.GwPriority
 	}
 	if !v.Before(48) {
 		j.GwPriority = &priority
@@ -161,6 +209,27 @@ func (j *endpointJSON) given(ep *cnm.Endpoint) {
 	j.IPAddress, j.IPPrefixLen = prefixJSON(ep.Addr4())
 	j.GlobalIPv6Address, j.GlobalIPv6PrefixLen = prefixJSON(ep.Addr6())
 	j.Gateway, j.IPv6Gateway = addrJSON(ep.Gateway(true)), addrJSON(ep.Gateway(false))
+}
+
+// routers shows the network's own gateways where the endpoint does not carry the
+// default route: Docker tells them of every network that has one.
+func (j *endpointJSON) routers(n *cnm.Network) {
+	if n.Internal {
+		return
+	}
+	for _, f := range []struct {
+		at   *string
+		addr string
+		pool *cnm.Pool
+		mode string
+	}{
+		{&j.Gateway, j.IPAddress, n.Pool4(), n.Options["com.docker.network.bridge.gateway_mode_ipv4"]},
+		{&j.IPv6Gateway, j.GlobalIPv6Address, n.Pool6(), n.Options["com.docker.network.bridge.gateway_mode_ipv6"]},
+	} {
+		if *f.at == "" && f.addr != "" && f.pool != nil && f.mode != "isolated" {
+			*f.at = addrJSON(n.RouterOf(*f.pool))
+		}
+	}
 }
 
 // addrJSON writes an address, the zero one as the empty string.

@@ -24,6 +24,7 @@ import (
 	"linkspan/network"
 
 	apicontainer "github.com/moby/moby/api/types/container"
+	apinetwork "github.com/moby/moby/api/types/network"
 )
 
 // fakeContainers is a container engine in memory: its containers say what they
@@ -42,6 +43,11 @@ type fakeContainers struct {
 	fail map[string]error
 	put  []byte
 	bus  *events.Bus
+	// What the last connect, update and commit brought, and how often stats were read.
+	endpoint  *apinetwork.EndpointSettings
+	updated   apicontainer.UpdateConfig
+	committed container.CommitOptions
+	samples   int
 }
 
 func newFakeContainers(cs ...*container.Container) *fakeContainers {
@@ -304,6 +310,8 @@ type fakeNetwork struct {
 	network.Service
 	networks  []*cnm.Network
 	sandboxes []*cnm.Sandbox
+	wish      network.NetworkWish // the last one
+	warning   string              // of the next creation
 }
 
 const (

@@ -17,17 +17,17 @@ func (s *server) imageRoutes() []route {
 	later := func(why string) handler {
 		return func(*call) error { return cnm.Unsupported("not yet: %s", why) }
 	}
-	save := later("saving images: they are in containerd's store, and `ctr -n NAMESPACE images export` packs them")
 	return []route{
 		post("/images/create", s.imageCreate),
 		post("/images/load", s.imageLoad),
 		post("/images/prune", s.imagePrune),
-		post("/images/{name...}/push", later("pushing images to a registry")),
+		post("/images/{name...}/push", s.imagePush),
 		post("/images/{name...}/tag", s.imageTag),
 		get("/images/json", s.imageList),
 		get("/images/search", later("searching the Docker Hub: use its web page")),
-		get("/images/get", save),
-		get("/images/{name...}/get", save),
+		get("/images/get", s.imageSave),
+		get("/images/{name...}/get", s.imageSave),
+		get("/distribution/{name...}/json", s.distribution),
 		get("/images/{name...}/history", s.imageHistory),
 		get("/images/{name...}/json", s.imageInspect),
 		del("/images/{name...}", s.imageRemove),
@@ -246,5 +246,6 @@ func (s *server) imagePrune(c *call) error {
 	if err != nil {
 		return err
 	}
+	s.pruned("image", uint64(bytes))
 	return c.JSON(http.StatusOK, apiimage.PruneReport{ImagesDeleted: slices.Clip(deletedJSON(gone)), SpaceReclaimed: uint64(bytes)})
 }

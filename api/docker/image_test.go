@@ -117,8 +117,6 @@ func TestCLIImages(t *testing.T) {
 		{"import http://127.0.0.1:1/x.tar", 1, []string{"import from http://127.0.0.1:1/x.tar"}},
 		{"login -u me -p secret " + private.Host(), 0, []string{"Login Succeeded"}},
 		{"login -u me -p wrong " + private.Host(), 1, []string{"unauthorized: incorrect username or password"}},
-		{"push " + app + ":1", 1, []string{"not yet: pushing"}},
-		{"save " + app + ":1 -o " + dir + "/out.tar", 1, []string{"not yet: saving images"}},
 		{"search x", 1, []string{"not yet: searching"}},
 		{"rmi " + app + ":1", 0, []string{"Untagged: " + app + ":1", "Untagged: " + app + "@" + d.Digest.String(), "Deleted: " + id}},
 		{"image prune -f", 0, []string{"Total reclaimed space"}},
@@ -291,7 +289,7 @@ func TestPullStream(t *testing.T) {
 		"/images/create?fromImage=nosuch&tag=latest": 404, "/images/create?fromImage=A": 400, "/images/create?fromImage=a": 501, "/images/create": 400,
 		"/images/create?fromImage=a&tag=b:c": 400, "/images/create?fromSrc=ftp://x": 400, "/images/create?fromSrc=-&repo=A&tag=b": 400,
 		"/images/load?platform={}": 501, "/images/box/tag": 400, "/images/box/tag?repo=a&tag=..": 400, "/images/box/tag?repo=A&tag=b": 400,
-		"/images/box/push?tag=x": 501, "/images/prune": 501, `/images/prune?filters={"x":["y"]}`: 400,
+		"/images/box/push?tag=..": 400, "/images/prune": 501, `/images/prune?filters={"x":["y"]}`: 400,
 	} {
 		if w := request(t, h, "POST", path, ""); w.Code != code {
 			t.Errorf("%s: %d %s", path, w.Code, w.Body)

@@ -25,21 +25,15 @@ func (s *server) laterRoutes() []route {
 	build := later("building images: BuildKit is not embedded yet; build elsewhere, then `docker load` or `docker pull` the image")
 	plugins := later("managed plugins are not run; network and IPAM plugins come as programs of their own in a later version")
 	return []route{
-		get("/containers/{id}/stats", of("stats: CPU, memory and network counters of a container are not read yet")),
-		get("/containers/{id}/changes", of("diff: the writable layer is not compared with the image yet; `docker cp` copies files out")),
-		get("/containers/{id}/export", of("export: a container's root is not packed yet; `docker cp NAME:/ -` gives a tar of it")),
-		post("/containers/{id}/update", of("update: limits and the restart policy of a container are fixed when it is created")),
 		get("/containers/{id}/attach/ws", of("attach over a websocket: use POST /containers/{id}/attach")),
 		get("/containers/{id}/checkpoints", of("checkpoints (CRIU) are not made yet")),
 		post("/containers/{id}/checkpoints", of("checkpoints (CRIU) are not made yet")),
 		del("/containers/{id}/checkpoints/{name}", of("checkpoints (CRIU) are not made yet")),
-		post("/commit", later("commit: making an image of a container is not there yet")),
 		post("/build", build),
 		post("/build/cancel", build),
 		post("/session", build),
 		post("/grpc", build),
 		post("/build/prune", s.buildPrune),
-		get("/distribution/{name...}/json", later("distribution: a registry's manifest is not looked up without pulling the image")),
 		post("/plugins/pull", plugins),
 		get("/plugins/privileges", plugins),
 		post("/plugins/create", plugins),

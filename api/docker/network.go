@@ -82,11 +82,7 @@ func (s *server) networkList(c *call) error {
 	}
 	used := map[string]bool{}
 	if f.Has("dangling") {
-		for _, sb := range s.Network.Sandboxes() {
-			for _, ep := range sb.Endpoints {
-				used[ep.NetworkID] = true
-			}
-		}
+		used = s.usedNetworks()
 	}
 	list := []*networkJSON{}
 	for _, n := range s.Network.Networks() {
@@ -104,7 +100,7 @@ func (f filters) network(n *cnm.Network) bool {
 	if n.Predefined {
 		kind = "builtin"
 	}
-	return f.Exact("driver", n.Driver) && f.Match("name", n.Name) && f.Match("id", n.ID) &&
+	return f.Exact("driver", driverName(n)) && f.Match("name", n.Name) && f.Match("id", n.ID) &&
 		f.Exact("scope", "local") && f.Exact("type", kind) && f.Labels("label", n.Labels)
 }
 
@@ -145,26 +141,27 @@ func (s *server) renderMember(sb *cnm.Sandbox, ep *cnm.Endpoint) containerOnNetw
 func renderNetwork(v Version, n *cnm.Network) *networkJSON {
 	j := &networkJSON{
 		Name: n.Name, ID: n.ID, Created: n.Created.Format("2006-01-02T15:04:05.999999999Z07:00"),
-		Scope: "local", Driver: n.Driver, Internal: n.Internal,
-		IPAM:       ipamJSON{Driver: n.IPAMDriver, Config: []apinetwork.IPAMConfig{}},
+		Scope: "local", Driver: driverName(n), EnableIPv6: n.IPv6,
+		Internal: n.Internal, Attachable: n.Attachable, ConfigOnly: n.ConfigOnly,
+		IPAM:       ipamJSON{Driver: n.IPAMDriver, Options: n.IPAMOptions, Config: []apinetwork.IPAMConfig{}},
 		Containers: map[string]containerOnNetwork{},
-		Options:    orEmptyMap(n.Options), Labels: orEmptyMap(n.Labels),
+		Options:    maps.Clone(orEmptyMap(n.Options)), Labels: orEmptyMap(n.Labels),
 	}
-	if n.Driver == apinetwork.NetworkNone {
-		j.Driver = "null" // Docker's name of the driver behind the network "none"
-	}
+	j.ConfigFrom.Network = n.ConfigFrom
 	if j.IPAM.Driver == "" {
 		j.IPAM.Driver = "default"
 	}
-	ipv4 := len(n.Pools) == 0
+	if j.IPAM.Options == nil && !n.Predefined {
+		j.IPAM.Options = map[string]string{} // the CLI sends an empty one with every network
+	}
 	for _, p := range n.Pools {
-		ipv4 = ipv4 || p.Subnet.Addr().Is4()
 		j.EnableIPv6 = j.EnableIPv6 || p.Subnet.Addr().Is6()
 		j.IPAM.Config = append(j.IPAM.Config, apinetwork.IPAMConfig{
 			Subnet: p.Subnet, Gateway: p.Gateway, IPRange: p.Range, AuxAddress: maps.Clone(p.Aux),
 		})
 	}
 	if !v.Before(48) {
+		ipv4 := !n.NoIPv4
 		j.EnableIPv4 = &ipv4
 	}
 	if n.Predefined && n.Driver == apinetwork.NetworkBridge {
@@ -177,6 +174,15 @@ func renderNetwork(v Version, n *cnm.Network) *networkJSON {
 	return j
 }
 
+// driverName is the driver as Docker calls it: "null" is behind the network
+// "none", and behind those that only hold a configuration.
+func driverName(n *cnm.Network) string {
+	if n.ConfigOnly || n.Driver == apinetwork.NetworkNone {
+		return "null"
+	}
+	return n.Driver
+}
+
 // defaultBridgeOptions are what dockerd shows of the default bridge, for those
 // that the network does not say itself.
 var defaultBridgeOptions = map[string]string{
@@ -186,88 +192,4 @@ var defaultBridgeOptions = map[string]string{
 	"com.docker.network.bridge.host_binding_ipv4":    netip.IPv4Unspecified().String(),
 	"com.docker.network.bridge.name":                 "docker0",
 	"com.docker.network.driver.mtu":                  strconv.Itoa(1500),
-}
-
-func (s *server) networkRemove(c *call) error {
-	n, err := s.Network.Network(c.Vars["id"])
-	if err != nil {
-		return err
-	}
-	if n.Predefined {
-		return cnm.Errorf(cnm.ErrForbidden, "%s is a pre-defined network and cannot be removed", n.Name)
-	}
-	return noUserNetworks("removing network " + n.Name)
-}
-
-// noUserNetworks is the answer until networks can be made by the user.
-func noUserNetworks(what string) error {
-	return cnm.Unsupported("not yet: %s: user-defined networks come with a later version of Linkspan; bridge, host, none and container:NAME serve now", what)
-}
-
-func (s *server) networkCreate(c *call) error {
-	var body apinetwork.CreateRequest
-	if err := c.ReadJSON(&body); err != nil {
-		return err
-	}
-	if body.Name == "" {
-		return cnm.Invalid("invalid network name: the name is empty")
-	}
-	for _, n := range s.Network.Networks() {
-		switch {
-		case n.Name == body.Name && n.Predefined:
-			return cnm.Errorf(cnm.ErrForbidden, "operation is not permitted on predefined %s network", n.Name)
-		case n.Name == body.Name:
-			return cnm.Conflict("network with name %s already exists", n.Name)
-		}
-	}
-	return noUserNetworks("creating network " + body.Name)
-}
-
-func (s *server) networkConnect(c *call) error {
-	var body apinetwork.ConnectRequest
-	if err := c.ReadJSON(&body); err != nil {
-		return err
-	}
-	if err := s.networkAndContainer(c.Vars["id"], body.Container); err != nil {
-		return err
-	}
-	return noUserNetworks("connecting container " + body.Container + " to network " + c.Vars["id"])
-}
-
-func (s *server) networkDisconnect(c *call) error {
-	var body apinetwork.DisconnectRequest
-	if err := c.ReadJSON(&body); err != nil {
-		return err
-	}
-	if err := s.networkAndContainer(c.Vars["id"], body.Container); err != nil {
-		return err
-	}
-	return noUserNetworks("disconnecting container " + body.Container + " from network " + c.Vars["id"])
-}
-
-// networkAndContainer says 404 for what does not exist before it says "not yet".
-func (s *server) networkAndContainer(network, ctr string) error {
-	if _, err := s.Network.Network(network); err != nil {
-		return err
-	}
-	_, err := s.Containers.Get(ctr)
-	return err
-}
-
-// networkPrune finds nothing to remove as long as all networks are predefined.
-func (s *server) networkPrune(c *call) error {
-	f, err := c.Filters()
-	if err != nil {
-		return err
-	}
-	old, err := f.pruneRules()
-	if err != nil {
-		return err
-	}
-	for _, n := range s.Network.Networks() {
-		if !n.Predefined && old(n.Created, n.Labels) {
-			return noUserNetworks("pruning network " + n.Name)
-		}
-	}
-	return c.JSON(http.StatusOK, apinetwork.PruneReport{NetworksDeleted: []string{}})
 }

@@ -22,6 +22,7 @@ type selection struct {
 	before *container.Container
 	since  *container.Container
 	images map[string]bool // ids of the ancestors; nil: any
+	links  map[string][]string
 
 	published, exposed []apinetwork.PortRange // nil: any
 }
@@ -107,7 +108,7 @@ func (sel *selection) wants(ctr *container.Container) bool {
 	switch {
 	case !up && !sel.all:
 		return false
-	case !f.Match("name", ctr.Name) && !f.Match("name", "/"+ctr.Name):
+	case !sel.named(ctr):
 		return false
 	case !f.Match("id", ctr.ID):
 		return false
@@ -115,7 +116,7 @@ func (sel *selection) wants(ctr *container.Container) bool {
 		return false
 	case !f.Match("status", string(st.Phase)):
 		return false
-	case !f.Exact("health", string(apicontainer.NoHealthcheck)): // no health checks run yet
+	case !f.Exact("health", string(health(st))):
 		return false
 	case sel.exited != nil && (up || st.StartedAt.IsZero() || !sel.exited[st.ExitCode]):
 		return false
@@ -130,6 +131,24 @@ func (sel *selection) wants(ctr *container.Container) bool {
 		return false // nothing here is a task of a swarm
 	}
 	return sel.volume(ctr) && sel.network(ctr)
+}
+
+// named says whether the container's name, or one that a link gave it, is wanted.
+func (sel *selection) named(ctr *container.Container) bool {
+	if sel.f.Match("name", ctr.Name) || sel.f.Match("name", "/"+ctr.Name) {
+		return true
+	}
+	return slices.ContainsFunc(sel.links[ctr.ID], func(n string) bool {
+		return sel.f.Match("name", n) || sel.f.Match("name", n[1:])
+	})
+}
+
+// health is a container's word for the filter of that name.
+func health(st container.State) apicontainer.HealthStatus {
+	if st.Health == nil || st.Health.Status == "" {
+		return apicontainer.NoHealthcheck
+	}
+	return st.Health.Status
 }
 
 func (sel *selection) volume(ctr *container.Container) bool {

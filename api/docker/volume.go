@@ -121,5 +121,6 @@ func (s *server) volumePrune(c *call) error {
 	if err != nil {
 		return err
 	}
+	s.pruned("volume", uint64(bytes))
 	return c.JSON(http.StatusOK, apivolume.PruneReport{VolumesDeleted: orEmpty(names), SpaceReclaimed: uint64(bytes)})
 }
