@@ -44,6 +44,7 @@ type Server struct {
 	count  counters
 	pool   sync.Pool // of *batch
 	busy   sync.WaitGroup
+	done   chan struct{} // closed by Close
 
 	mu     sync.Mutex
 	zones  map[string]*zone
@@ -65,7 +66,7 @@ func NewServer(c Config) *Server {
 	if c.Dial == nil {
 		c.Dial = dial
 	}
-	s := &Server{config: c, log: c.Log, seed: maphash.MakeSeed(), zones: map[string]*zone{}, views: map[string]*view{}}
+	s := &Server{config: c, log: c.Log, seed: maphash.MakeSeed(), zones: map[string]*zone{}, views: map[string]*view{}, done: make(chan struct{})}
 	s.pool.New = func() any { return newBatch() }
 	s.host = newGroup(s, "host", hostCache, &resolvConf{path: c.ResolvConf, log: c.Log, now: c.Now}, c.Dial)
 	return s
@@ -123,8 +124,8 @@ func (s *Server) upstreams(v *view, wish View) *group {
 	case len(wish.Upstreams) == 0:
 		v.upstream = nil
 		return s.host
-	case v.upstream == nil || !slices.Equal(v.upstream.source.(fixed), servers):
-		v.upstream = newGroup(s, "sandbox "+v.id, viewCache, fixed(servers), v.dial)
+	case v.upstream == nil || !slices.Equal(v.upstream.source.settings().servers, servers):
+		v.upstream = newGroup(s, "sandbox "+v.id, viewCache, &fixed{servers: servers}, v.dial)
 	}
 	return v.upstream
 }
@@ -263,6 +264,9 @@ func (s *Server) Restore(st State, sockets func(sandbox string) *Sockets) error 
 // Close ends all views and waits until nothing is under way.
 func (s *Server) Close() error {
 	s.mu.Lock()
+	if !s.closed {
+		close(s.done)
+	}
 	s.closed = true
 	views := slices.Collect(maps.Values(s.views))
 	clear(s.views)
