@@ -223,15 +223,16 @@ func (c *Client) handleEvent(r reply) {
 }
 
 // call makes a request and waits for its answer.
-func (c *Client) call(ctx context.Context, op string, in, out any) error {
+// Files ride along.
+func (c *Client) call(ctx context.Context, op string, in, out any, files ...*os.File) error {
 	cc, err := c.connection()
 	if err != nil {
 		return err
 	}
-	return cc.call(ctx, op, in, out, nil, nil)
+	return cc.call(ctx, op, in, out, nil, files...)
 }
 
-func (cc *clientConn) call(ctx context.Context, op string, in, out any, ended func(bool), file *os.File) error {
+func (cc *clientConn) call(ctx context.Context, op string, in, out any, ended func(bool), files ...*os.File) error {
 	q := request{Op: op}
 	var err error
 	if in != nil {
@@ -250,7 +251,7 @@ func (cc *clientConn) call(ctx context.Context, op string, in, out any, ended fu
 		}
 	}
 	cc.mu.Unlock()
-	if err := cc.send(q, file); err != nil {
+	if err := cc.send(q, files...); err != nil {
 		cc.forget(q.ID)
 		return cnm.Errorf(cnm.ErrUnavailable, "keeper: %s: %w", op, err)
 	}
@@ -270,7 +271,7 @@ func (cc *clientConn) call(ctx context.Context, op string, in, out any, ended fu
 	case <-ctx.Done():
 		cc.forget(q.ID)
 		body, _ := json.Marshal(cancelBody{q.ID})
-		_ = cc.send(request{ID: q.ID, Op: opCancel, Body: body}, nil)
+		_ = cc.send(request{ID: q.ID, Op: opCancel, Body: body})
 		return fmt.Errorf("keeper: %s: %w", op, context.Cause(ctx))
 	}
 }
@@ -283,13 +284,9 @@ func (cc *clientConn) forget(id uint64) {
 	delete(cc.attached, id)
 }
 
-// send writes a request. The descriptor of file goes along.
-func (cc *clientConn) send(q request, file *os.File) error {
-	files := 0
-	if file != nil {
-		files = 1
-	}
-	frame, err := makeFrame(q, files)
+// send writes a request. The descriptors of files go along.
+func (cc *clientConn) send(q request, files ...*os.File) error {
+	frame, err := makeFrame(q, len(files))
 	if err != nil {
 		return err
 	}
@@ -297,15 +294,23 @@ func (cc *clientConn) send(q request, file *os.File) error {
 	defer cc.sending.Unlock()
 	// A keeper that is stopped must not hang the whole daemon.
 	_ = cc.c.SetWriteDeadline(time.Now().Add(10 * time.Second))
-	if file == nil {
-		err = sendFrame(cc.c, frame)
-	} else {
-		err = withFD(file, func(fd int) error { return sendFrame(cc.c, frame, fd) })
-	}
-	if err != nil {
+	sent := false
+	err = withFDs(files, nil, func(fds []int) error {
+		sent = true
+		return sendFrame(cc.c, frame, fds...)
+	})
+	if err != nil && sent {
 		cc.c.Close() // half a frame may be out
 	}
 	return err
+}
+
+// withFDs lends several files' descriptors, see withFD.
+func withFDs(files []*os.File, fds []int, use func(fds []int) error) error {
+	if len(files) == 0 {
+		return use(fds)
+	}
+	return withFD(files[0], func(fd int) error { return withFDs(files[1:], append(fds, fd), use) })
 }
 
 // withFD lends a file's descriptor without os.File.Fd, which would make it

@@ -18,6 +18,9 @@ func (s *server) handle(ctx context.Context, c *control, q request, files []int)
 	if q.Op == opAttach {
 		return s.handleAttach(c, q, files)
 	}
+	if q.Op == opSetView {
+		return s.handleView(q, files)
+	}
 	closeAll(files)
 	switch q.Op {
 	case opInfo:
@@ -46,6 +49,19 @@ func (s *server) handle(ctx context.Context, c *control, q request, files []int)
 		})
 	case opPorts:
 		return s.ports.list(), nil
+	case opRemoveView:
+		return with(q, func(b idBody) (any, error) { s.resolvers.removeView(b.ID); return nil, nil })
+	case opViews:
+		return s.resolvers.views(), nil
+	case opSetNames:
+		return with(q, s.setNames)
+	case opRemoveNames:
+		return with(q, func(b zoneBody) (any, error) {
+			s.resolvers.server.RemoveNames(b.Zone, b.Endpoints)
+			return nil, nil
+		})
+	case opKeepZones:
+		return with(q, func(b zonesBody) (any, error) { s.resolvers.server.KeepZones(b.Zones); return nil, nil })
 	case opShutdown:
 		return nil, nil // control asks for the stop once this is answered
 	case opUpgrade:

@@ -20,6 +20,8 @@ func TestMain(m *testing.M) {
 			os.Exit(Run(os.Args[2:], "test"))
 		case "daemon":
 			os.Exit(actDaemon(os.Args[2]))
+		case "naming":
+			os.Exit(actNaming(os.Args[2], os.Args[3]))
 		}
 	}
 	const inside = "KEEPER_TEST_NETNS"

@@ -32,8 +32,8 @@ type Config struct {
 	// Stall is how long an attached client may take nothing before it is dropped;
 	// 0: 5 minutes.
 	Stall time.Duration
-	// IdleExit, when not 0: leave after so long with no daemon, no stream and no
-	// port. Nothing depends on such a keeper, and the next daemon starts another.
+	// IdleExit, when not 0: leave after so long with no daemon, no stream, no
+	// port and no resolver. Nothing depends on such a keeper, and the next daemon starts another.
 	IdleExit time.Duration
 	// Ready is called once the socket accepts.
 	Ready func()
@@ -50,16 +50,18 @@ var ErrRunning = errors.New("another keeper is running")
 
 // server is a running keeper.
 type server struct {
-	cfg     Config
-	env     *environment
-	ports   *portTable
-	began   time.Time
-	lock    *os.File
-	l       *net.UnixListener
-	opening sync.Mutex // one OpenStream or CloseStream at a time
-	swap    sync.Mutex // held by an upgrade until this process serves again
-	serving sync.WaitGroup
-	stopped chan stopReason
+	cfg   Config
+	env   *environment
+	ports *portTable
+	// resolvers is another after an upgrade that failed.
+	resolvers *resolvers
+	began     time.Time
+	lock      *os.File
+	l         *net.UnixListener
+	opening   sync.Mutex // one OpenStream or CloseStream at a time
+	swap      sync.Mutex // held by an upgrade until this process serves again
+	serving   sync.WaitGroup
+	stopped   chan stopReason
 
 	mu       sync.Mutex
 	streams  map[string]*stream
@@ -121,6 +123,7 @@ func newServer(cfg Config) *server {
 		onStdin: func(id string) { s.broadcast(eventStdinClosed, idBody{id}) },
 	}
 	s.ports = newPortTable(logger, s.env.chunks)
+	s.resolvers = newResolvers(logger)
 	return s
 }
 
@@ -258,10 +261,10 @@ func (s *server) leaveWhenIdle(ctx context.Context) {
 		case <-tick.C:
 		}
 		s.mu.Lock()
-		idle := len(s.controls) == 0 && len(s.streams) == 0 && len(s.retired) == 0 && s.ports.empty()
+		idle := len(s.controls) == 0 && len(s.streams) == 0 && len(s.retired) == 0 && s.ports.empty() && s.resolvers.empty()
 		s.mu.Unlock()
 		if idle && quiet {
-			s.env.logger.Info("keeper leaves: no daemon, no stream, no port", "after", s.cfg.IdleExit)
+			s.env.logger.Info("keeper leaves: no daemon, no stream, no port, no resolver", "after", s.cfg.IdleExit)
 			s.ask(stopKeep)
 			return
 		}
@@ -286,6 +289,7 @@ func (s *server) stop(r stopReason) {
 	}
 	s.mu.Unlock()
 	s.ports.release("")
+	s.resolvers.close()
 	var wg sync.WaitGroup
 	for _, st := range streams {
 		wg.Go(func() {

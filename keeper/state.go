@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"linkspan/dns"
 )
 
 // stateFormat numbers the form in which a keeper hands itself to its next
@@ -29,6 +31,8 @@ type (
 		Controls []savedControl
 		Streams  []savedStream
 		Ports    []savedPort
+		Views    []savedView `json:",omitempty"`
+		Names    *dns.State  `json:",omitempty"`
 	}
 	savedControl struct {
 		Conn    int

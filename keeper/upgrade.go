@@ -108,6 +108,10 @@ func (s *server) freeze(b *bag) savedServer {
 		st.Streams = append(st.Streams, saved)
 	}
 	st.Ports = s.ports.freeze(b)
+	st.Views, st.Names = s.resolvers.freeze(b)
+	s.mu.Lock()
+	s.resolvers = newResolvers(s.env.logger) // for a thaw in this process
+	s.mu.Unlock()
 	// Last, since streams may have said something meanwhile.
 	for _, c := range controls {
 		st.Controls = append(st.Controls, c.save(b))
@@ -152,6 +156,7 @@ func (s *server) thaw(st savedServer, upgraded error) error {
 		controls = append(controls, c) // nil keeps the places
 	}
 	s.ports.thaw(st.Ports)
+	s.resolvers.thaw(st.Views, st.Names)
 	for _, saved := range st.Streams {
 		x := s.env.thaw(saved, controls)
 		if saved.Retired {

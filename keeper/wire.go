@@ -245,6 +245,14 @@ const (
 	opShutdown   = "shutdown"
 	opUpgrade    = "upgrade"
 
+	opRetarget    = "retarget"
+	opSetView     = "set-view"
+	opRemoveView  = "remove-view"
+	opViews       = "views"
+	opSetNames    = "set-names"
+	opRemoveNames = "remove-names"
+	opKeepZones   = "keep-zones"
+
 	eventEnded       = "ended"
 	eventStdinClosed = "stdin-closed"
 )
