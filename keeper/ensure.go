@@ -42,7 +42,8 @@ const startTimeout = 10 * time.Second
 const ExitRunning = 3
 
 // Ensure connects to the keeper, and starts one if there is none. started tells
-// which: a new one holds nothing, and everything has to be declared again.
+// which: a new one holds nothing, and everything has to be declared again. One of
+// another version is upgraded in its place.
 func Ensure(ctx context.Context, cfg EnsureConfig) (c *Client, started bool, err error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
@@ -55,6 +56,7 @@ func Ensure(ctx context.Context, cfg EnsureConfig) (c *Client, started bool, err
 			err = c.checkPlace(ctx)
 		}
 		if err == nil {
+			c.renew(ctx, cfg)
 			return c, started, nil
 		}
 		if c != nil {
@@ -79,6 +81,22 @@ func Ensure(ctx context.Context, cfg EnsureConfig) (c *Client, started bool, err
 			return nil, false, cnm.Errorf(cnm.ErrUnavailable, "a keeper holds %s but does not answer on %s: %w", cfg.Dir, cfg.Socket, err)
 		}
 	}
+}
+
+// renew has a keeper of another version replace itself by this daemon's, so that
+// it knows what this daemon will ask for. It keeps everything that it holds. One
+// that cannot stays, and answers cnm.ErrUnsupported to what it does not know.
+func (c *Client) renew(ctx context.Context, cfg EnsureConfig) {
+	info, err := c.Info(ctx)
+	if err != nil || cfg.Version == "" || info.Version == cfg.Version {
+		return
+	}
+	if err := c.Upgrade(ctx, cfg.Exe); err != nil {
+		cfg.Logger.Warn("the keeper is another version's and cannot be replaced: what is new does not work until it is ended, which cuts attached clients",
+			"pid", info.PID, "keeper", info.Version, "daemon", cfg.Version, "err", err)
+		return
+	}
+	cfg.Logger.Info("the keeper replaced itself by this version's", "pid", info.PID, "was", info.Version, "is", cfg.Version)
 }
 
 // checkPlace refuses a keeper that was started in another network namespace: the

@@ -1,6 +1,7 @@
 package keeper
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"os/exec"
@@ -17,7 +18,7 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 2 {
 		switch os.Args[1] {
 		case "keeper":
-			os.Exit(Run(os.Args[2:], "test"))
+			os.Exit(Run(os.Args[2:], cmp.Or(os.Getenv("KEEPER_TEST_VERSION"), "test")))
 		case "daemon":
 			os.Exit(actDaemon(os.Args[2]))
 		case "naming":

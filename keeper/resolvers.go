@@ -10,6 +10,7 @@ import (
 	"slices"
 	"sync"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -71,13 +72,30 @@ func (r *resolvers) empty() bool {
 	return len(r.held) == 0
 }
 
-// close ends all of them, and answers first what was asked.
+// answerTime bounds how long questions that are with upstreams hold up an upgrade
+// or the keeper's end. Who asked again later is answered by the next process.
+const answerTime = time.Second
+
+// end stops serving. The sockets are closed at once; questions that are under way
+// may go on for a while.
+func (r *resolvers) end() {
+	done := make(chan error, 1)
+	go func() { done <- r.server.Close() }()
+	select {
+	case err := <-done:
+		if err != nil {
+			r.logger.Warn("closing the resolvers", "err", err)
+		}
+	case <-time.After(answerTime):
+		r.logger.Info("questions that wait for name servers are given up")
+	}
+}
+
+// close ends all of them.
 func (r *resolvers) close() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if err := r.server.Close(); err != nil {
-		r.logger.Warn("closing the resolvers", "err", err)
-	}
+	r.end()
 	for _, s := range r.held {
 		closeSockets(s)
 	}
@@ -90,9 +108,7 @@ func (r *resolvers) freeze(b *bag) ([]savedView, *dns.State) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	state := r.server.State()
-	if err := r.server.Close(); err != nil {
-		r.logger.Warn("closing the resolvers", "err", err)
-	}
+	r.end()
 	var views []savedView
 	for sandbox, s := range r.held {
 		sv := savedView{Sandbox: sandbox, UDP: b.take(s.UDP), TCP: b.take(s.TCP), NS: -1}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"math/rand/v2"
 	"net"
 	"os"
@@ -298,5 +299,50 @@ func TestUpgradeRefused(t *testing.T) {
 	in := newKeeper(t)
 	if err := in.Upgrade(context.Background(), cfg.Exe); !errors.Is(err, cnm.ErrUnsupported) {
 		t.Errorf("in process: %v", err)
+	}
+}
+
+// TestRenew: a daemon of another version has the keeper replaced by its own, with
+// what it holds; one that cannot be stays.
+func TestRenew(t *testing.T) {
+	k, cfg := newProcess(t)
+	k.must(k.Reserve(ctxT(t), []PortRequest{req("o", "tcp", "127.0.0.1", 4401)}))
+	before, err := k.Info(ctxT(t))
+	k.must(err)
+	exe := func(text string) string {
+		p := filepath.Join(t.TempDir(), "linkspan")
+		if err := os.WriteFile(p, []byte("#!/bin/sh\n"+text+"\n"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	var said lockedBuffer
+	ensure := func(version, exe string) Info {
+		t.Helper()
+		next := cfg
+		next.Version, next.Exe, next.Logger = version, exe, slog.New(slog.NewTextHandler(&said, nil))
+		c, started, err := Ensure(ctxT(t), next)
+		if err != nil || started {
+			t.Fatalf("started %v: %v", started, err)
+		}
+		defer c.Close()
+		info, err := c.Info(ctxT(t))
+		k.must(err)
+		ports, err := c.Ports(ctxT(t))
+		if err != nil || len(ports) != 1 || info.PID != before.PID {
+			t.Errorf("%s: pid %d, was %d, ports %v %v", version, info.PID, before.PID, ports, err)
+		}
+		return info
+	}
+	if v := ensure("broken", exe("exit 1")).Version; v != "test" || !strings.Contains(said.String(), "cannot be replaced") {
+		t.Errorf("version %s: %s", v, said.String())
+	}
+	for range 2 {
+		if v := ensure("new", exe("KEEPER_TEST_VERSION=new exec "+cfg.Exe+` "$@"`)).Version; v != "new" {
+			t.Errorf("version %s: %s", v, said.String())
+		}
+	}
+	if n := strings.Count(said.String(), "replaced itself"); n != 1 {
+		t.Errorf("replaced %d times: %s", n, said.String())
 	}
 }
