@@ -19,6 +19,7 @@ import (
 	"linkspan/container"
 
 	apicontainer "github.com/moby/moby/api/types/container"
+	apinetwork "github.com/moby/moby/api/types/network"
 )
 
 // The goldens in testdata/dockerd-20.10 are what Debian's dockerd 20.10.24
@@ -32,6 +33,8 @@ var mayDiffer = map[string]string{
 	// Only after the end of a container:
 	"exited NetworkSettings.SandboxID":  "dockerd shows the id of a sandbox that is gone; ours is empty then, as dockerd's since 26",
 	"exited NetworkSettings.SandboxKey": "the path of a namespace that is gone",
+	// Before the first start:
+	"created NetworkSettings.Networks.lamp.Aliases": "dockerd adds the short id and the hostname at connect; ours when it is started first, as with the network it was created on",
 }
 
 // recorded is what the goldens' reader needs of them, in 20.10's shape.
@@ -46,17 +49,27 @@ type recorded struct {
 		Status                string
 		Pid, ExitCode         int
 		StartedAt, FinishedAt time.Time
+		Health                *container.Health
 	}
-	Config          *apicontainer.Config
+	Config          *recordedConfig
 	HostConfig      *apicontainer.HostConfig
 	NetworkSettings struct {
 		SandboxID, SandboxKey string
 		Ports                 map[string][]struct{ HostIp, HostPort string }
 		Networks              map[string]struct {
 			NetworkID, EndpointID, Gateway, IPAddress, MacAddress string
-			IPPrefixLen                                           int
+			IPv6Gateway, GlobalIPv6Address                        string
+			IPPrefixLen, GlobalIPv6PrefixLen                      int
+			IPAMConfig                                            *apinetwork.EndpointIPAMConfig
+			Links, Aliases                                        []string
+			DriverOpts                                            map[string]string
 		}
 	}
+}
+
+type recordedConfig struct {
+	apicontainer.Config
+	MacAddress string
 }
 
 func readJSONFile(t *testing.T, path string, v any) {
@@ -74,13 +87,14 @@ func readJSONFile(t *testing.T, path string, v any) {
 func (r *recorded) model(t *testing.T) (*container.Container, *cnm.Sandbox) {
 	t.Helper()
 	c := &container.Container{
-		ID: r.ID, Name: strings.TrimPrefix(r.Name, "/"), Created: r.Created, Config: r.Config, HostConfig: r.HostConfig,
+		ID: r.ID, Name: strings.TrimPrefix(r.Name, "/"), Created: r.Created, Config: &r.Config.Config, HostConfig: r.HostConfig,
 		ImageID: r.Image, Path: r.Path, Args: r.Args, Target: r.HostConfig.NetworkMode.ConnectedContainer(),
 		State: container.State{
 			Phase: container.Phase(r.State.Status), Pid: r.State.Pid, ExitCode: r.State.ExitCode,
-			StartedAt: r.State.StartedAt, FinishedAt: r.State.FinishedAt, Restarts: r.RestartCount,
+			StartedAt: r.State.StartedAt, FinishedAt: r.State.FinishedAt, Restarts: r.RestartCount, Health: r.State.Health,
 		},
 	}
+	r.wishes(t, c)
 	if !running(c.State.Phase) || c.Target != "" {
 		return c, nil
 	}
@@ -90,6 +104,12 @@ func (r *recorded) model(t *testing.T) (*container.Container, *cnm.Sandbox) {
 		if n.IPAddress != "" {
 			ep.Addrs = []netip.Prefix{netip.PrefixFrom(netip.MustParseAddr(n.IPAddress), n.IPPrefixLen)}
 			ep.Gateways = []netip.Addr{netip.MustParseAddr(n.Gateway)}
+		}
+		if n.GlobalIPv6Address != "" {
+			ep.Addrs = append(ep.Addrs, netip.PrefixFrom(netip.MustParseAddr(n.GlobalIPv6Address), n.GlobalIPv6PrefixLen))
+		}
+		if c.HostConfig.NetworkMode.IsUserDefined() {
+			ep.Names, ep.Gateways = namesOf(c, c.Networks[name]), nil // the network tells the gateways
 		}
 		sb.Host = name == "host"
 		sb.Endpoints = append(sb.Endpoints, ep)
@@ -109,6 +129,48 @@ func (r *recorded) model(t *testing.T) (*container.Container, *cnm.Sandbox) {
 		}
 	}
 	return c, sb
+}
+
+// wishes turns what a recording shows of endpoints and links back into what was
+// asked for: the short id and the hostname among the aliases are dockerd's own.
+func (r *recorded) wishes(t *testing.T, c *container.Container) {
+	t.Helper()
+	for _, l := range r.HostConfig.Links {
+		target, name, _ := strings.Cut(l, ":")
+		c.Links = append(c.Links, container.Link{Target: target, Alias: name[strings.LastIndex(name, "/")+1:]})
+	}
+	if !r.HostConfig.NetworkMode.IsUserDefined() {
+		return
+	}
+	c.Networks = map[string]*apinetwork.EndpointSettings{}
+	for name, n := range r.NetworkSettings.Networks {
+		own := func(a string) bool { return a == c.ID[:12] || a == c.Config.Hostname }
+		ep := &apinetwork.EndpointSettings{IPAMConfig: n.IPAMConfig, Links: n.Links, DriverOpts: n.DriverOpts, Aliases: slices.DeleteFunc(n.Aliases, own)}
+		if name == string(r.HostConfig.NetworkMode) && r.Config.MacAddress != "" {
+			if err := ep.MacAddress.UnmarshalText([]byte(r.Config.MacAddress)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		c.Networks[name] = ep
+	}
+}
+
+// recordedNetwork is a recorded inspect of a network as our model.
+func recordedNetwork(t *testing.T, name string) *cnm.Network {
+	t.Helper()
+	var r struct {
+		apinetwork.Network
+		Created time.Time
+	}
+	readJSONFile(t, "testdata/dockerd-20.10/network-"+name+".json", &r)
+	n := &cnm.Network{
+		ID: r.ID, Name: r.Name, Driver: r.Driver, Created: r.Created, IPv6: r.EnableIPv6, IPAMOptions: r.IPAM.Options, Internal: r.Internal,
+		Attachable: r.Attachable, ConfigOnly: r.ConfigOnly, ConfigFrom: r.ConfigFrom.Network, Options: r.Options, Labels: r.Labels,
+	}
+	for _, p := range r.IPAM.Config {
+		n.Pools = append(n.Pools, cnm.Pool{Subnet: p.Subnet, Gateway: p.Gateway, Range: p.IPRange, Aux: p.AuxAddress})
+	}
+	return n
 }
 
 func atou16(t *testing.T, s string) uint16 {
@@ -202,7 +264,7 @@ func TestInspectAsDockerd(t *testing.T) {
 	seen := 0
 	for _, file := range files {
 		name := strings.TrimSuffix(filepath.Base(file), ".json")
-		if strings.HasPrefix(name, "network-") || strings.HasPrefix(name, "exec-") {
+		if kind, _, _ := strings.Cut(name, "-"); slices.Contains([]string{"network", "exec", "list", "answer"}, kind) {
 			continue
 		}
 		seen++
@@ -222,6 +284,13 @@ func TestInspectAsDockerd(t *testing.T) {
 						known.ID = ep.NetworkID
 					}
 				}
+			}
+			if strings.HasPrefix(name, "member-") {
+				n.networks = append(n.networks, recordedNetwork(t, "my-net"), recordedNetwork(t, "lamp"))
+			}
+			if len(c.Links) > 0 {
+				target := testContainer(1, "bridge", container.Running)
+				cs.all[target.ID] = target
 			}
 			if sb != nil {
 				n.sandboxes = []*cnm.Sandbox{sb}
@@ -244,7 +313,7 @@ func TestInspectAsDockerd(t *testing.T) {
 			}
 		})
 	}
-	if seen < 12 {
+	if seen < 16 {
 		t.Fatalf("only %d recordings were found", seen)
 	}
 }
@@ -324,6 +393,68 @@ func TestNetworksAsDockerd(t *testing.T) {
 	}
 }
 
+// TestUserNetworksAsDockerd: networks that a person made, and the list of the
+// containers on them, with a link's second name and the health.
+func TestUserNetworksAsDockerd(t *testing.T) {
+	var r recorded
+	readJSONFile(t, "testdata/dockerd-20.10/member-running.json", &r)
+	c, sb := r.model(t)
+	n := newFakeNetwork(sb)
+	for _, name := range []string{"my-net", "lamp", "base", "derived"} {
+		n.networks = append(n.networks, recordedNetwork(t, name))
+	}
+	h := New(testConfig(newFakeContainers(c), n))
+	for _, name := range []string{"my-net", "lamp", "base", "derived"} {
+		want, err := os.ReadFile("testdata/dockerd-20.10/network-" + name + ".json")
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := request(t, h, "GET", "/v1.41/networks/"+name, "")
+		for _, d := range differences(t, want, w.Body.Bytes()) {
+			t.Errorf("%s: %s", name, d)
+		}
+	}
+
+	var list []struct {
+		ID    string `json:"Id"`
+		Names []string
+	}
+	readJSONFile(t, "testdata/dockerd-20.10/list-networks.json", &list)
+	cs := newFakeContainers(c)
+	for _, name := range []string{"bridge", "linker"} {
+		var r recorded
+		readJSONFile(t, "testdata/dockerd-20.10/"+name+"-running.json", &r)
+		c, _ := r.model(t)
+		for i := range c.Links {
+			for _, l := range list {
+				if slices.Contains(l.Names, c.Links[i].Target) {
+					c.Links[i].Target = l.ID
+				}
+			}
+		}
+		cs.all[c.ID] = c
+	}
+	w := request(t, New(testConfig(cs, n)), "GET", "/v1.41/containers/json?all=1", "")
+	var ours []struct {
+		ID     string `json:"Id"`
+		Names  []string
+		Status string
+	}
+	if err := json.Unmarshal(w.Body.Bytes(), &ours); err != nil || len(ours) != 3 {
+		t.Fatalf("%v: %s", err, w.Body)
+	}
+	for _, o := range ours {
+		for _, l := range list {
+			if l.ID == o.ID && !slices.Equal(l.Names, o.Names) {
+				t.Errorf("%s, dockerd has %s", o.Names, l.Names)
+			}
+		}
+		if o.Names[0] == "/linker" && !strings.HasSuffix(o.Status, " (healthy)") {
+			t.Errorf("%s", o.Status)
+		}
+	}
+}
+
 // TestSystemAsDockerd: `docker info` and `docker version` of 20.10 clients find
 // every field that they know; values belong to the host.
 func TestSystemAsDockerd(t *testing.T) {
@@ -362,7 +493,8 @@ func TestErrorsAsDockerd(t *testing.T) {
 		"GET /containers/json?limit=foo":             "500 in 20.10",
 	}
 	// Behind the services, which are fakes here.
-	skip := []string{"/images/", "/volumes/", "/stop", "/kill", "/rename", `{"Image":"box"}`, "/bridge/exec"}
+	skip := []string{"/images/", "/volumes/", "/stop", "/kill", "/rename", `{"Image":"box"}`, "/bridge/exec", "/update",
+		"/networks/create", "/networks/lamp", "/networks/host/connect"}
 	b, err := os.ReadFile("testdata/dockerd-20.10/errors.tsv")
 	if err != nil {
 		t.Fatal(err)

@@ -150,15 +150,19 @@ func unique(names []string) []string {
 	})
 }
 
-// known shows the names of an endpoint. Clients before 1.45 find the short id
-// among the aliases, as they did when there was no field of its own.
+// known shows the names of an endpoint. Clients before 1.45 find the short id and
+// the hostname among the aliases, as they did when there was no field of its own.
 func (j *endpointJSON) known(v Version, ctr *container.Container, names []string) {
 	if j.DNSNames != nil {
 		names := slices.Clone(names)
 		j.DNSNames = &names
 	}
-	if short := ctr.ID[:min(12, len(ctr.ID))]; v.Before(45) {
-		j.Aliases = unique(append(slices.Clone(j.Aliases), short))
+	if v.Before(45) {
+		j.Aliases = append(slices.Clone(j.Aliases), ctr.ID[:min(12, len(ctr.ID))])
+		if ctr.Config.Hostname != "" {
+			j.Aliases = append(j.Aliases, ctr.Config.Hostname)
+		}
+		j.Aliases = unique(j.Aliases)
 	}
 }
 
@@ -212,11 +216,9 @@ func (j *endpointJSON) given(ep *cnm.Endpoint) {
 }
 
 // routers shows the network's own gateways where the endpoint does not carry the
-// default route: Docker tells them of every network that has one.
+// default route: Docker tells them of every network that has one, internal ones
+// included.
 func (j *endpointJSON) routers(n *cnm.Network) {
-	if n.Internal {
-		return
-	}
 	for _, f := range []struct {
 		at   *string
 		addr string

@@ -71,6 +71,9 @@ func (f *fakeContainers) Stats(_ context.Context, ref string) (*apicontainer.Sta
 }
 
 func (f *fakeContainers) Changes(_ context.Context, ref string) ([]apicontainer.FilesystemChange, error) {
+	if _, err := f.Get(ref); err != nil {
+		return nil, err
+	}
 	return []apicontainer.FilesystemChange{{Kind: apicontainer.ChangeAdd, Path: "/new"}}, f.note("changes %s", ref)
 }
 

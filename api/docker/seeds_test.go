@@ -31,7 +31,7 @@ func TestNetworkSettingsAsDocker18(t *testing.T) {
 				t.Fatal(err)
 			}
 			r := recorded{Name: "/x"}
-			r.Config, r.HostConfig = testContainer(1, "x", container.Running).Config, testContainer(1, "x", container.Running).HostConfig
+			r.Config, r.HostConfig = &recordedConfig{}, testContainer(1, "x", container.Running).HostConfig
 			readJSONFile(t, file, &r.NetworkSettings)
 			r.ID, r.State.Status = strings.Repeat("ab", 32), "running"
 			for name := range r.NetworkSettings.Networks {

@@ -64,6 +64,22 @@ for n in bridge host none; do api GET "/v1.41/networks/$n" >"$out/network-$n.jso
 api GET "/v1.41/info" >"$out/info.json"
 api GET "/v1.41/version" >"$out/version.json"
 api GET "/v1.24/containers/bridge/json" >"$out/bridge-running-1.24.json"
+# Networks of a person's, containers on them, links, health.
+api POST /v1.41/networks/create '{"Name":"my-net","CheckDuplicate":true,"Driver":"bridge","EnableIPv6":true,"Attachable":true,"IPAM":{"Driver":"default","Options":{},"Config":[{"Subnet":"172.25.0.0/16","IPRange":"172.25.1.0/24","Gateway":"172.25.0.1","AuxiliaryAddresses":{"router":"172.25.0.2"}},{"Subnet":"fd00:25::/64","Gateway":"fd00:25::1"}]},"Options":{"com.docker.network.driver.mtu":"1400"},"Labels":{"a":"b"}}' >"$out/answer-network-create.json"
+api POST /v1.41/networks/create '{"Name":"lamp","CheckDuplicate":true,"Driver":"bridge","Internal":true,"IPAM":{"Driver":"default","Options":{},"Config":[{"Subnet":"172.26.0.0/16","Gateway":"172.26.0.1"}]},"Options":{},"Labels":{}}' >/dev/null
+api POST /v1.41/networks/create '{"Name":"base","ConfigOnly":true,"IPAM":{"Driver":"default","Options":{},"Config":[{"Subnet":"172.27.0.0/16"}]},"Options":{},"Labels":{}}' >/dev/null
+api POST /v1.41/networks/create '{"Name":"derived","Driver":"bridge","ConfigFrom":{"Network":"base"},"IPAM":{"Driver":"default","Options":{},"Config":[]},"Options":{},"Labels":{}}' >/dev/null
+api POST "/v1.41/containers/create?name=member" '{"Hostname":"front","Image":"box","Cmd":["sleep","600"],"StopTimeout":1,"MacAddress":"02:42:ac:19:00:55","HostConfig":{"NetworkMode":"my-net","RestartPolicy":{"Name":"no"}},"NetworkingConfig":{"EndpointsConfig":{"my-net":{"IPAMConfig":{"IPv4Address":"172.25.0.5"},"Aliases":["shop"]}}}}' >/dev/null
+api POST "/v1.41/networks/lamp/connect" '{"Container":"member","EndpointConfig":{"IPAMConfig":{"IPv4Address":"172.26.0.9"},"Aliases":["cart"],"Links":["bridge:db"],"DriverOpts":{"o":"p"}}}'
+record member member-created
+api POST "/v1.41/containers/member/start"
+record member member-running
+for n in my-net lamp base derived; do api GET "/v1.41/networks/$n" >"$out/network-$n.json"; done
+api POST "/v1.41/containers/create?name=linker" '{"Image":"box","Cmd":["sleep","600"],"StopTimeout":1,"HostConfig":{"NetworkMode":"default","RestartPolicy":{"Name":"no"},"Links":["bridge:db"]},"Healthcheck":{"Test":["CMD-SHELL","echo fine"],"Interval":1000000000,"Timeout":1000000000,"Retries":2}}' >/dev/null
+api POST "/v1.41/containers/linker/start"
+sleep 3
+record linker linker-running
+api GET "/v1.41/containers/json?all=1" >"$out/list-networks.json"
 exec=$(api POST "/v1.41/containers/bridge/exec" '{"Cmd":["sh","-c","exit 3"],"AttachStdout":true}' | sed 's/.*"Id":"\([0-9a-f]*\)".*/\1/')
 api GET "/v1.41/exec/$exec/json" >"$out/exec-created.json"
 api POST "/v1.41/exec/$exec/start" '{"Detach":true}'
@@ -72,7 +88,8 @@ api GET "/v1.41/exec/$exec/json" >"$out/exec-ended.json"
 api POST "/v1.41/containers/bridge/pause"
 record bridge bridge-paused
 api POST "/v1.41/containers/bridge/unpause"
-for c in joined bridge host none; do
+api POST "/v1.41/containers/linker/stop?t=1"
+for c in joined bridge host none member; do
 	api POST "/v1.41/containers/$c/stop?t=1"
 	f=$c
 	[ $c = joined ] && f=container
@@ -89,6 +106,7 @@ errors() {
 		printf '%s\t%s %s\t%s\t%s\n' "$(echo "$answer" | tail -1)" "$method" "$path" "$data" "$(echo "$answer" | sed '$d' | tr -d '\n')"
 	done
 }
+api POST "/v1.41/containers/member/start"
 errors >"$out/errors.tsv" <<'LIST'
 GET|/v1.99/containers/json|
 GET|/v1.9/containers/json|
@@ -128,6 +146,24 @@ GET|/networks?filters=%7B%22foo%22%3A%7B%22a%22%3Atrue%7D%7D|
 GET|/networks?filters=%7B%22type%22%3A%7B%22foo%22%3Atrue%7D%7D|
 GET|/events?since=foo|
 GET|/events?since=2&until=1|
+POST|/networks/create|{"Name":"bridge","CheckDuplicate":true}
+POST|/networks/create|{"Name":"my-net","CheckDuplicate":true}
+POST|/networks/create|{"Name":"x","IPAM":{"Config":[{"Subnet":"172.25.9.0/24"}]}}
+POST|/networks/create|{"Name":"x","IPAM":{"Config":[{"Subnet":"172.28.0.1"}]}}
+POST|/networks/create|{"Name":"x","Driver":"nodriver"}
+DELETE|/networks/lamp|
+POST|/networks/absent/connect|{"Container":"member"}
+POST|/networks/lamp/connect|{"Container":"absent"}
+POST|/networks/lamp/connect|{"Container":"member"}
+POST|/networks/host/connect|{"Container":"member"}
+POST|/networks/lamp/disconnect|{"Container":"linker"}
+POST|/networks/lamp/disconnect|{"Container":"absent"}
+POST|/containers/bridge/update|{"Memory":1}
+GET|/containers/absent/stats|
+GET|/containers/absent/changes|
+GET|/containers/absent/export|
+POST|/commit?container=absent|
+POST|/networks/prune?filters=%7B%22foo%22%3A%7B%22a%22%3Atrue%7D%7D|
 GET|/swarm|
 GET|/services|
 GET|/nodes|
@@ -141,7 +177,7 @@ GET|/images/absent/json|
 GET|/volumes/absent|
 LIST
 curl -sI --unix-socket "$sock" http://d/_ping >"$out/ping.txt"
-for c in joined bridge host none; do api DELETE "/v1.41/containers/$c?force=1&v=1"; done
+for c in linker member joined bridge host none; do api DELETE "/v1.41/containers/$c?force=1&v=1"; done
 # The temporary folders become those of a packaged dockerd.
 for f in "$out"/*.json; do
 	sed -i "s#$work/data#/var/lib/docker#g; s#$work/exec#/var/run/docker#g" "$f"
