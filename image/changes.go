@@ -41,6 +41,11 @@ func applyChanges(c *dockerspec.DockerOCIImageConfig, changes []string) error {
 	return nil
 }
 
+// ApplyChanges carries the lines of `docker commit --change` out on a config.
+func ApplyChanges(c *dockerspec.DockerOCIImageConfig, changes []string) error {
+	return applyChanges(c, changes)
+}
+
 type config = dockerspec.DockerOCIImageConfig
 
 var instructions = map[string]func(*config, string) error{

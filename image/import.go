@@ -56,7 +56,7 @@ func (s *Store) Import(ctx context.Context, r io.Reader, ref, message string, ch
 	img.Architecture, img.OS = runtime.GOARCH, runtime.GOOS
 	img.RootFS = ocispec.RootFS{Type: "layers", DiffIDs: []digest.Digest{diff}}
 	img.History = []ocispec.History{{Created: &now, Comment: or(message, "Imported from -")}}
-	p, err := s.compose(ctx, img, layer)
+	p, err := s.compose(ctx, img, []ocispec.Descriptor{layer}, false)
 	if err != nil {
 		return "", classify(err, "importing an image")
 	}
@@ -121,15 +121,19 @@ func (t *tally) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// compose writes config and manifest of an image whose layer is stored.
-func (s *Store) compose(ctx context.Context, img dockerspec.DockerOCIImage, layer ocispec.Descriptor) (*parsed, error) {
-	config, err := s.writeJSON(ctx, images.MediaTypeDockerSchema2Config, img)
+// compose writes config and manifest of an image whose layers are stored, by the
+// OCI's media types or by Docker's.
+func (s *Store) compose(ctx context.Context, img dockerspec.DockerOCIImage, layers []ocispec.Descriptor, oci bool) (*parsed, error) {
+	configType, manifestType := images.MediaTypeDockerSchema2Config, images.MediaTypeDockerSchema2Manifest
+	if oci {
+		configType, manifestType = ocispec.MediaTypeImageConfig, ocispec.MediaTypeImageManifest
+	}
+	config, err := s.writeJSON(ctx, configType, img)
 	if err != nil {
 		return nil, err
 	}
-	manifest, err := s.writeJSON(ctx, images.MediaTypeDockerSchema2Manifest, ocispec.Manifest{
-		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: images.MediaTypeDockerSchema2Manifest,
-		Config: config, Layers: []ocispec.Descriptor{layer},
+	manifest, err := s.writeJSON(ctx, manifestType, ocispec.Manifest{
+		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: manifestType, Config: config, Layers: layers,
 	})
 	if err != nil {
 		return nil, err

@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path"
 	"slices"
 	"strings"
 
@@ -33,12 +34,53 @@ func Tar(root *os.File, p string, w io.Writer) error {
 	return t.tw.Close()
 }
 
+// Root writes all that is below root to w, the root itself left out: what
+// `docker export` gives.
+func Root(root *os.File, w io.Writer) error {
+	var top unix.Stat_t
+	if err := unix.Fstat(int(root.Fd()), &top); err != nil {
+		return err
+	}
+	t := &tarrer{tw: tar.NewWriter(w), links: map[inode]string{}, rootDev: top.Dev, bare: true}
+	if err := t.children(root, "", "/"); err != nil {
+		return err
+	}
+	return t.tw.Close()
+}
+
+// Layer writes the archive of an image's layer, entry by entry, parents first.
+type Layer struct{ t tarrer }
+
+// NewLayer begins one.
+func NewLayer(w io.Writer) *Layer {
+	return &Layer{tarrer{tw: tar.NewWriter(w), links: map[inode]string{}, single: true}}
+}
+
+// Add writes one file, opened with O_PATH, or a directory without what is in it.
+func (l *Layer) Add(f *os.File, name string) error {
+	return l.t.add(f, strings.TrimPrefix(name, "/"), name)
+}
+
+// Whiteout says that what the layers below have under that name is gone
+// (image-spec, "Whiteouts").
+func (l *Layer) Whiteout(name string) error {
+	dir, base := path.Split(strings.TrimPrefix(name, "/"))
+	return l.t.tw.WriteHeader(&tar.Header{Name: dir + ".wh." + base, Typeflag: tar.TypeReg, Format: tar.FormatPAX})
+}
+
+// Close ends the archive.
+func (l *Layer) Close() error { return l.t.tw.Close() }
+
 type inode struct{ dev, ino uint64 }
 
 type tarrer struct {
 	tw      *tar.Writer
 	links   map[inode]string
 	rootDev uint64
+	// single: no directory is entered.
+	single bool
+	// bare: entries of the root begin without a slash.
+	bare bool
 }
 
 // add writes one file, and all below it. f is opened with O_PATH; place is
@@ -57,7 +99,7 @@ func (t *tarrer) add(f *os.File, name, place string) error {
 		if err := t.tw.WriteHeader(h); err != nil {
 			return err
 		}
-		if t.foreign(f, &st, place) {
+		if t.single || t.foreign(f, &st, place) {
 			return nil
 		}
 		return t.children(f, name, place)
@@ -176,7 +218,11 @@ func (t *tarrer) children(f *os.File, name, place string) error {
 		if err != nil {
 			return err
 		}
-		err = t.add(c, name+"/"+n, strings.TrimSuffix(place, "/")+"/"+n)
+		inside := name + "/" + n
+		if name == "" && t.bare {
+			inside = n
+		}
+		err = t.add(c, inside, strings.TrimSuffix(place, "/")+"/"+n)
 		c.Close()
 		if err != nil {
 			return err

@@ -48,31 +48,43 @@ func (v *View) Close() {
 // it. id must appear in the process's cgroup path: a pid can come to belong to
 // somebody else.
 func Running(pid int, id string) (*View, error) {
+	dir, err := process(pid, id)
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	fd, err := unix.Openat(int(dir.Fd()), "root", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, gone(id, err)
+	}
+	return &View{root: os.NewFile(uintptr(fd), "root of "+id)}, nil
+}
+
+// process opens a process's folder in /proc, and makes sure that it is the
+// container's: all that is opened below it is of the very process that had the
+// pid then.
+func process(pid int, id string) (*os.File, error) {
 	dir, err := os.OpenFile("/proc/"+strconv.Itoa(pid), unix.O_PATH|unix.O_DIRECTORY, 0)
 	if err != nil {
 		return nil, gone(id, err)
 	}
-	defer dir.Close()
-	// All that is opened below dir is of the very process that had the pid then.
 	fd, err := unix.Openat(int(dir.Fd()), "cgroup", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
+		dir.Close()
 		return nil, gone(id, err)
 	}
 	f := os.NewFile(uintptr(fd), "cgroup")
 	buf := make([]byte, 16<<10)
 	n, err := f.Read(buf)
 	f.Close()
+	if err == nil && !strings.Contains(string(buf[:n]), id) {
+		err = errors.New("its pid belongs to another process now")
+	}
 	if err != nil {
+		dir.Close()
 		return nil, gone(id, err)
 	}
-	if !strings.Contains(string(buf[:n]), id) {
-		return nil, gone(id, errors.New("its pid belongs to another process now"))
-	}
-	fd, err = unix.Openat(int(dir.Fd()), "root", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return nil, gone(id, err)
-	}
-	return &View{root: os.NewFile(uintptr(fd), "root of "+id)}, nil
+	return dir, nil
 }
 
 func gone(id string, err error) error {

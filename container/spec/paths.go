@@ -1,5 +1,8 @@
 package spec
 
+// InitPath is where a container with an init process has it.
+const InitPath = "/sbin/docker-init"
+
 // MaskedPaths are hidden in every container that is not privileged: kernel
 // state that would leak from the host. Docker's list.
 func MaskedPaths() []string {
