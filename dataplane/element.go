@@ -28,9 +28,7 @@ func EgressElement(m Meta, table, bridge string) Element {
 // ICCElement lets a bridge's containers reach each other through the host's
 // forward hook (bridged packets pass it when bridge-nf is on).
 func ICCElement(m Meta, table, bridge string) Element {
-	return Element{Meta: m, Family: "inet", Table: table, Set: "icc",
-		KeyRaw:  append(ifname(bridge), ifname(bridge)...),
-		KeyText: fmt.Sprintf("%q . %q", bridge, bridge)}
+	return pairElement(m, table, "icc", bridge, bridge)
 }
 
 // MasqueradeElement gives a subnet's packets the host's address when they leave.

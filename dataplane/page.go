@@ -4,18 +4,30 @@ import (
 	"crypto/sha256"
 	_ "embed"
 	"encoding/hex"
+	"fmt"
 	"strings"
 )
 
 //go:embed page.nft
 var pageText string
 
+// Mark is a packet mark under a mask (--bridge-accept-fwmark). The zero Mark is none.
+type Mark struct{ Value, Mask uint32 }
+
 // BasePage is Linkspan's firewall page for the table of that name (family inet):
 // the same text for every host, so that a person who has read it once knows it.
-func BasePage(table string) Page {
-	sum := sha256.Sum256([]byte(pageText))
+// Packets that carry one of the marks are let in to containers.
+func BasePage(table string, accept ...Mark) Page {
+	rules := ""
+	for _, m := range accept {
+		if m != (Mark{}) {
+			rules += fmt.Sprintf("meta mark and 0x%08x == 0x%08x accept comment \"--bridge-accept-fwmark\"\n\t\t", m.Mask, m.Value)
+		}
+	}
+	text := strings.Replace(pageText, "ACCEPTMARK\n\t\t", rules, 1)
+	sum := sha256.Sum256([]byte(text))
 	hash := hex.EncodeToString(sum[:4])
-	text := strings.NewReplacer("TABLE", table, "HASH", hash).Replace(pageText)
+	text = strings.NewReplacer("TABLE", table, "HASH", hash).Replace(text)
 	return Page{
 		Meta:   Meta{Owner{Kind: OwnerHost}, "the firewall: a constant number of rules, everything else is set elements"},
 		Family: "inet", Table: table, Text: text, Hash: hash,

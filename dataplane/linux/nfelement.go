@@ -137,7 +137,7 @@ func (s setInfo) object(family, table string, r rawElement) dataplane.Element {
 
 // guardSets are the page's sets whose elements close or name (page.nft); an
 // observed element does not say so itself.
-var guardSets = map[string]bool{"bridges": true, "forward_guard": true}
+var guardSets = map[string]bool{"bridges": true, "borrowed": true, "internal": true, "forward_guard": true}
 
 // flow reads a published port out of an element of the shape
 // [address .] protocol . port : address . port.
