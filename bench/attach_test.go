@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"log/slog"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -80,8 +79,7 @@ func newController(b *testing.B) (*network.Controller, *linux.Kernel) {
 	b.Cleanup(func() { kp.Shutdown(ctx) })
 	c, err = network.New(ctx, network.Config{Store: db, Kernel: k, Drivers: driver.NewRegistry(bridge.Driver{}, host.Driver{}, none.Driver{}),
 		Ports: kp, Events: events.New(), Table: "linkspan_" + name, PinDir: pins, HostPath: filepath.Join(dir, "hostns"), Log: log,
-		Env:          func() driver.Env { return driver.Env{Table: "linkspan_" + name, BridgeNF: k.BridgeNF()} },
-		HostPrefixes: func(context.Context) ([]netip.Prefix, error) { return nil, nil }})
+		Env: func() driver.Env { return driver.Env{Table: "linkspan_" + name, BridgeNF: k.BridgeNF()} }})
 	must(err)
 	_, err = c.Start(ctx)
 	must(err)

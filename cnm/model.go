@@ -80,6 +80,10 @@ type Sandbox struct {
 	Resolver bool `json:"resolver,omitempty"`
 	// DNS are the servers that --dns named, in order; empty: the host's.
 	DNS []netip.Addr `json:"dns,omitempty"`
+	// Search are the search domains of the containers' resolv.conf.
+	Search []string `json:"search,omitempty"`
+	// Exposed are the ports that the owner exposes ("80/tcp"), for SRV records.
+	Exposed []string `json:"exposed,omitempty"`
 }
 
 // Endpoint is a sandbox's place on one network.

@@ -160,8 +160,8 @@ func (e *engine) openKeeper(ctx context.Context) error {
 				return
 			}
 			e.containers.KeeperReplaced(ctx)
-			if err := e.network.HoldPorts(ctx); err != nil {
-				e.log.Error("host ports are not reserved again", "err", err)
+			if err := e.network.Hold(ctx); err != nil {
+				e.log.Error("host ports or names are not held again", "err", err)
 			}
 		})
 	}()
@@ -195,7 +195,7 @@ func (e *engine) openRooms(ctx context.Context) (err error) {
 		return err
 	}
 	e.network, err = network.New(ctx, network.Config{Store: e.store, Kernel: e.kernel, Drivers: e.Drivers, Predefined: e.Networks, Ports: hooked(e.keeper, e.hook), Events: e.events,
-		Table: e.table(), PinDir: e.pins(), HostPath: e.hostPin(), HostPrefixes: e.kernel.HostPrefixes, BindIP: c.DefaultBindIP, Log: e.log,
+		Table: e.table(), PinDir: e.pins(), HostPath: e.hostPin(), HostRoutes: e.kernel.HostRoutes, HostLink: e.kernel.HostLink, LinkStats: e.kernel.LinkStats, ID: e.id, Resolver: resolverSockets, BindIP: c.DefaultBindIP, Log: e.log,
 		Env:    func() driver.Env { return driver.Env{Table: e.table(), BridgeNF: e.kernel.BridgeNF(), MTU: c.MTU} },
 		Bridge: network.DefaultBridge{BIP: c.BIP, Range: c.FixedCIDR, Gateway: c.DefaultGateway, MTU: c.MTU}})
 	if err != nil {

@@ -76,6 +76,11 @@ type Request struct {
 	Sysctls   map[string]string
 	// DNS are the servers of --dns; empty: the host's.
 	DNS []netip.Addr
+	// Search are the search domains that the containers' resolv.conf has: names of
+	// ours with one of them appended never leave the host.
+	Search []string
+	// Exposed are the ports that the container exposes ("80/tcp"), for SRV records.
+	Exposed []string
 }
 
 // Service is what the rest of the engine asks of the controller.

@@ -6,12 +6,13 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
-	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"linkspan/cnm"
 	"linkspan/dataplane"
+	"linkspan/dns"
 	"linkspan/driver"
 	"linkspan/events"
 	"linkspan/ipam"
@@ -35,8 +36,33 @@ type Config struct {
 	PinDir, HostPath string
 	// Env gives the host's facts at this moment.
 	Env func() driver.Env
-	// HostPrefixes are the host's addresses and routes, which pools must avoid.
-	HostPrefixes func(ctx context.Context) ([]netip.Prefix, error)
+	// HostRoutes are the host's addresses and routes, which pools must avoid: all but
+	// those on links of ours.
+	HostRoutes func(ctx context.Context) ([]dataplane.HostRoute, error)
+	// HostLink tells what a link of the host is, for networks on a device that a
+	// person made; nil: there are none.
+	HostLink func(ctx context.Context, name string) (dataplane.HostLink, error)
+	// LinkStats are the counters of a sandbox's interfaces.
+	LinkStats func(ctx context.Context, ns string) ([]dataplane.LinkStats, error)
+	// Resolver opens the sockets of a sandbox's resolver in the namespace at path
+	// (netns.ResolverSockets with dns.Addr and dns.Port); nil: sandboxes have none.
+	Resolver func(path string) (*dns.Sockets, error)
+	// ID is the data root's: networks' own IPv6 subnets come from it (ipam.ULA).
+	ID string
+	// AddressPools are --default-address-pool; families without one have
+	// ipam.DefaultBases and ipam.ULA.
+	AddressPools []ipam.Base
+	// DefaultOptions are --default-network-opt: options of new networks by driver,
+	// where the wish has none of that key.
+	DefaultOptions map[string]map[string]string
+	// HostGateway are --host-gateway-ip: what host.docker.internal means, instead of
+	// the network's own gateway.
+	HostGateway []netip.Addr
+	// NoForwarding is --ip-forward=false: forwarding is not turned on.
+	NoForwarding bool
+	// RALinks are the host's links that learn from router advertisements; they go on
+	// to do so when IPv6 forwarding is turned on. nil: none.
+	RALinks func(ctx context.Context) ([]string, error)
 	// BindIP is what -p without an address means; zero: every address.
 	BindIP netip.Addr
 	Bridge DefaultBridge
@@ -48,13 +74,25 @@ type Config struct {
 // DefaultBridge is what the daemon's flags say about the network "bridge". Zero
 // fields are chosen by us.
 type DefaultBridge struct {
-	// BIP is the bridge's address with its subnet (--bip).
-	BIP netip.Prefix
-	// Range bounds dynamic addresses (--fixed-cidr).
-	Range netip.Prefix
-	// Gateway is the containers' default gateway when it is not the bridge itself.
-	Gateway netip.Addr
-	MTU     int // bytes
+	// None is --bridge=none: there is no default network, and containers that name
+	// none have only loopback.
+	None bool
+	// Name is -b/--bridge: a bridge that is there already, made by a person; it is
+	// used and never changed.
+	Name string
+	// BIP and BIP6 are the bridge's addresses with their subnets (--bip, --bip6).
+	BIP, BIP6 netip.Prefix
+	// Range and Range6 bound dynamic addresses (--fixed-cidr, --fixed-cidr-v6). A
+	// Range6 without BIP6 is the subnet too.
+	Range, Range6 netip.Prefix
+	// Gateway and Gateway6 are the containers' default gateways when they are not
+	// the bridge itself (--default-gateway, --default-gateway-v6).
+	Gateway, Gateway6 netip.Addr
+	// IPv6 is --ipv6.
+	IPv6 bool
+	// NoICC and NoMasquerade are --icc=false and --ip-masq=false.
+	NoICC, NoMasquerade bool
+	MTU                 int // bytes
 }
 
 // Controller implements Service. Methods are safe for concurrent use.
@@ -69,13 +107,24 @@ type Controller struct {
 	world sync.RWMutex
 	locks keyed // one change of a sandbox at a time, by its owner's id
 
+	host  hostSpace   // what the host uses
+	noSix atomic.Bool // the host has no IPv6: ports on every address are reserved on IPv4
+
 	mu        sync.RWMutex
-	networks  map[string]*cnm.Network // by id
-	sandboxes map[string]*cnm.Sandbox // by id
-	member    map[string]string       // container id → sandbox id
-	revs      map[string]int64        // store key → revision
-	pools     map[string][]*ipam.Pool // network id → its pools
-	shared    map[string]string       // host-wide sysctls we changed → prior value
+	networks  map[string]*cnm.Network      // by id
+	names     map[string]string            // name → network id, of those that are being made or removed too
+	devices   map[string]string            // host device → network id, likewise
+	space     ipam.Space                   // the networks' subnets, likewise
+	users     map[string]map[string]string // network id → sandbox id → its owner's name
+	sandboxes map[string]*cnm.Sandbox      // by id
+	member    map[string]string            // container id → sandbox id
+	owners    map[string]string            // owner's container id → sandbox id
+	linkers   map[string]map[string]bool   // container id → owners of sandboxes that link to it
+	revs      map[string]int64             // store key → revision
+	pools     map[string][]*ipam.Pool      // network id → its pools
+	defined   map[string]*definition       // container id → what its definition holds
+	refs      map[string]map[string]bool   // network reference → containers whose definitions name it
+	shared    map[string]string            // host-wide sysctls we changed → prior value
 }
 
 // Keys in the store.
@@ -88,10 +137,12 @@ const (
 // New loads the committed state. Call Start before the first request.
 func New(ctx context.Context, cfg Config) (*Controller, error) {
 	c := &Controller{cfg: cfg, log: cfg.Log,
-		networks: map[string]*cnm.Network{}, sandboxes: map[string]*cnm.Sandbox{}, member: map[string]string{},
-		revs: map[string]int64{}, pools: map[string][]*ipam.Pool{}, shared: map[string]string{}}
+		networks: map[string]*cnm.Network{}, names: map[string]string{}, devices: map[string]string{}, users: map[string]map[string]string{},
+		sandboxes: map[string]*cnm.Sandbox{}, member: map[string]string{}, owners: map[string]string{}, linkers: map[string]map[string]bool{},
+		revs: map[string]int64{}, pools: map[string][]*ipam.Pool{}, shared: map[string]string{},
+		defined: map[string]*definition{}, refs: map[string]map[string]bool{}}
 	c.chooser = publish.NewChooser((*reserver)(c), publish.Options{Publisher: c.publisher})
-	if err := load(ctx, c, networkKeys, func(n *cnm.Network) { c.networks[n.ID] = n }); err != nil {
+	if err := load(ctx, c, networkKeys, c.index); err != nil {
 		return nil, err
 	}
 	if err := load(ctx, c, sandboxKeys, func(s *cnm.Sandbox) { c.remember(s) }); err != nil {
@@ -126,107 +177,4 @@ func load[T any](ctx context.Context, c *Controller, prefix string, each func(*T
 		each(v)
 	}
 	return nil
-}
-
-// openPools makes a network's pools and marks what its endpoints hold.
-func (c *Controller) openPools(n *cnm.Network) error {
-	var pools []*ipam.Pool
-	for _, p := range n.Pools {
-		pool, err := c.pool(n, p)
-		if err != nil {
-			return err
-		}
-		pools = append(pools, pool)
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.pools[n.ID] = pools
-	return nil
-}
-
-// pool makes one pool with everything marked that the sandboxes hold. The caller
-// does not hold mu: pools ask describe.
-func (c *Controller) pool(n *cnm.Network, p cnm.Pool) (*ipam.Pool, error) {
-	pool, err := ipam.New(p, ipam.Options{Network: n.Name, NetworkID: n.ID, Describe: c.describe})
-	if err != nil {
-		return nil, fmt.Errorf("network %s: %w", n.Name, err)
-	}
-	for _, s := range c.Sandboxes() {
-		for _, e := range s.Endpoints {
-			if e.NetworkID != n.ID {
-				continue
-			}
-			for _, a := range e.Addrs {
-				if p.Subnet.Contains(a.Addr()) {
-					if err := pool.MarkUsed(a.Addr(), s.ID); err != nil {
-						return nil, fmt.Errorf("network %s: %w", n.Name, err)
-					}
-				}
-			}
-		}
-	}
-	return pool, nil
-}
-
-// describe names the holder of an address for errors. Pools call it while mu is
-// free.
-func (c *Controller) describe(sandboxID string) string {
-	c.mu.RLock()
-	defer c.mu.RUnlock()
-	if s, ok := c.sandboxes[sandboxID]; ok {
-		return "container " + s.OwnerName
-	}
-	return "a container that is starting"
-}
-
-// remember puts a committed sandbox in memory. The caller holds mu, or is New.
-func (c *Controller) remember(s *cnm.Sandbox) {
-	if old, ok := c.sandboxes[s.ID]; ok {
-		for _, m := range old.Members {
-			delete(c.member, m)
-		}
-	}
-	c.sandboxes[s.ID] = s
-	for _, m := range s.Members {
-		c.member[m] = s.ID
-	}
-}
-
-// commit writes a sandbox (nil: deletes the one of that id) and then remembers.
-func (c *Controller) commit(ctx context.Context, id string, s *cnm.Sandbox) error {
-	op := store.Op{Key: sandboxKeys + id, Guard: true}
-	if s != nil {
-		b, err := json.Marshal(s)
-		if err != nil {
-			return err
-		}
-		op.Value = b
-	}
-	c.mu.RLock()
-	op.IfRev = c.revs[op.Key]
-	c.mu.RUnlock()
-	rev, err := c.cfg.Store.Commit(ctx, op)
-	if err != nil {
-		return fmt.Errorf("sandbox %.12s: %w", id, err)
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if s != nil {
-		c.revs[op.Key] = rev
-		c.remember(s)
-		return nil
-	}
-	delete(c.revs, op.Key)
-	for _, m := range c.sandboxes[id].Members {
-		delete(c.member, m)
-	}
-	delete(c.sandboxes, id)
-	return nil
-}
-
-// clone makes a copy that may be handed out or changed.
-func clone(s *cnm.Sandbox) *cnm.Sandbox {
-	t := *s
-	t.Members, t.Ports, t.Endpoints = slices.Clone(s.Members), slices.Clone(s.Ports), slices.Clone(s.Endpoints)
-	return &t
 }

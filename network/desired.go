@@ -30,15 +30,6 @@ func forwarding() dataplane.Sysctl {
 		Name: "net/ipv4/ip_forward", Value: "1", Shared: true}
 }
 
-// networkObjects are what a network's driver plans.
-func (c *Controller) networkObjects(env driver.Env, n *cnm.Network) ([]dataplane.Object, error) {
-	d, err := c.cfg.Drivers.Get(n.Driver)
-	if err != nil {
-		return nil, err
-	}
-	return d.Network(env, n)
-}
-
 // sandboxObjects are a sandbox's namespace and what its endpoints' drivers plan:
 // the fragment that a container's start applies.
 func (c *Controller) sandboxObjects(env driver.Env, s *cnm.Sandbox) ([]dataplane.Object, error) {
@@ -51,7 +42,11 @@ func (c *Controller) sandboxObjects(env driver.Env, s *cnm.Sandbox) ([]dataplane
 	for k, v := range s.Sysctls {
 		objs = append(objs, dataplane.Sysctl{Meta: meta, NS: s.Path, Name: sysctlPath(k), Value: v})
 	}
-	serving := servingEndpoint(c, s)
+	if s.Resolver {
+		meta.Reason = "names are asked of 127.0.0.11, where the resolver answers"
+		objs = append(objs, dataplane.Redirect{Meta: meta, NS: s.Path})
+	}
+	four, six := c.serving(s)
 	for i := range s.Endpoints {
 		e := &s.Endpoints[i]
 		n, err := c.Network(e.NetworkID)
@@ -62,11 +57,7 @@ func (c *Controller) sandboxObjects(env driver.Env, s *cnm.Sandbox) ([]dataplane
 		if err != nil {
 			return nil, err
 		}
-		var ports []cnm.PublishedPort
-		if e == serving {
-			ports = s.Ports
-		}
-		more, err := d.Endpoint(env, n, s, e, ports)
+		more, err := d.Endpoint(env, n, s, e, portsOf(s, i, four, six))
 		if err != nil {
 			return nil, fmt.Errorf("endpoint of %s on network %s: %w", s.OwnerName, n.Name, err)
 		}
@@ -74,19 +65,6 @@ func (c *Controller) sandboxObjects(env driver.Env, s *cnm.Sandbox) ([]dataplane
 	}
 	dataplane.Sort(objs)
 	return objs, nil
-}
-
-// servingEndpoint is the endpoint that the sandbox's ports lead to: the first
-// whose driver publishes.
-func servingEndpoint(c *Controller, s *cnm.Sandbox) *cnm.Endpoint {
-	for i := range s.Endpoints {
-		if n, err := c.Network(s.Endpoints[i].NetworkID); err == nil {
-			if d, err := c.cfg.Drivers.Get(n.Driver); err == nil && d.Traits().Publishes {
-				return &s.Endpoints[i]
-			}
-		}
-	}
-	return nil
 }
 
 // sysctlPath turns sysctl(8)'s dots into the path below /proc/sys. As there,

@@ -7,8 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/netip"
-	"path/filepath"
 	"slices"
 	"syscall"
 
@@ -21,6 +19,14 @@ import (
 
 // Join implements Service.
 func (c *Controller) Join(ctx context.Context, r Request) (*cnm.Sandbox, error) {
+	s, err := c.join(ctx, r)
+	if err == nil {
+		c.relink(ctx, r.ContainerID)
+	}
+	return s, err
+}
+
+func (c *Controller) join(ctx context.Context, r Request) (*cnm.Sandbox, error) {
 	owner := r.ContainerID
 	if r.Target != "" {
 		t, ok := c.Sandbox(r.Target)
@@ -42,17 +48,23 @@ func (c *Controller) Join(ctx context.Context, r Request) (*cnm.Sandbox, error) 
 }
 
 // enter puts a container into a sandbox that lives: a dependent, or the owner
-// come back into the same one.
+// come back into the same one, which is brought to its definition as it is now.
 func (c *Controller) enter(ctx context.Context, s *cnm.Sandbox, r Request) (*cnm.Sandbox, error) {
-	if slices.Contains(s.Members, r.ContainerID) {
-		return s, nil
+	back := s.Owner == r.ContainerID
+	if !slices.Contains(s.Members, r.ContainerID) {
+		s.Members = append(s.Members, r.ContainerID)
+		if back {
+			s.OwnerName = r.ContainerName // it may have been renamed
+		}
+		if err := c.commit(ctx, s.ID, s); err != nil {
+			return nil, err
+		}
 	}
-	s.Members = append(s.Members, r.ContainerID)
-	if s.Owner == r.ContainerID {
-		s.OwnerName = r.ContainerName // it may have been renamed
-	}
-	if err := c.commit(ctx, s.ID, s); err != nil {
-		return nil, err
+	if back {
+		if err := c.update(ctx, s, r); err != nil {
+			return nil, err
+		}
+		s, _ = c.owned(r.ContainerID)
 	}
 	return clone(s), nil
 }
@@ -61,26 +73,25 @@ func (c *Controller) enter(ctx context.Context, s *cnm.Sandbox, r Request) (*cnm
 func (c *Controller) make(ctx context.Context, r Request) (_ *cnm.Sandbox, err error) {
 	env := make(chan driver.Env, 1)
 	go func() { env <- c.cfg.Env() }() // looking at the host takes as long as a link does
-	s, err := c.draft(r, c.allocate)
-	if err != nil {
-		c.giveBack(s)
-		return nil, err
-	}
+	s, err := c.compose(r, nil, (*real)(c))
 	undo := func() {
 		// The request may be over; what it took must go back all the same.
 		ctx := context.WithoutCancel(ctx)
-		if len(r.Publish) > 0 {
+		if len(s.Ports) > 0 {
 			if err := c.cfg.Ports.Release(ctx, s.ID); err != nil {
 				c.log.Warn("reserved ports are not released yet; the next reconciliation does", "container", r.ContainerName, "err", err)
 			}
 		}
-		c.giveBack(s)
+		c.giveBack(s, nil)
+		c.unlist(s, nil)
 	}
-	if err := c.choose(ctx, s, r.Publish); err != nil {
-		undo()
-		return nil, err
+	if err == nil {
+		err = c.choose(ctx, s, r.Publish)
 	}
-	if err := c.commit(ctx, s.ID, s); err != nil {
+	if err == nil {
+		err = c.commit(ctx, s.ID, s)
+	}
+	if err != nil {
 		undo()
 		return nil, err
 	}
@@ -88,10 +99,15 @@ func (c *Controller) make(ctx context.Context, r Request) (_ *cnm.Sandbox, err e
 	if err == nil {
 		err = c.cfg.Kernel.Apply(ctx, diff.Create(objs))
 	}
+	if err == nil {
+		err = c.named(ctx, nil, s)
+	}
 	if err != nil {
 		return nil, errors.Join(asked(fmt.Errorf("network of container %s: %w", r.ContainerName, err)), c.release(context.WithoutCancel(ctx), s))
 	}
-	c.tell("connect", s)
+	for i := range s.Endpoints {
+		c.tell("connect", s, &s.Endpoints[i])
+	}
 	return clone(s), nil
 }
 
@@ -108,106 +124,25 @@ func asked(err error) error {
 	return err
 }
 
-// draft fills in a new sandbox for a request; give hands out each address. On
-// an error the sandbox holds what was given until then.
-func (c *Controller) draft(r Request, give func(n *cnm.Network, holder string, wish netip.Addr) ([]netip.Prefix, error)) (*cnm.Sandbox, error) {
-	s := &cnm.Sandbox{ID: randomID(), Owner: r.ContainerID, OwnerName: r.ContainerName, Members: []string{r.ContainerID}, Sysctls: r.Sysctls}
-	s.Path = filepath.Join(c.cfg.PinDir, s.ID[:12])
-	number := 0
-	for _, w := range r.Endpoints {
-		n, err := c.Network(w.Network)
-		if err != nil {
-			return s, err
-		}
-		d, err := c.cfg.Drivers.Get(n.Driver)
-		if err != nil {
-			return s, err
-		}
-		t := d.Traits()
-		if t.HostSandbox {
-			s.Host, s.Path, s.Sysctls = true, c.cfg.HostPath, nil
-		}
-		e := cnm.Endpoint{ID: randomID(), NetworkID: n.ID, NetworkName: n.Name, MAC: w.MAC, Aliases: w.Aliases, DriverOpts: w.DriverOpts}
-		if t.IfPrefix != "" {
-			e.IfName, e.HostIf = fmt.Sprintf("%s%d", t.IfPrefix, number), "veth"+e.ID[:7]
-			number++
-		}
-		if t.Addresses {
-			if e.Addrs, err = give(n, s.ID, w.IPv4); err != nil {
-				return s, err
-			}
-			if e.MAC == "" {
-				e.MAC = cnm.MACFor(e.Addr4().Addr())
-			}
-			e.Gateways = gateways(n, s.Endpoints)
-		}
-		s.Endpoints = append(s.Endpoints, e)
-	}
-	return s, nil
-}
-
-// gateways are the network's gateways of the families for which no earlier
-// endpoint of the sandbox has one.
-func gateways(n *cnm.Network, earlier []cnm.Endpoint) []netip.Addr {
-	var out []netip.Addr
-	for _, p := range n.Pools {
-		taken := slices.ContainsFunc(earlier, func(e cnm.Endpoint) bool { return e.Gateway(p.Subnet.Addr().Is4()).IsValid() })
-		if g := n.RouterOf(p); g.IsValid() && !taken && !n.Internal {
-			out = append(out, g)
-		}
-	}
-	return out
-}
-
-// allocate hands out an address of each of the network's pools.
-func (c *Controller) allocate(n *cnm.Network, holder string, wish netip.Addr) (addrs []netip.Prefix, err error) {
-	c.mu.RLock()
-	pools := c.pools[n.ID]
-	c.mu.RUnlock()
-	for _, p := range pools {
-		sub := p.Pool().Subnet
-		a := wish
-		if wish.IsValid() && wish.Is4() == sub.Addr().Is4() {
-			err = p.AllocateSpecific(a, holder)
-		} else {
-			a, err = p.Allocate(holder)
-		}
-		if err != nil {
-			for i, got := range addrs {
-				pools[i].Release(got.Addr())
-			}
-			return nil, err
-		}
-		addrs = append(addrs, netip.PrefixFrom(a, sub.Bits()))
-	}
-	return addrs, nil
-}
-
-// giveBack returns a sandbox's addresses to their pools.
-func (c *Controller) giveBack(s *cnm.Sandbox) {
-	c.mu.RLock()
-	defer c.mu.RUnlock()
-	for _, e := range s.Endpoints {
-		for _, p := range c.pools[e.NetworkID] {
-			for _, a := range e.Addrs {
-				if p.Pool().Subnet.Contains(a.Addr()) {
-					p.Release(a.Addr())
-				}
-			}
-		}
-	}
-}
-
 // Leave implements Service.
 func (c *Controller) Leave(ctx context.Context, containerID string, keep bool) error {
 	s, ok := c.Sandbox(containerID)
 	if !ok || keep {
 		return nil
 	}
-	defer c.locks.lock(s.Owner)()
+	err := c.leave(ctx, s.Owner, containerID)
+	if err == nil {
+		c.relink(ctx, s.Owner)
+	}
+	return err
+}
+
+func (c *Controller) leave(ctx context.Context, owner, containerID string) error {
+	defer c.locks.lock(owner)()
 	c.world.RLock()
 	defer c.world.RUnlock()
-	if s, ok = c.Sandbox(containerID); !ok {
+	s, ok := c.Sandbox(containerID)
+	if !ok {
 		return nil
 	}
 	if len(s.Members) == 1 {
@@ -224,6 +159,10 @@ func (c *Controller) release(ctx context.Context, s *cnm.Sandbox) error {
 	if err != nil {
 		return err
 	}
+	networks := make([]*cnm.Network, len(s.Endpoints)) // which may go once nobody is on them
+	for i, e := range s.Endpoints {
+		networks[i], _ = c.Network(e.NetworkID)
+	}
 	if err := c.commit(ctx, s.ID, nil); err != nil {
 		return err
 	}
@@ -231,21 +170,25 @@ func (c *Controller) release(ctx context.Context, s *cnm.Sandbox) error {
 	if len(s.Ports) > 0 {
 		err = errors.Join(err, c.cfg.Ports.Release(ctx, s.ID))
 	}
-	c.giveBack(s)
-	c.tell("disconnect", s)
+	err = errors.Join(err, c.named(ctx, s, nil))
+	c.giveBack(s, nil)
+	for _, n := range networks {
+		c.tellOf("disconnect", s, n)
+	}
 	if err != nil {
 		c.log.Warn("something of a released sandbox is left; the next reconciliation takes it", "container", s.OwnerName, "err", err)
 	}
 	return nil
 }
 
-// tell publishes Docker's network events of a sandbox.
-func (c *Controller) tell(action string, s *cnm.Sandbox) {
-	for _, e := range s.Endpoints {
-		n, err := c.Network(e.NetworkID)
-		if err != nil || c.cfg.Events == nil {
-			continue
-		}
+// tell publishes Docker's network event of an endpoint.
+func (c *Controller) tell(action string, s *cnm.Sandbox, e *cnm.Endpoint) {
+	n, _ := c.Network(e.NetworkID)
+	c.tellOf(action, s, n)
+}
+
+func (c *Controller) tellOf(action string, s *cnm.Sandbox, n *cnm.Network) {
+	if n != nil && c.cfg.Events != nil {
 		c.cfg.Events.Publish(events.Event{Type: "network", Action: action, ID: n.ID,
 			Attributes: map[string]string{"container": s.Owner, "name": n.Name, "type": n.Driver}})
 	}

@@ -29,11 +29,11 @@ func (c *Controller) Network(ref string) (*cnm.Network, error) {
 	if n, ok := c.networks[ref]; ok {
 		return n, nil
 	}
+	if n, ok := c.networks[c.names[ref]]; ok {
+		return n, nil
+	}
 	var found []*cnm.Network
 	for _, n := range c.networks {
-		if n.Name == ref {
-			return n, nil
-		}
 		if ref != "" && strings.HasPrefix(n.ID, ref) {
 			found = append(found, n)
 		}
@@ -78,10 +78,8 @@ func (c *Controller) owned(containerID string) (*cnm.Sandbox, bool) {
 	if s, ok := c.sandboxes[c.member[containerID]]; ok && s.Owner == containerID {
 		return clone(s), true
 	}
-	for _, s := range c.sandboxes {
-		if s.Owner == containerID {
-			return clone(s), true
-		}
+	if s, ok := c.sandboxes[c.owners[containerID]]; ok {
+		return clone(s), true
 	}
 	return nil, false
 }

@@ -2,10 +2,10 @@ package network
 
 import (
 	"context"
-	"net/netip"
 
 	"linkspan/cnm"
 	"linkspan/dataplane"
+	"linkspan/driver"
 	"linkspan/publish"
 )
 
@@ -38,14 +38,31 @@ func (c *Controller) Check(_ context.Context, r Request) (warnings []string, err
 				return nil, err
 			}
 		}
-		for k := range w.DriverOpts {
-			return nil, cnm.Unsupported("not yet: driver option %s of an endpoint on network %s", k, n.Name)
+		if t.IfPrefix == "" && len(w.DriverOpts)+len(w.LinkLocal) > 0 {
+			return nil, cnm.Invalid("network %s makes no interface for its containers: driver options and link-local addresses have no meaning there; leave them away", n.Name)
 		}
 		if t.HostSandbox && len(r.Publish) > 0 {
 			warnings = append(warnings, "Published ports are discarded when using host network mode")
 		}
 	}
-	return warnings, publish.Check(r.Publish)
+	if err := publish.Check(r.Publish); err != nil {
+		return nil, err
+	}
+	return warnings, c.checkPlan(r)
+}
+
+// checkPlan sees whether drivers can plan what is wished: options, names of
+// interfaces, addresses. What only time can tell (a full pool) is told at the start.
+func (c *Controller) checkPlan(r Request) error {
+	if r.Target != "" {
+		return nil
+	}
+	s, err := c.compose(r, nil, dry{c, true})
+	if err != nil {
+		return err
+	}
+	_, err = c.sandboxObjects(driver.Env{Table: c.cfg.Table}, s)
+	return err
 }
 
 // Plan implements Service.
@@ -59,11 +76,11 @@ func (c *Controller) Plan(ctx context.Context, r Request) ([]dataplane.Object, e
 		}
 		return nil, nil
 	}
-	s, err := c.draft(r, c.peek)
+	s, err := c.compose(r, nil, dry{c, false})
 	if err != nil {
 		return nil, err
 	}
-	if servingEndpoint(c, s) != nil && len(r.Publish) > 0 {
+	if c.publishes(s) && len(r.Publish) > 0 {
 		var held []cnm.PublishedPort
 		for _, other := range c.Sandboxes() {
 			held = append(held, other.Ports...)
@@ -74,25 +91,4 @@ func (c *Controller) Plan(ctx context.Context, r Request) ([]dataplane.Object, e
 		}
 	}
 	return c.sandboxObjects(c.cfg.Env(), s)
-}
-
-// peek says which addresses allocate would give.
-func (c *Controller) peek(n *cnm.Network, _ string, wish netip.Addr) ([]netip.Prefix, error) {
-	c.mu.RLock()
-	pools := c.pools[n.ID]
-	c.mu.RUnlock()
-	var out []netip.Prefix
-	for _, p := range pools {
-		sub, a := p.Pool().Subnet, wish
-		if !wish.IsValid() || wish.Is4() != sub.Addr().Is4() {
-			var err error
-			if a, err = p.Peek(); err != nil {
-				return nil, err
-			}
-		} else if holder, _, taken := p.Holder(wish); taken {
-			return nil, cnm.Conflict("address %s on network %s is held by %s", wish, n.Name, c.describe(holder))
-		}
-		out = append(out, netip.PrefixFrom(a, sub.Bits()))
-	}
-	return out, nil
 }

@@ -31,9 +31,11 @@ type sandboxKey struct{}
 // take reserves ports for a sandbox. Where the host has no IPv6, what was asked
 // for on every address is reserved on IPv4 alone.
 func (r *reserver) take(ctx context.Context, s *cnm.Sandbox, ports []cnm.PublishedPort) error {
-	six := true
+	c := (*Controller)(r)
+	to4, to6 := c.targets(s)
 	for {
-		reqs, index := portRequests(s, servingEndpoint((*Controller)(r), s), ports, six)
+		six := !c.noSix.Load()
+		reqs, index := portRequests(s.ID, to4, to6, ports, six)
 		err := r.cfg.Ports.Reserve(ctx, reqs)
 		var pe *keeper.PortError
 		if !errors.As(err, &pe) || pe.Index < 0 || pe.Index >= len(index) {
@@ -42,7 +44,7 @@ func (r *reserver) take(ctx context.Context, s *cnm.Sandbox, ports []cnm.Publish
 		p := ports[index[pe.Index]]
 		noSix := syscall.Errno(pe.Errno) == syscall.EAFNOSUPPORT || syscall.Errno(pe.Errno) == syscall.EADDRNOTAVAIL
 		if six && noSix && !p.HostIP.IsValid() && reqs[pe.Index].Addr.Is6() {
-			six = false
+			c.noSix.Store(true)
 			continue
 		}
 		return &publish.TakenError{Index: index[pe.Index], Addr: reqs[pe.Index].Addr, Port: pe.Port, Err: syscall.Errno(pe.Errno)}
@@ -52,18 +54,20 @@ func (r *reserver) take(ctx context.Context, s *cnm.Sandbox, ports []cnm.Publish
 // portRequests are the sockets that published ports need, and which port each
 // is for. On IPv4 a socket only keeps the port from others: the kernel
 // translates. On IPv6 it also listens, for what the kernel cannot translate:
-// connections to [::1], and all of them when the container has no IPv6.
-func portRequests(s *cnm.Sandbox, e *cnm.Endpoint, ports []cnm.PublishedPort, six bool) (reqs []keeper.PortRequest, index []int) {
-	var to netip.Addr
-	if e != nil {
-		if to = e.Addr6().Addr(); !to.IsValid() {
-			to = e.Addr4().Addr()
-		}
-	}
+// connections to [::1], and all of them when the container has no IPv6; and on
+// IPv4 when the container has nothing else than IPv6.
+func portRequests(owner string, to4, to6 netip.Addr, ports []cnm.PublishedPort, six bool) (reqs []keeper.PortRequest, index []int) {
 	for i, p := range ports {
 		add := func(addr netip.Addr) {
-			q := keeper.PortRequest{Owner: s.ID, Proto: p.Proto, Addr: addr, Port: p.HostPort, PortEnd: p.HostPortEnd}
-			if addr.Is6() && to.IsValid() && p.Proto != "sctp" {
+			q := keeper.PortRequest{Owner: owner, Proto: p.Proto, Addr: addr, Port: p.HostPort, PortEnd: p.HostPortEnd}
+			to := to6
+			switch {
+			case addr.Is4() && to4.IsValid():
+				to = netip.Addr{}
+			case addr.Is6() && !to6.IsValid():
+				to = to4
+			}
+			if to.IsValid() && p.Proto != "sctp" {
 				q.ForwardTo = netip.AddrPortFrom(to, p.Port)
 			}
 			reqs, index = append(reqs, q), append(index, i)
@@ -80,9 +84,32 @@ func portRequests(s *cnm.Sandbox, e *cnm.Endpoint, ports []cnm.PublishedPort, si
 	return reqs, index
 }
 
+// retarget has the keeper forward a sandbox's ports to where they lead now; the
+// sockets are never let go.
+func (c *Controller) retarget(ctx context.Context, was, now *cnm.Sandbox) error {
+	was4, was6 := c.targets(was)
+	to4, to6 := c.targets(now)
+	if len(was.Ports) == 0 || len(now.Ports) == 0 || was4 == to4 && was6 == to6 {
+		return nil
+	}
+	six := !c.noSix.Load()
+	old, _ := portRequests(was.ID, was4, was6, was.Ports, six)
+	reqs, _ := portRequests(now.ID, to4, to6, now.Ports, six)
+	var changed []keeper.PortRequest
+	for i := range min(len(reqs), len(old)) {
+		if reqs[i].ForwardTo != old[i].ForwardTo {
+			changed = append(changed, reqs[i])
+		}
+	}
+	if len(changed) == 0 {
+		return nil
+	}
+	return c.cfg.Ports.Retarget(ctx, changed)
+}
+
 // choose picks and reserves the host ports of a sandbox's requests.
 func (c *Controller) choose(ctx context.Context, s *cnm.Sandbox, reqs []publish.Request) error {
-	if len(reqs) == 0 || servingEndpoint(c, s) == nil {
+	if len(reqs) == 0 || !c.publishes(s) {
 		return nil
 	}
 	ports, err := c.chooser.Choose(context.WithValue(ctx, sandboxKey{}, s), s.ID, c.bound(reqs))

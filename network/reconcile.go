@@ -60,8 +60,10 @@ func (c *Controller) reconcile(ctx context.Context, dryRun bool) (*Report, error
 	if err := c.cfg.Kernel.Apply(ctx, p.Ops); err != nil {
 		r.Failures = split(err)
 	}
-	if err := c.holdPorts(ctx); err != nil {
-		r.Failures = append(r.Failures, err)
+	for _, hold := range []func(context.Context) error{c.holdPorts, c.holdNames} {
+		if err := hold(ctx); err != nil {
+			r.Failures = append(r.Failures, err)
+		}
 	}
 	return r, nil
 }
@@ -77,13 +79,17 @@ func split(err error) []error {
 	return []error{err}
 }
 
-// HoldPorts has the keeper hold exactly the ports of the living sandboxes: after
-// a keeper's death it holds none, after the daemon's it may hold too many.
-func (c *Controller) HoldPorts(ctx context.Context) error {
+// Hold has the keeper hold exactly the ports, and resolve exactly the names, of the
+// living sandboxes: after a keeper's death it holds none, after the daemon's it may
+// hold too many.
+func (c *Controller) Hold(ctx context.Context) error {
 	c.world.Lock() // a start that has reserved and not yet committed is not too many
 	defer c.world.Unlock()
-	return c.holdPorts(ctx)
+	return errors.Join(c.holdPorts(ctx), c.holdNames(ctx))
 }
+
+// HoldPorts is Hold.
+func (c *Controller) HoldPorts(ctx context.Context) error { return c.Hold(ctx) }
 
 func (c *Controller) holdPorts(ctx context.Context) error {
 	held, err := c.cfg.Ports.Ports(ctx)

@@ -2,7 +2,6 @@ package network
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -53,7 +52,7 @@ func (c *Controller) add(ctx context.Context, n *cnm.Network) error {
 	return c.putNetwork(ctx, n)
 }
 
-// putNetwork commits a network and opens its pools.
+// putNetwork commits a predefined network and opens its pools.
 func (c *Controller) putNetwork(ctx context.Context, n *cnm.Network) error {
 	d, err := c.cfg.Drivers.Get(n.Driver)
 	if err != nil {
@@ -62,17 +61,15 @@ func (c *Controller) putNetwork(ctx context.Context, n *cnm.Network) error {
 	if err := d.Check(n); err != nil {
 		return err
 	}
-	b, err := json.Marshal(n)
-	if err != nil {
+	if err := c.store(ctx, n); err != nil {
 		return err
 	}
-	key := networkKeys + n.ID
-	rev, err := c.cfg.Store.Commit(ctx, store.Op{Key: key, Value: b, Guard: true, IfRev: c.revs[key]})
-	if err != nil {
-		return fmt.Errorf("network %s: %w", n.Name, err)
-	}
 	c.mu.Lock()
-	c.revs[key], c.networks[n.ID] = rev, n
+	if old := c.networks[n.ID]; old != nil {
+		c.vacate(old)
+	}
+	c.networks[n.ID], c.names[n.Name] = n, n.ID
+	c.occupy(n)
 	c.mu.Unlock()
 	return c.openPools(n)
 }
@@ -126,21 +123,10 @@ func (c *Controller) defaultBridge(ctx context.Context) error {
 	return c.putNetwork(ctx, n)
 }
 
-func same(a, b *cnm.Network) bool {
-	x, _ := json.Marshal(a)
-	y, _ := json.Marshal(b)
-	return string(x) == string(y)
-}
-
-func (c *Controller) usersOf(networkID string) (n int) {
-	for _, s := range c.Sandboxes() {
-		for _, e := range s.Endpoints {
-			if e.NetworkID == networkID {
-				n++
-			}
-		}
-	}
-	return n
+func (c *Controller) usersOf(networkID string) int {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return len(c.users[networkID])
 }
 
 func (c *Controller) bindText() string {
@@ -160,11 +146,11 @@ func (c *Controller) bridgePool(ctx context.Context, old *cnm.Network) (cnm.Pool
 	case old != nil:
 		p = cnm.Pool{Subnet: old.Pools[0].Subnet, Gateway: old.Pools[0].Gateway}
 	default:
-		used, err := c.cfg.HostPrefixes(ctx)
+		host, err := c.hostUses(ctx)
 		if err != nil {
 			return p, err
 		}
-		sub, err := ipam.FirstFree(ipam.DefaultPools(), used)
+		sub, err := ipam.Choose(c.bases(true), true, &c.space, host)
 		if err != nil {
 			return p, fmt.Errorf("default bridge: %w; give it a subnet with --bip", err)
 		}

@@ -2,7 +2,6 @@ package network
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"log/slog"
 	"net/netip"
@@ -60,7 +59,7 @@ func TestPool(t *testing.T) {
 	}{
 		{name: "nobody there", want: "172.17.0.0/16 172.17.0.1 invalid Prefix"},
 		{name: "the first is taken", used: []string{"172.17.5.0/24", "10.0.0.0/8"}, want: "172.18.0.0/16 172.18.0.1 invalid Prefix"},
-		{name: "all of 172.16/12 is routed", used: []string{"172.16.0.0/12"}, want: "192.168.0.0/20 192.168.0.1 invalid Prefix"},
+		{name: "all of 172.16/12 is routed", used: []string{"172.16.0.0/12"}, want: "192.168.0.0/24 192.168.0.1 invalid Prefix"},
 		{name: "a default route uses nothing", used: []string{"0.0.0.0/0"}, want: "172.17.0.0/16 172.17.0.1 invalid Prefix"},
 		{name: "--bip", bridge: DefaultBridge{BIP: netip.MustParsePrefix("10.7.0.9/24")}, want: "10.7.0.0/24 10.7.0.9 invalid Prefix"},
 		{name: "--fixed-cidr", bridge: DefaultBridge{BIP: netip.MustParsePrefix("10.7.0.9/24"), Range: netip.MustParsePrefix("10.7.0.128/25")}, want: "10.7.0.0/24 10.7.0.9 10.7.0.128/25"},
@@ -69,12 +68,12 @@ func TestPool(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			set := func(w *world) {
 				w.cfg.Bridge = c.bridge
-				w.cfg.HostPrefixes = func(context.Context) (out []netip.Prefix, _ error) {
-					for _, p := range c.used {
-						out = append(out, netip.MustParsePrefix(p))
-					}
-					return out, nil
+				var routes []dataplane.HostRoute
+				for _, p := range c.used {
+					routes = append(routes, dataplane.HostRoute{Prefix: netip.MustParsePrefix(p), What: "route via dev tun0"})
 				}
+				w.kernel.SetHostRoutes(routes...)
+				w.cfg.HostRoutes = w.kernel.HostRoutes
 			}
 			if strings.HasPrefix(c.want, "default bridge") {
 				w := newWorld(t)

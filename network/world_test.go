@@ -48,9 +48,8 @@ func newWorld(t *testing.T, adjust ...func(*world)) *world {
 	w.cfg = Config{
 		Drivers: driver.NewRegistry(bridge.Driver{}, host.Driver{}, none.Driver{}), Events: w.bus,
 		Table: "linkspan_00000a", PinDir: "/run/x/netns", HostPath: "/run/x/hostns/default",
-		Env:          func() driver.Env { return driver.Env{Table: "linkspan_00000a"} },
-		HostPrefixes: func(context.Context) ([]netip.Prefix, error) { return nil, nil },
-		Log:          slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Env: func() driver.Env { return driver.Env{Table: "linkspan_00000a"} },
+		Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
 	}
 	w.kernel.Meddle(dataplane.Sysctl{Name: "net/ipv4/ip_forward", Value: "1"})
 	for _, f := range adjust {
@@ -64,6 +63,7 @@ func newWorld(t *testing.T, adjust ...func(*world)) *world {
 func (w *world) restart() {
 	w.t.Helper()
 	w.cfg.Store, w.cfg.Kernel, w.cfg.Ports = w.store, w.kernel, w.ports
+	w.cfg.HostRoutes, w.cfg.HostLink, w.cfg.LinkStats, w.cfg.Resolver = w.kernel.HostRoutes, w.kernel.HostLink, w.kernel.LinkStats, w.ports.open
 	c, err := New(w.t.Context(), w.cfg)
 	if err != nil {
 		w.t.Fatal(err)
@@ -119,6 +119,9 @@ func (w *world) everything() string {
 	}
 	for _, p := range w.ports.held() {
 		fmt.Fprintf(&b, "bound %s\n", p)
+	}
+	for _, k := range w.ports.known() {
+		fmt.Fprintf(&b, "resolver %s\n", k)
 	}
 	for _, n := range w.Networks() {
 		for _, p := range w.pools[n.ID] {
@@ -182,6 +185,9 @@ type sockets struct {
 	busy map[uint16]bool // by a process that is not ours
 	away bool
 	noV6 bool
+
+	retargets int
+	names     resolver
 }
 
 func (k *sockets) Reserve(_ context.Context, reqs []keeper.PortRequest) error {
