@@ -132,8 +132,9 @@ type StopOptions struct {
 	Timeout *int // seconds
 }
 
-// RemoveOptions as in `docker rm`.
-type RemoveOptions struct{ Force, Volumes bool }
+// RemoveOptions as in `docker rm`. Link removes only a link, which the ref then
+// names ("web/db"), and not the container.
+type RemoveOptions struct{ Force, Volumes, Link bool }
 
 // WaitCondition as in POST /containers/X/wait.
 type WaitCondition string

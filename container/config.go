@@ -8,6 +8,7 @@ import (
 	containerd "github.com/containerd/containerd/v2/client"
 	apicontainer "github.com/moby/moby/api/types/container"
 
+	"linkspan/container/etc"
 	"linkspan/events"
 	"linkspan/image"
 	"linkspan/keeper"
@@ -51,6 +52,8 @@ type Config struct {
 	Root, ExecRoot string
 
 	Defaults Defaults
+	// HostResolv is where the host keeps its resolvers.
+	HostResolv etc.Host
 	// StopOnShutdown makes Shutdown stop the containers (live-restore off).
 	StopOnShutdown bool
 	// Hook is called at every fail point, with its name; nil in production.
@@ -69,8 +72,8 @@ type Defaults struct {
 	DNS          []netip.Addr
 	DNSSearch    []string
 	DNSOptions   []string
-	// HostGateway is what host-gateway stands for in --add-host; default: the
-	// default bridge's gateway.
+	// HostGateway is what host-gateway stands for in --add-host; default: the host
+	// on the container's own network.
 	HostGateway     []netip.Addr
 	SeccompProfile  string // a file, "builtin" or "unconfined"
 	NoNewPrivileges bool

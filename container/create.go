@@ -77,7 +77,11 @@ func (e *Engine) define(ctx context.Context, r CreateRequest) (*Container, *imag
 	if c.Networks, err = e.canonicalNetworks(hc.NetworkMode, r.Networks); err != nil {
 		return nil, nil, nil, err
 	}
-	if _, err := etc.ParseExtraHosts(hc.ExtraHosts, e.hostGateways()); err != nil {
+	c.Numbers = numbered(c.Networks, nil, e.ownNetwork(hc.NetworkMode))
+	if err := e.resolveLinks(c); err != nil {
+		return nil, nil, nil, err
+	}
+	if _, err := etc.ParseExtraHosts(hc.ExtraHosts, e.hostGateways(c, nil)); err != nil {
 		return nil, nil, nil, err
 	}
 	if _, err := spec.ParseSecurity(hc.SecurityOpt, e.security); err != nil {
@@ -219,6 +223,11 @@ func (e *Engine) realize(ctx context.Context, c *Container, img *image.Image) (w
 	if warnings, err = e.cfg.Network.Check(ctx, req); err != nil {
 		return nil, err
 	}
+	// What the definition owns is held before it exists: two creates never get one
+	// address.
+	if err = e.cfg.Network.Define(ctx, req); err != nil {
+		return nil, err
+	}
 	release := e.holdVolumes(c)
 	defer release()
 	e.mu.Lock()
@@ -236,6 +245,7 @@ func (e *Engine) realize(ctx context.Context, c *Container, img *image.Image) (w
 		pre := *c
 		pre.Creating = true
 		if err := e.commit(ctx, "creating", nil, &pre); err != nil {
+			e.cfg.Network.Undefine(c.ID)
 			return nil, err
 		}
 		old = &pre

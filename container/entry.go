@@ -24,6 +24,13 @@ type entry struct {
 	// and with it the container's kill, until somebody thaws it.
 	entering sync.RWMutex
 
+	// joining is held while the sandbox is brought to a definition and the definition
+	// committed, so that two of them never mix. It is taken after op.
+	joining sync.Mutex
+
+	// files is held while the files that the container has from us are written.
+	files sync.Mutex
+
 	current atomic.Pointer[Container]
 	// commitMu serialises commits of the record.
 	commitMu sync.Mutex
@@ -100,6 +107,9 @@ func (e *Engine) find(ref string) (*entry, error) {
 			return en, nil
 		}
 	}
+	if en := e.byLink(ref); en != nil {
+		return en, nil
+	}
 	var found *entry
 	if ref != "" {
 		for id, en := range e.entries {
@@ -115,6 +125,22 @@ func (e *Engine) find(ref string) (*entry, error) {
 		return nil, cnm.NotFound("No such container: %s", ref)
 	}
 	return found, nil
+}
+
+// byLink resolves the second name that a link gives to its target: "web/db". The
+// caller holds e.mu.
+func (e *Engine) byLink(ref string) *entry {
+	parent, alias, ok := strings.Cut(ref, "/")
+	en := e.entries[e.names[parent]]
+	if !ok || en == nil {
+		return nil
+	}
+	for _, l := range en.load().Links {
+		if l.Alias == alias {
+			return e.entries[l.Target]
+		}
+	}
+	return nil
 }
 
 // locked finds a container and takes it.

@@ -101,6 +101,9 @@ func (e *Engine) exited(en *entry, r *run, x exit) {
 		}
 	})
 	e.leave(ctx, c, policy || again)
+	if !policy && !again {
+		e.followLinks(ctx, c) // what leads nowhere any more goes from their files
+	}
 	e.publish(c, "die", "exitCode", itoa(x.code), "execDuration", itoa(int(time.Since(r.started).Seconds())))
 	e.endRun(en, r, x.code)
 	switch {

@@ -27,7 +27,6 @@ type fakeNet struct {
 	nets    map[string]*cnm.Network // by name
 	defined map[string]network.Request
 	calls   []string
-	next    map[string]byte // the last address given, by network
 	fail    error
 	// failUpdate and failDefine fail those alone.
 	failUpdate, failDefine error
@@ -37,7 +36,7 @@ func newFakeNet(t testing.TB, dir string) *fakeNet {
 	if err := netns.Prepare(dir); err != nil {
 		t.Fatal(err)
 	}
-	n := &fakeNet{t: t, dir: dir, boxes: map[string]*cnm.Sandbox{}, nets: map[string]*cnm.Network{}, defined: map[string]network.Request{}, next: map[string]byte{}}
+	n := &fakeNet{t: t, dir: dir, boxes: map[string]*cnm.Sandbox{}, nets: map[string]*cnm.Network{}, defined: map[string]network.Request{}}
 	for _, x := range []struct{ name, subnet, gateway string }{
 		{"bridge", "172.17.0.0/16", "172.17.0.1"}, {"host", "", ""}, {"none", "", ""},
 	} {
@@ -156,10 +155,8 @@ func (n *fakeNet) shape(b *cnm.Sandbox, r network.Request) error {
 		} else if p := net.Pool4(); p != nil {
 			a := w.IPv4
 			if !a.IsValid() {
-				n.next[net.Name]++
-				four := p.Subnet.Addr().As4()
-				four[3] = n.next[net.Name] + 1
-				a = netip.AddrFrom4(four)
+				for a = p.Gateway.Next(); n.taken(a); a = a.Next() {
+				}
 			}
 			ep.Addrs = []netip.Prefix{netip.PrefixFrom(a, p.Subnet.Bits())}
 		}
@@ -173,6 +170,17 @@ func (n *fakeNet) shape(b *cnm.Sandbox, r network.Request) error {
 		b.Endpoints = append(b.Endpoints, ep)
 	}
 	return nil
+}
+
+func (n *fakeNet) taken(a netip.Addr) bool {
+	for _, b := range n.boxes {
+		for _, ep := range b.Endpoints {
+			if len(ep.Addrs) > 0 && ep.Addrs[0].Addr() == a {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func copyBox(b *cnm.Sandbox) *cnm.Sandbox {

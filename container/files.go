@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/netip"
 	"os"
 	"path/filepath"
 
@@ -14,30 +13,16 @@ import (
 	"linkspan/container/spec"
 )
 
-// hostGateways is what host-gateway stands for.
-func (e *Engine) hostGateways() []netip.Addr {
-	if g := e.cfg.Defaults.HostGateway; len(g) > 0 {
-		return g
-	}
-	n, err := e.cfg.Network.Network(defaultNetwork)
-	if err != nil {
-		return nil
-	}
-	var out []netip.Addr
-	for _, p := range n.Pools {
-		if p.Gateway.IsValid() {
-			out = append(out, p.Gateway)
-		}
-	}
-	return out
-}
-
 // writeFiles makes /etc/hosts, /etc/hostname and /etc/resolv.conf of a
 // container about to start in its sandbox.
 func (e *Engine) writeFiles(c *Container, sb *cnm.Sandbox) error {
 	dir := e.dir(c.ID)
 	if err := os.MkdirAll(dir, 0o710); err != nil {
 		return err
+	}
+	if en, err := e.find(c.ID); err == nil {
+		en.files.Lock()
+		defer en.files.Unlock()
 	}
 	name := c.Config.Hostname
 	if err := etc.Write(filepath.Join(dir, etc.HostnameFile), []byte(name+"\n")); err != nil {
@@ -46,7 +31,11 @@ func (e *Engine) writeFiles(c *Container, sb *cnm.Sandbox) error {
 	if c.Target != "" {
 		return e.shareFiles(c, dir)
 	}
-	if err := e.writeHosts(c, sb, filepath.Join(dir, etc.HostsFile)); err != nil {
+	hosts, err := e.hosts(c, sb)
+	if err != nil {
+		return err
+	}
+	if err := etc.WriteHosts(dir, hosts); err != nil {
 		return err
 	}
 	content, err := e.resolvConf(c, sb)
@@ -54,6 +43,36 @@ func (e *Engine) writeFiles(c *Container, sb *cnm.Sandbox) error {
 		return err
 	}
 	return etc.WriteResolv(dir, content)
+}
+
+// refreshFiles brings the files of a running container to what its sandbox is
+// now. Whatever somebody wrote into them stays.
+func (e *Engine) refreshFiles(en *entry) {
+	en.files.Lock()
+	defer en.files.Unlock()
+	c := en.load()
+	sb, ok := e.cfg.Network.Sandbox(c.ID)
+	if !ok || c.Target != "" || !c.State.Phase.running() && !c.State.Starting {
+		return
+	}
+	dir := e.dir(c.ID)
+	if _, err := os.Stat(filepath.Join(dir, etc.HostsFile)); errors.Is(err, fs.ErrNotExist) {
+		return // its start is about to write them
+	}
+	hosts, err := e.hosts(c, sb)
+	if err == nil {
+		err = etc.RewriteHosts(dir, hosts)
+	}
+	if err != nil {
+		e.log.Error("/etc/hosts of a running container is out of date", "container", c.Name, "error", err)
+	}
+	content, err := e.resolvConf(c, sb)
+	if err == nil {
+		err = etc.WriteResolv(dir, content)
+	}
+	if err != nil {
+		e.log.Error("/etc/resolv.conf of a running container is out of date", "container", c.Name, "error", err)
+	}
 }
 
 // shareFiles gives a container in another's sandbox that one's files.
@@ -66,31 +85,6 @@ func (e *Engine) shareFiles(c *Container, dir string) error {
 		}
 	}
 	return err
-}
-
-func (e *Engine) writeHosts(c *Container, sb *cnm.Sandbox, path string) error {
-	extra, err := etc.ParseExtraHosts(c.HostConfig.ExtraHosts, e.hostGateways())
-	if err != nil {
-		return err
-	}
-	if c.HostConfig.NetworkMode.IsHost() {
-		own, err := os.ReadFile("/etc/hosts")
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("the host's hosts file: %w", err)
-		}
-		return etc.Write(path, append(own, etc.HostLines(extra, nil, "", "")...))
-	}
-	return etc.Write(path, etc.Hosts(extra, addresses(sb), c.Config.Hostname, c.Config.Domainname))
-}
-
-// addresses are the sandbox's own, of its first network first.
-func addresses(sb *cnm.Sandbox) (out []netip.Addr) {
-	for _, ep := range sb.Endpoints {
-		for _, a := range ep.Addrs {
-			out = append(out, a.Addr())
-		}
-	}
-	return out
 }
 
 func (e *Engine) resolvConf(c *Container, sb *cnm.Sandbox) ([]byte, error) {
@@ -106,12 +100,15 @@ func (e *Engine) resolvConf(c *Container, sb *cnm.Sandbox) ([]byte, error) {
 		w.Options = d.DNSOptions
 	}
 	host := hc.NetworkMode.IsHost()
-	raw, err := etc.HostResolv(host)
+	raw, err := e.cfg.HostResolv.Read(host)
 	if err != nil {
 		return nil, fmt.Errorf("the host's resolv.conf: %w", err)
 	}
 	if host {
 		return etc.ParseResolv(raw).ForHost(w, raw), nil
+	}
+	if sb.Resolver {
+		return etc.ParseResolv(raw).Internal(w), nil
 	}
 	v6 := false
 	for _, a := range addresses(sb) {

@@ -35,7 +35,7 @@ func TestInside(t *testing.T) {
 			"box\nbox\nexample.org\n172.17.0.2\tbox.example.org box\n",
 			func(r *CreateRequest) { r.Config.Hostname, r.Config.Domainname = "box", "example.org" }},
 		{"hosthostname", "hostname", own + "\n", func(r *CreateRequest) { r.HostConfig.NetworkMode = "host" }},
-		{"hosts", "grep -c . /etc/hosts; grep db /etc/hosts; grep up /etc/hosts", "9\n10.1.1.1\tdb\n172.17.0.1\tup\n",
+		{"hosts", "grep -c . /etc/hosts; grep db /etc/hosts; grep up /etc/hosts", "11\n10.1.1.1\tdb\n172.17.0.1\tup\n",
 			func(r *CreateRequest) { r.HostConfig.ExtraHosts = []string{"db:10.1.1.1", "up:host-gateway"} }},
 		{"search", "grep search /etc/resolv.conf", "search a.example\n", func(r *CreateRequest) { r.HostConfig.DNSSearch = []string{"a.example"} }},
 		{"writable files", "echo x >> /etc/hosts && echo y >> /etc/resolv.conf && echo ok", "ok\n", nil},

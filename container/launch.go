@@ -26,6 +26,17 @@ import (
 // sandbox and the user.
 func (e *Engine) input(c *Container) (*spec.Input, error) {
 	hc := c.HostConfig
+	linked, err := e.linkedEnv(c)
+	if err != nil {
+		return nil, err
+	}
+	if len(linked) > 0 {
+		with := *c
+		with.Config = new(apicontainer.Config)
+		*with.Config = *c.Config
+		with.Config.Env = slices.Concat(linked, c.Config.Env) // of two, the later counts
+		c = &with
+	}
 	in := &spec.Input{
 		ID: c.ID, Host: e.host, Config: c.Config, HostConfig: hc,
 		Args:     append([]string{c.Path}, c.Args...),
@@ -36,7 +47,6 @@ func (e *Engine) input(c *Container) (*spec.Input, error) {
 		// As they are now: devices come and go. Without a /dev there are none.
 		in.Host.Devices, _ = oci.HostDevices()
 	}
-	var err error
 	if in.Security, err = spec.ParseSecurity(hc.SecurityOpt, e.security); err != nil {
 		return nil, err
 	}

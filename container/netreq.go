@@ -62,6 +62,9 @@ func (e *Engine) canonicalNetworks(m apicontainer.NetworkMode, in map[string]*ap
 		if out[n.Name] != nil && in[ref] != nil {
 			return nil, cnm.Invalid("network %s is wished for twice: as %s and by another name", n.Name, ref)
 		}
+		if err := verifyEndpoint(n.Name, ep); err != nil {
+			return nil, err
+		}
 		out[n.Name] = ep
 	}
 	if m.IsHost() && len(out) > 1 {
@@ -78,6 +81,53 @@ var netDefaults = map[string]string{
 	"net.ipv4.ip_unprivileged_port_start": "0",
 }
 
+// ownNetwork is the name of the network that a mode names, whatever the client
+// called it.
+func (e *Engine) ownNetwork(m apicontainer.NetworkMode) string {
+	ref := modeNetwork(m)
+	if ref == "" {
+		return ""
+	}
+	if n, err := e.cfg.Network.Network(ref); err == nil {
+		return n.Name
+	}
+	return ref
+}
+
+// numbered gives the networks that have no interface number yet the lowest free
+// one: own first, the others by name. What has one keeps it, and what is not
+// there any more gives its own back.
+func numbered(networks map[string]*apinetwork.EndpointSettings, had map[string]int, own string) map[string]int {
+	out, taken := map[string]int{}, map[int]bool{}
+	for name := range networks {
+		if n, ok := had[name]; ok {
+			out[name], taken[n] = n, true
+		}
+	}
+	names := slices.SortedFunc(maps.Keys(networks), func(a, b string) int {
+		return cmp.Or(behind(a, own)-behind(b, own), cmp.Compare(a, b))
+	})
+	for _, name := range names {
+		if _, ok := out[name]; ok {
+			continue
+		}
+		n := 0
+		for taken[n] {
+			n++
+		}
+		out[name], taken[n] = n, true
+	}
+	return out
+}
+
+// behind orders own before all others.
+func behind(name, own string) int {
+	if name == own {
+		return 0
+	}
+	return 1
+}
+
 // networkRequest is a container's whole wish on the network.
 func (e *Engine) networkRequest(c *Container) (network.Request, error) {
 	r := network.Request{ContainerID: c.ID, ContainerName: c.Name, Target: c.Target}
@@ -90,15 +140,23 @@ func (e *Engine) networkRequest(c *Container) (network.Request, error) {
 	if !shared {
 		r.Sysctls = over(netDefaults, net)
 	}
-	own := modeNetwork(hc.NetworkMode)
-	for _, name := range slices.Sorted(maps.Keys(c.Networks)) {
-		w := wish(name, c.Networks[name])
-		if name == own {
-			r.Endpoints = slices.Insert(r.Endpoints, 0, w) // eth0 is the mode's
-		} else {
-			r.Endpoints = append(r.Endpoints, w)
-		}
+	if r.DNS = hc.DNS; len(r.DNS) == 0 {
+		r.DNS = e.cfg.Defaults.DNS
 	}
+	own := e.ownNetwork(hc.NetworkMode)
+	numbers := numbered(c.Networks, c.Numbers, own)
+	for name, ep := range c.Networks {
+		w := wish(name, ep)
+		w.Number = numbers[name]
+		if n, err := e.cfg.Network.Network(name); err != nil || n.HasNames() {
+			w.Names = knownAs(c, w.Aliases)
+		}
+		w.Links = e.linkWishes(c, name)
+		r.Endpoints = append(r.Endpoints, w)
+	}
+	slices.SortFunc(r.Endpoints, func(a, b network.EndpointWish) int {
+		return cmp.Or(behind(a.Network, own)-behind(b.Network, own), cmp.Compare(a.Number, b.Number))
+	})
 	r.Publish, err = requests(c.Config, hc)
 	return r, err
 }
@@ -109,20 +167,45 @@ func wish(name string, ep *apinetwork.EndpointSettings) network.EndpointWish {
 		return w
 	}
 	if ep.IPAMConfig != nil {
-		w.IPv4, w.IPv6 = ep.IPAMConfig.IPv4Address, ep.IPAMConfig.IPv6Address
+		w.IPv4, w.IPv6, w.LinkLocal = ep.IPAMConfig.IPv4Address, ep.IPAMConfig.IPv6Address, ep.IPAMConfig.LinkLocalIPs
 	}
 	w.MAC = strings.ToLower(ep.MacAddress.String())
-	w.Aliases, w.DriverOpts = ep.Aliases, ep.DriverOpts
+	w.Aliases, w.DriverOpts, w.GwPriority = ep.Aliases, ep.DriverOpts, ep.GwPriority
 	return w
+}
+
+// knownAs are a container's names on a network with names, in Docker's order
+// and each once: its name, its aliases there, its short id, its host name. The
+// first is what an address is resolved to.
+func knownAs(c *Container, aliases []string) []string {
+	var out []string
+	for _, n := range slices.Concat([]string{c.Name}, aliases, []string{shortID(c.ID), c.Config.Hostname}) {
+		same := func(o string) bool { return strings.EqualFold(o, n) }
+		if n != "" && !slices.ContainsFunc(out, same) {
+			out = append(out, n)
+		}
+	}
+	return out
+}
+
+// verifyEndpoint refuses what can never work on any network.
+func verifyEndpoint(network string, ep *apinetwork.EndpointSettings) error {
+	for _, a := range ep.Aliases {
+		if a == "" || strings.ContainsAny(a, " \t\n\r\x00") {
+			return cnm.Invalid("invalid endpoint settings: network %s: the alias %q is no name: it must have no spaces and not be empty", network, a)
+		}
+	}
+	for _, l := range ep.Links {
+		if _, _, err := parseLink(l); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // requests puts the published ports in order, so that one wish has one form.
 func requests(c *apicontainer.Config, hc *apicontainer.HostConfig) ([]publish.Request, error) {
-	var exposed []string
-	for p := range c.ExposedPorts {
-		exposed = append(exposed, p.String())
-	}
-	slices.Sort(exposed)
+	exposed := exposedPorts(c)
 	ports := slices.SortedFunc(maps.Keys(hc.PortBindings), func(a, b apinetwork.Port) int {
 		return cmp.Or(cmp.Compare(a.Num(), b.Num()), cmp.Compare(a.Proto(), b.Proto()))
 	})
@@ -142,4 +225,14 @@ func requests(c *apicontainer.Config, hc *apicontainer.HostConfig) ([]publish.Re
 		}
 	}
 	return publish.FromBindings(exposed, bindings, hc.PublishAllPorts)
+}
+
+// exposedPorts are a configuration's as strings ("80/tcp"), sorted.
+func exposedPorts(c *apicontainer.Config) []string {
+	var out []string
+	for p := range c.ExposedPorts {
+		out = append(out, p.String())
+	}
+	slices.Sort(out)
+	return out
 }

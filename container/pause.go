@@ -71,12 +71,14 @@ func (e *Engine) Rename(ctx context.Context, ref, name string) error {
 		return err
 	}
 	old := c.Name
-	c, err = e.change(ctx, en, "renamed", func(c *Container) { c.Name = name })
-	if err != nil {
+	ctx = lasting(ctx)
+	if err := e.redefine(ctx, en, "renamed", func(c *Container) { c.Name = name }); err != nil {
 		e.unclaim(name, c.ID)
 		return err
 	}
 	e.unclaim(old, c.ID)
+	c = en.load()
+	e.followLinks(ctx, c)
 	e.publish(c, "rename", "oldName", "/"+old)
 	return nil
 }

@@ -12,6 +12,9 @@ import (
 
 // Remove implements Service.
 func (e *Engine) Remove(ctx context.Context, ref string, o RemoveOptions) error {
+	if o.Link {
+		return e.removeLink(ctx, ref)
+	}
 	en, c, err := e.locked(ctx, ref)
 	if err != nil {
 		return err
@@ -87,6 +90,7 @@ func (e *Engine) remove(ctx context.Context, en *entry, volumes bool) error {
 	waiting := append(en.removed, en.nextExit...)
 	en.removed, en.nextExit = nil, nil
 	en.mu.Unlock()
+	e.dropLinks(ctx, c)
 	e.publish(c, "destroy")
 	for _, w := range waiting {
 		w <- WaitResult{ExitCode: c.State.ExitCode}
@@ -122,5 +126,8 @@ func (e *Engine) demolish(ctx context.Context, c *Container, volumes bool) error
 		return errors.Join(errs...)
 	}
 	_, err := e.write(ctx, "removed", store.Op{Key: recordPrefix + c.ID})
+	if err == nil {
+		e.cfg.Network.Undefine(c.ID)
+	}
 	return err
 }

@@ -71,6 +71,7 @@ func (e *Engine) Restore(ctx context.Context) error {
 		e.names[c.Name] = c.ID
 	}
 	e.mu.Unlock()
+	e.defineAll(ctx)
 	if err := e.restoreExecs(ctx); err != nil {
 		return err
 	}
@@ -240,6 +241,7 @@ func (e *Engine) adopt(ctx context.Context, en *entry, t task, live bool) {
 	if c.State.Phase != phase || c.State.Pid != t.pid {
 		e.observe(en, "adopted", func(c *Container) { c.State.Phase, c.State.Pid = phase, t.pid })
 	}
+	e.bringUp(ctx, en)
 	e.watch(en, r)
 }
 
@@ -303,14 +305,15 @@ func (e *Engine) settleStarting(ctx context.Context, en *entry, live bool) (star
 	return false
 }
 
-// boot starts what is to run: those whose namespaces others join come first.
+// boot starts what is to run: those whose namespaces others join, or
+// whose addresses they are told, come first.
 func (e *Engine) boot(ctx context.Context, list []*entry) {
 	wave := func(joining bool) {
 		var all sync.WaitGroup
 		slots := make(chan struct{}, parallel)
 		for _, en := range list {
 			c := en.load()
-			joins := c.Target != "" || c.HostConfig.IpcMode.IsContainer() || c.HostConfig.PidMode.IsContainer()
+			joins := c.Target != "" || c.HostConfig.IpcMode.IsContainer() || c.HostConfig.PidMode.IsContainer() || len(c.Links) > 0
 			if joins != joining {
 				continue
 			}

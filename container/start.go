@@ -155,6 +155,7 @@ func (e *Engine) started(ctx context.Context, en *entry, pid int) error {
 		return err
 	}
 	e.publish(c, "start")
+	e.followLinks(ctx, c)
 	e.watch(en, &run{pid: pid, started: now, done: make(chan struct{})})
 	return nil
 }

@@ -165,7 +165,6 @@ func verifyLater(c *apicontainer.Config, hc *apicontainer.HostConfig) error {
 		why   string
 	}{
 		{hc.Init != nil && *hc.Init, "--init", "no init process is put into containers; let the image bring one (tini, dumb-init) as its entry point"},
-		{len(hc.Links) > 0, "--link", "links are Docker's legacy way; the containers reach each other by address on the bridge"},
 		{len(hc.DeviceRequests) > 0, "--gpus", "devices are only given by path (--device)"},
 		{len(hc.StorageOpt) > 0, "--storage-opt", "writable layers have no size limit"},
 		{hc.Cgroup != "", "the cgroup of another container", "each container has its own; --cgroup-parent groups them"},

@@ -79,7 +79,6 @@ func TestVerify(t *testing.T) {
 		}, "ulimit soft limit must be less than or equal to hard limit: 5 > 4", nil},
 		{"init", func(_ *apicontainer.Config, h *apicontainer.HostConfig) { h.Init = p(true) }, "--init", cnm.ErrUnsupported},
 		{"no init", func(_ *apicontainer.Config, h *apicontainer.HostConfig) { h.Init = p(false) }, "", nil},
-		{"links", func(_ *apicontainer.Config, h *apicontainer.HostConfig) { h.Links = []string{"a"} }, "--link", cnm.ErrUnsupported},
 		{"gpus", func(_ *apicontainer.Config, h *apicontainer.HostConfig) {
 			h.DeviceRequests = []apicontainer.DeviceRequest{{}}
 		}, "--gpus", cnm.ErrUnsupported},

@@ -284,6 +284,7 @@ type fakeImages struct {
 	client *containerd.Client
 	ns     string
 	config ocispec.ImageConfig
+	fail   error // of Prepare
 }
 
 const baseLayer = "busybox-layer"
@@ -354,6 +355,9 @@ func (f *fakeImages) Get(_ context.Context, ref string) (*image.Image, error) {
 }
 
 func (f *fakeImages) Prepare(ctx context.Context, _ *image.Image, key string) error {
+	if f.fail != nil {
+		return f.fail
+	}
 	_, err := f.client.SnapshotService("overlayfs").Prepare(namespaces.WithNamespace(ctx, f.ns), key, baseLayer)
 	return absentExists(err)
 }

@@ -85,7 +85,7 @@ func TestResolvForHost(t *testing.T) {
 func TestReadResolv(t *testing.T) {
 	d := t.TempDir()
 	main, behind := filepath.Join(d, "m"), filepath.Join(d, "b")
-	if b, err := readResolv(main, behind, false); err != nil || b != nil {
+	if b, err := (Host{main, behind}).Read(false); err != nil || b != nil {
 		t.Errorf("no file: %q %v", b, err)
 	}
 	write := func(p, s string) {
@@ -94,18 +94,18 @@ func TestReadResolv(t *testing.T) {
 		}
 	}
 	write(main, "nameserver 127.0.0.53\n")
-	if b, _ := readResolv(main, behind, false); string(b) != "nameserver 127.0.0.53\n" {
+	if b, _ := (Host{main, behind}).Read(false); string(b) != "nameserver 127.0.0.53\n" {
 		t.Errorf("nothing behind: %q", b)
 	}
 	write(behind, "nameserver 9.9.9.9\n")
-	if b, _ := readResolv(main, behind, false); string(b) != "nameserver 9.9.9.9\n" {
+	if b, _ := (Host{main, behind}).Read(false); string(b) != "nameserver 9.9.9.9\n" {
 		t.Errorf("stub: %q", b)
 	}
-	if b, _ := readResolv(main, behind, true); string(b) != "nameserver 127.0.0.53\n" {
+	if b, _ := (Host{main, behind}).Read(true); string(b) != "nameserver 127.0.0.53\n" {
 		t.Errorf("host mode: %q", b)
 	}
 	write(main, "nameserver 127.0.0.53\nnameserver 1.1.1.1\n")
-	if b, _ := readResolv(main, behind, false); !strings.Contains(string(b), "1.1.1.1") {
+	if b, _ := (Host{main, behind}).Read(false); !strings.Contains(string(b), "1.1.1.1") {
 		t.Errorf("two: %q", b)
 	}
 }

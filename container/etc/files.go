@@ -1,12 +1,14 @@
 package etc
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 )
 
 // The names of the files in a container's folder.
@@ -15,19 +17,29 @@ const (
 	HostnameFile = "hostname"
 	ResolvFile   = "resolv.conf"
 	hashFile     = "resolv.conf.hash"
+	ownFile      = "hosts.own" // the lines of hosts that are ours
 )
 
 // Write puts content into a file in place: containers have its inode mounted,
-// and the ones that joined a sandbox share it by hard link.
+// and the ones that joined a sandbox share it by hard link. Who reads meanwhile
+// finds old lines or new ones, and never an empty file: a shorter content is
+// first written with empty lines behind it, and the file cut afterwards.
 func Write(path string, content []byte) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE, 0o644)
 	if err != nil {
 		return err
 	}
 	// The umask must not hide it from the container's users.
 	err = f.Chmod(0o644)
-	if _, werr := f.Write(content); err == nil {
+	padded := content
+	if st, serr := f.Stat(); serr == nil && st.Size() > int64(len(content)) {
+		padded = slices.Concat(content, bytes.Repeat([]byte("\n"), int(st.Size())-len(content)))
+	}
+	if _, werr := f.WriteAt(padded, 0); err == nil {
 		err = werr
+	}
+	if terr := f.Truncate(int64(len(content))); err == nil {
+		err = terr
 	}
 	if cerr := f.Close(); err == nil {
 		err = cerr
@@ -58,6 +70,41 @@ func WriteResolv(dir string, content []byte) error {
 		return err
 	}
 	return Write(hash, []byte(sum(content)))
+}
+
+// WriteHosts writes hosts anew: a container that starts has no edits.
+func WriteHosts(dir string, content []byte) error {
+	if err := Write(filepath.Join(dir, HostsFile), content); err != nil {
+		return err
+	}
+	return Write(filepath.Join(dir, ownFile), content)
+}
+
+// RewriteHosts changes our lines of a running container's hosts and leaves what
+// somebody added alone.
+func RewriteHosts(dir string, content []byte) error {
+	path, own := filepath.Join(dir, HostsFile), filepath.Join(dir, ownFile)
+	now, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	ours, err := os.ReadFile(own)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	next := mergeHosts(now, ours, content)
+	if bytes.Equal(now, next) && bytes.Equal(ours, content) {
+		return nil
+	}
+	// Old lines and new ones are ours while the file changes: after a crash in
+	// between, neither is taken for somebody else's.
+	if err := Write(own, slices.Concat(ours, content)); err != nil {
+		return err
+	}
+	if err := Write(path, next); err != nil {
+		return err
+	}
+	return Write(own, content)
 }
 
 func sum(b []byte) string {

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"linkspan/cnm"
@@ -22,16 +23,16 @@ ff02::1	ip6-allnodes
 ff02::2	ip6-allrouters
 `
 
-// Host is one line of /etc/hosts.
-type Host struct {
+// Line is one line of /etc/hosts.
+type Line struct {
 	Addr  netip.Addr
 	Names string
 }
 
 // ParseExtraHosts decodes --add-host values ("name:address", "name=address");
 // gateways are what host-gateway stands for.
-func ParseExtraHosts(extra []string, gateways []netip.Addr) ([]Host, error) {
-	var hosts []Host
+func ParseExtraHosts(extra []string, gateways []netip.Addr) ([]Line, error) {
+	var hosts []Line
 	for _, e := range extra {
 		// The first separator ends the name: an IPv6 address has colons too.
 		i := strings.IndexAny(e, ":=")
@@ -41,10 +42,10 @@ func ParseExtraHosts(extra []string, gateways []netip.Addr) ([]Host, error) {
 		name, val := e[:i], e[i+1:]
 		if val == HostGateway {
 			if len(gateways) == 0 {
-				return nil, cnm.Invalid("unable to derive the IP value for host-gateway: the default bridge has no gateway; set --host-gateway-ip on the daemon")
+				return nil, cnm.Invalid("unable to derive the IP value for host-gateway: no network of the container has a gateway on this host; set --host-gateway-ip on the daemon")
 			}
 			for _, g := range gateways {
-				hosts = append(hosts, Host{g, name})
+				hosts = append(hosts, Line{g, name})
 			}
 			continue
 		}
@@ -55,20 +56,20 @@ func ParseExtraHosts(extra []string, gateways []netip.Addr) ([]Host, error) {
 		if err != nil {
 			return nil, cnm.Invalid("invalid IP address in add-host: %q", val)
 		}
-		hosts = append(hosts, Host{a, name})
+		hosts = append(hosts, Line{a, name})
 	}
 	return hosts, nil
 }
 
 // Hosts makes /etc/hosts: the loopback names, what --add-host wishes, then the
 // container's own names at its own addresses.
-func Hosts(extra []Host, own []netip.Addr, hostname, domainname string) []byte {
+func Hosts(extra []Line, own []netip.Addr, hostname, domainname string) []byte {
 	return append([]byte(defaultHosts), HostLines(extra, own, hostname, domainname)...)
 }
 
 // HostLines is the part of Hosts that follows the loopback names; in host mode
 // it follows the host's own file.
-func HostLines(extra []Host, own []netip.Addr, hostname, domainname string) []byte {
+func HostLines(extra []Line, own []netip.Addr, hostname, domainname string) []byte {
 	var b bytes.Buffer
 	for _, h := range extra {
 		fmt.Fprintf(&b, "%s\t%s\n", h.Addr, h.Names)
@@ -83,4 +84,43 @@ func HostLines(extra []Host, own []netip.Addr, hostname, domainname string) []by
 		}
 	}
 	return b.Bytes()
+}
+
+// mergeHosts puts our lines as they shall be into a file in which somebody may
+// have added others: lines of ours that are no more wished go, those that are
+// missing come behind the last of ours.
+func mergeHosts(now, ours, wished []byte) []byte {
+	want, old := lineSet(wished), lineSet(ours)
+	var out []string
+	last, have := 0, map[string]bool{}
+	for line := range bytes.Lines(now) {
+		l := string(bytes.TrimSuffix(line, []byte("\n")))
+		if old[l] && !want[l] {
+			continue
+		}
+		out = append(out, l)
+		if want[l] {
+			have[l], last = true, len(out)
+		}
+	}
+	var missing []string
+	for line := range bytes.Lines(wished) {
+		if l := string(bytes.TrimSuffix(line, []byte("\n"))); !have[l] {
+			missing, have[l] = append(missing, l), true
+		}
+	}
+	out = slices.Insert(out, last, missing...)
+	var b bytes.Buffer
+	for _, l := range out {
+		b.WriteString(l + "\n")
+	}
+	return b.Bytes()
+}
+
+func lineSet(b []byte) map[string]bool {
+	set := map[string]bool{}
+	for line := range bytes.Lines(b) {
+		set[string(bytes.TrimSuffix(line, []byte("\n")))] = true
+	}
+	return set
 }

@@ -3,10 +3,14 @@ package etc
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"errors"
+	"fmt"
 	"io/fs"
 	"net/netip"
 	"os"
+	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -98,6 +102,58 @@ func (r Resolv) For(w Wish, ipv6 bool) []byte {
 	return r.override(w).text()
 }
 
+// resolver is where Linkspan's own resolver answers in a sandbox.
+var resolver = netip.AddrFrom4([4]byte{127, 0, 0, 11})
+
+// Internal makes the resolv.conf of a container whose sandbox has a resolver of
+// ours: that one alone, which asks the servers that the wish or the host names.
+// Names without a dot are ours first (ndots:0), unless somebody says otherwise.
+// The comments behind are Docker's, which scripts read to find the real servers.
+func (r Resolv) Internal(w Wish) []byte {
+	var servers, overrides []string
+	for _, a := range r.Nameservers {
+		servers = append(servers, "host("+a.String()+")")
+	}
+	if len(w.DNS) > 0 {
+		servers = nil
+		for _, a := range w.DNS {
+			servers = append(servers, a.String())
+		}
+		overrides = append(overrides, "nameservers")
+	}
+	ndots := "host"
+	if len(w.Search) > 0 {
+		overrides = append(overrides, "search")
+	}
+	if len(w.Options) > 0 {
+		overrides = append(overrides, "options")
+		ndots = "override"
+	}
+	r = r.override(w)
+	r.Nameservers, r.Other = []netip.Addr{resolver}, nil
+	if !slices.ContainsFunc(r.Options, validNdots) {
+		ndots = "internal"
+		r.Options = append(slices.DeleteFunc(slices.Clone(r.Options), isNdots), "ndots:0")
+	}
+	b := bytes.NewBuffer(r.text())
+	fmt.Fprintf(b, "\n# Based on host file: '%s' (internal resolver)\n", hostResolv)
+	if len(servers) > 0 {
+		fmt.Fprintf(b, "# ExtServers: [%s]\n", strings.Join(servers, " "))
+	} else {
+		b.WriteString("# NO EXTERNAL NAMESERVERS DEFINED\n")
+	}
+	fmt.Fprintf(b, "# Overrides: [%s]\n# Option ndots from: %s\n", strings.Join(overrides, " "), ndots)
+	return b.Bytes()
+}
+
+func isNdots(option string) bool { return option == "ndots" || strings.HasPrefix(option, "ndots:") }
+
+func validNdots(option string) bool {
+	_, n, ok := strings.Cut(option, "ndots:")
+	i, err := strconv.Atoi(n)
+	return ok && isNdots(option) && err == nil && i >= 0
+}
+
 // ForHost makes it for a container in the host's namespace, where every
 // resolver of the host is reachable.
 func (r Resolv) ForHost(w Wish, raw []byte) []byte {
@@ -142,13 +198,21 @@ func (r Resolv) text() []byte {
 	return b.Bytes()
 }
 
-// HostResolv reads the host's file. For a container with a namespace of its
-// own, systemd-resolved's stub is replaced by the resolvers behind it.
-func HostResolv(hostMode bool) ([]byte, error) {
-	return readResolv(hostResolv, resolvedBehind, hostMode)
+// Host is where the host keeps its resolvers. The zero value is the usual place.
+type Host struct {
+	// Resolv is the file; Behind is systemd-resolved's list of the real servers
+	// behind its stub.
+	Resolv, Behind string
 }
 
-func readResolv(path, behind string, hostMode bool) ([]byte, error) {
+func (h Host) paths() (path, behind string) {
+	return cmp.Or(h.Resolv, hostResolv), cmp.Or(h.Behind, resolvedBehind)
+}
+
+// Read reads the host's file. For a container with a namespace of its own,
+// systemd-resolved's stub is replaced by the resolvers behind it.
+func (h Host) Read(hostMode bool) ([]byte, error) {
+	path, behind := h.paths()
 	b, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		// No file means the local machine's resolver (resolv.conf(5)), which a

@@ -1,0 +1,220 @@
+package container
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+
+	apicontainer "github.com/moby/moby/api/types/container"
+	apinetwork "github.com/moby/moby/api/types/network"
+
+	"linkspan/cnm"
+)
+
+// Connect implements Service.
+func (e *Engine) Connect(ctx context.Context, ref, network string, ep *apinetwork.EndpointSettings) error {
+	return e.reconnect(ctx, ref, "connected", func(c *Container) error { return e.connected(c, network, ep) })
+}
+
+// Disconnect implements Service. force has no more to do here: an endpoint never
+// outlives its container.
+func (e *Engine) Disconnect(ctx context.Context, ref, network string, force bool) error {
+	return e.reconnect(ctx, ref, "disconnected", func(c *Container) error { return e.disconnected(c, network) })
+}
+
+// reconnect changes the networks of a definition, of a container that runs or
+// does not.
+func (e *Engine) reconnect(ctx context.Context, ref, what string, f func(*Container) error) error {
+	en, c, err := e.locked(ctx, ref)
+	if err != nil {
+		return err
+	}
+	defer en.unlock()
+	if c.State.Phase == Removing || c.State.Phase == Dead {
+		return cnm.Conflict("container %s is marked for removal and cannot be connected or disconnected to the network", c.ID)
+	}
+	next := *c
+	if err := f(&next); err != nil {
+		return err
+	}
+	ctx = lasting(ctx)
+	if err := e.redefine(ctx, en, what, func(c *Container) {
+		c.Networks, c.Numbers, c.Links = next.Networks, next.Numbers, next.Links
+	}); err != nil {
+		return err
+	}
+	e.refreshFiles(en)
+	e.followLinks(ctx, c)
+	return nil
+}
+
+// redefine brings a container to another definition on the network: what it owns
+// is held, the sandbox, if there is one, is changed, and then the definition
+// committed. A crash before the commit leaves the old definition, to which the
+// next start of the daemon brings the sandbox back (bringUp); a crash after it the
+// new one. The caller has the container's lock.
+func (e *Engine) redefine(ctx context.Context, en *entry, what string, f func(*Container)) error {
+	en.joining.Lock()
+	defer en.joining.Unlock()
+	old := en.load()
+	next := *old
+	f(&next)
+	was, err := e.networkRequest(old)
+	if err != nil {
+		return err
+	}
+	req, err := e.networkRequest(&next)
+	if err != nil {
+		return err
+	}
+	if _, err := e.cfg.Network.Check(ctx, req); err != nil {
+		return err
+	}
+	if err := e.cfg.Network.Define(ctx, req); err != nil {
+		return err
+	}
+	e.cfg.Hook("network.update.before")
+	err = e.cfg.Network.Update(ctx, req)
+	e.cfg.Hook("network.update.after")
+	if err == nil {
+		if _, err = e.change(ctx, en, what, f); err == nil {
+			return nil
+		}
+		if uerr := e.cfg.Network.Update(ctx, was); uerr != nil {
+			e.log.Error("a change of a container's networks could not be written, and not be taken back", "container", old.Name, "error", uerr)
+		}
+	}
+	if derr := e.cfg.Network.Define(ctx, was); derr != nil {
+		e.log.Error("a container's addresses are not held", "container", old.Name, "error", derr)
+	}
+	return err
+}
+
+// connected adds a network to a definition, or says in Docker's words why it
+// cannot be.
+func (e *Engine) connected(c *Container, ref string, ep *apinetwork.EndpointSettings) error {
+	if c.Target != "" {
+		return errShared
+	}
+	if ref == apinetwork.NetworkDefault {
+		ref = defaultNetwork
+	}
+	n, err := e.cfg.Network.Network(ref)
+	if err != nil {
+		return err
+	}
+	if apicontainer.NetworkMode(n.Name).IsHost() && c.Networks[n.Name] == nil {
+		return errHostNetwork
+	}
+	for name := range c.Networks {
+		switch m := apicontainer.NetworkMode(name); {
+		case name == n.Name:
+			return cnm.Errorf(cnm.ErrForbidden, "endpoint with name %s already exists in network %s", c.Name, n.Name)
+		case m.IsHost():
+			return errShared
+		case m.IsNone(), apicontainer.NetworkMode(n.Name).IsNone():
+			return errNone
+		}
+	}
+	if ep = ep.Copy(); ep == nil {
+		ep = &apinetwork.EndpointSettings{}
+	}
+	if err := verifyEndpoint(n.Name, ep); err != nil {
+		return err
+	}
+	c.Networks = maps.Clone(c.Networks)
+	if c.Networks == nil {
+		c.Networks = map[string]*apinetwork.EndpointSettings{}
+	}
+	c.Networks[n.Name] = ep
+	c.Numbers = numbered(c.Networks, c.Numbers, e.ownNetwork(c.HostConfig.NetworkMode))
+	if n.Name == defaultNetwork && len(ep.Links) > 0 {
+		more, err := e.linked(c, ep.Links)
+		if err != nil {
+			return err
+		}
+		for _, l := range more {
+			if !slices.ContainsFunc(c.Links, func(o Link) bool { return o.Alias == l.Alias }) {
+				c.Links = append(slices.Clip(c.Links), l)
+			}
+		}
+	}
+	return nil
+}
+
+// Docker's words for what cannot be on two networks.
+var (
+	errShared      = cnm.Invalid("container sharing network namespace with another container or host cannot be connected to any other network")
+	errHostNetwork = cnm.Invalid("container cannot be disconnected from host network or connected to host network")
+	errNone        = cnm.Invalid("container cannot be connected to multiple networks with one of the networks in private (none) mode")
+)
+
+// disconnected takes a network out of a definition. It may be gone itself.
+func (e *Engine) disconnected(c *Container, ref string) error {
+	if ref == apinetwork.NetworkDefault {
+		ref = defaultNetwork
+	}
+	name := ref
+	n, err := e.cfg.Network.Network(ref)
+	if err == nil {
+		name = n.Name
+	} else if c.Networks[name] == nil {
+		return err
+	}
+	if c.Networks[name] == nil {
+		return cnm.NotFound("container %s is not connected to network %s", c.ID, name)
+	}
+	if apicontainer.NetworkMode(name).IsHost() && c.HostConfig.NetworkMode.IsHost() {
+		return errHostNetwork
+	}
+	c.Networks, c.Numbers = maps.Clone(c.Networks), maps.Clone(c.Numbers)
+	delete(c.Networks, name)
+	c.Numbers = numbered(c.Networks, c.Numbers, e.ownNetwork(c.HostConfig.NetworkMode))
+	return nil
+}
+
+// defineAll holds what the definitions own, before anything is started.
+func (e *Engine) defineAll(ctx context.Context) {
+	for _, c := range e.List() {
+		if c.State.Phase == Removing {
+			continue
+		}
+		req, err := e.networkRequest(c)
+		if err == nil {
+			err = e.cfg.Network.Define(ctx, req)
+		}
+		if err != nil {
+			// Its start will say so too.
+			e.log.Warn("what a container's definition owns on the network is not held", "container", c.Name, "error", err)
+		}
+	}
+}
+
+// bringUp brings the sandbox and the files of a running container to its
+// definition: a change may have been cut short.
+func (e *Engine) bringUp(ctx context.Context, en *entry) {
+	if err := e.update(ctx, en); err != nil {
+		e.log.Error("a running container's network is not as defined", "container", en.load().Name, "error", err)
+	}
+	e.refreshFiles(en)
+}
+
+// update tells the controller a container's definition anew: whom its links
+// mean may have changed.
+func (e *Engine) update(ctx context.Context, en *entry) error {
+	en.joining.Lock()
+	defer en.joining.Unlock()
+	c := en.load()
+	if c.Target != "" || !c.State.Phase.running() {
+		return nil
+	}
+	req, err := e.networkRequest(c)
+	if err != nil {
+		return err
+	}
+	if err := e.cfg.Network.Update(ctx, req); err != nil {
+		return fmt.Errorf("container %s: %w", c.Name, err)
+	}
+	return nil
+}
