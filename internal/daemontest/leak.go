@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -41,8 +42,17 @@ func (d *Daemon) Watches() []lab.Watch {
 		lab.Watch{Name: "keeper's open files", List: d.keeperFiles},
 		lab.Watch{Name: "containers", List: d.ask("ps", "-aq", "--no-trunc")},
 		lab.Watch{Name: "volumes", List: d.ask("volume", "ls", "-q")},
+		lab.Watch{Name: "networks", List: d.ask("network", "ls", "-q", "--no-trunc")},
 	)
 	return append(ws, d.containerd()...)
+}
+
+// Lasting are the watches that hold over restarts of the daemon with other flags:
+// the host's and the machine's networks, mounts and pins.
+func (d *Daemon) Lasting() []lab.Watch {
+	ws := append(d.Host.Watches(), d.Machine.Watches()...)
+	ws = append(ws, lab.Mounts(d.Dir), lab.Watch{Name: "pinned namespaces", List: d.pins})
+	return slices.DeleteFunc(ws, func(w lab.Watch) bool { return strings.HasSuffix(w.Name, " processes") })
 }
 
 var pidSuffix = regexp.MustCompile(` \(pid [0-9]+\)$`)
@@ -193,7 +203,7 @@ func (d *Daemon) containerd() []lab.Watch {
 	}
 }
 
-// RemoveAll removes all containers and volumes; a test whose subject is their
+// RemoveAll removes all containers, volumes and networks; a test whose subject is their
 // removal does it itself.
 func (d *Daemon) RemoveAll() {
 	d.t.Helper()
@@ -205,6 +215,14 @@ func (d *Daemon) RemoveAll() {
 	}
 	if names := strings.Fields(d.TryDocker("volume", "ls", "-q").Stdout); len(names) > 0 {
 		d.Docker(append([]string{"volume", "rm"}, names...)...)
+	}
+	// One by one: a template goes after the networks that were made from it.
+	names := strings.Fields(d.TryDocker("network", "ls", "-q", "--filter", "type=custom").Stdout)
+	for range 2 {
+		names = slices.DeleteFunc(names, func(n string) bool { return d.TryDocker("network", "rm", n).Code == 0 })
+	}
+	if len(names) > 0 {
+		d.Docker(append([]string{"network", "rm"}, names...)...)
 	}
 }
 
