@@ -88,6 +88,26 @@ type Config struct {
 	// NoNewPrivileges, default false, sets that bit on containers that do not say.
 	NoNewPrivileges bool
 
+	// Init, default false, runs an init as the first process of containers that do
+	// not say. InitPath is that binary; default "": Linkspan's own.
+	Init     bool
+	InitPath string
+	// LogDriver keeps the logs of containers that name none: "json-file" (default) or
+	// "none". LogOpts are its options; default none.
+	LogDriver string
+	LogOpts   map[string]string
+
+	// TLS, default false, is needed for TCP sockets beyond the loopback; TLSVerify
+	// implies it and asks clients for a certificate that TLSCACert signed. TLSGiven
+	// says that the person decided about TLS, with whatever value. The files are
+	// needed with TLS.
+	TLS, TLSVerify, TLSGiven   bool
+	TLSCACert, TLSCert, TLSKey string
+
+	// Bridge is a bridge of the person's, used for the default network and never
+	// changed; BridgeNone: there is no default network. Default "": Linkspan's own
+	// docker0.
+	Bridge string
 	// MTU of the default bridge, in bytes. Default 1500.
 	MTU int
 	// BIP is the default bridge's own address with its subnet's length, IPv4.
@@ -99,6 +119,28 @@ type Config struct {
 	// DefaultGateway is what containers of the default bridge route through. Default
 	// invalid: the bridge's own address.
 	DefaultGateway netip.Addr
+	// IPv6, default false, gives the default bridge IPv6. BIP6, FixedCIDR6 and
+	// DefaultGateway6 are as their IPv4 counterparts; FixedCIDR6 alone is the subnet.
+	// Default invalid: a subnet of the daemon's own.
+	IPv6             bool
+	BIP6, FixedCIDR6 netip.Prefix
+	DefaultGateway6  netip.Addr
+	// ICC, default true, lets containers of the default bridge reach each other.
+	ICC bool
+	// IPMasq, default true, hides what leaves the default bridge behind the host.
+	IPMasq bool
+	// IPForward, default true, turns forwarding on where publishing needs it.
+	IPForward bool
+	// AllowDirectRouting, default false, lets other hosts reach published ports on
+	// the containers' own addresses.
+	AllowDirectRouting bool
+	// AcceptMark lets packets with that mark in to containers. Default none.
+	AcceptMark Mark
+	// AddressPools are what networks without a subnet are cut from. Default none: the
+	// pools of network/ and ipam/.
+	AddressPools []AddressPool
+	// NetworkOpts are options of new networks by driver. Default none.
+	NetworkOpts map[string]map[string]string
 	// DefaultBindIP is the host address of published ports that name none. Default
 	// invalid, as is 0.0.0.0: every address of both families.
 	DefaultBindIP netip.Addr
@@ -153,7 +195,11 @@ func defaults(name string) *Config {
 		DefaultIPCMode:         "private",
 		DefaultShmSize:         64 << 20,
 		SeccompProfile:         "builtin",
+		LogDriver:              "json-file",
 		MTU:                    1500,
+		ICC:                    true,
+		IPMasq:                 true,
+		IPForward:              true,
 		name:                   name,
 	}
 }
@@ -173,10 +219,22 @@ func (c *Config) settle() {
 	if c.Pidfile == "" {
 		c.Pidfile = filepath.Join(c.ExecRoot, "linkspan.pid")
 	}
+	c.TLS = c.TLS || c.TLSVerify
+	if c.TLS {
+		for _, f := range []struct {
+			at   *string
+			name string
+		}{{&c.TLSCACert, "ca.pem"}, {&c.TLSCert, "cert.pem"}, {&c.TLSKey, "key.pem"}} {
+			if *f.at == "" {
+				*f.at = filepath.Join(filepath.Dir(DefaultFile), f.name)
+			}
+		}
+	}
 	for i, h := range c.Hosts {
 		if h.Proto == "unix" && h.Addr == "" {
-			c.Hosts[i] = c.defaultHost()
+			h = c.defaultHost()
 		}
+		c.Hosts[i] = h.port(c.TLS)
 	}
 	if len(c.Hosts) == 0 {
 		c.Hosts = []Host{c.defaultHost()}

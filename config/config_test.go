@@ -176,7 +176,7 @@ func TestHelp(t *testing.T) {
 		`(?m)^      --mtu int .*\(default 1500\)$`,
 		`(?m)^  -D, --debug  `,
 		`(?m)^      --registry-mirror list`,
-		`(?s)\nAccepted, and what Linkspan does instead:\n.*--live-restore .*always on.*\nNot yet: .*--icc .*later work`,
+		`(?s)\nAccepted, and what Linkspan does instead:\n.*--live-restore .*always on.*\nNot yet: .*--rootless .*later work`,
 		`HUP reloads from there: debug, log-level, labels,`,
 	} {
 		if !regexp.MustCompile(want).MatchString(h) {

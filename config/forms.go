@@ -24,6 +24,14 @@ func directory(s string) (string, error) {
 	return filepath.Abs(s)
 }
 
+// optionalPath is a path that may be left empty, made absolute.
+func optionalPath(s string) (string, error) {
+	if s == "" {
+		return "", nil
+	}
+	return filepath.Abs(s)
+}
+
 // socketPath is containerd's address: a path, with or without unix://.
 func socketPath(s string) (string, error) {
 	path := strings.TrimPrefix(s, "unix://")

@@ -1,7 +1,11 @@
 package config
 
 import (
+	"fmt"
+	"net"
+	"net/netip"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"linkspan/cnm"
@@ -9,11 +13,20 @@ import (
 
 // Host is a socket that the API listens on.
 type Host struct {
-	// Proto is "unix" or "fd" (a socket that systemd opened).
+	// Proto is "unix", "tcp" or "fd" (a socket that systemd opened).
 	Proto string
-	// Addr is the path of a unix socket; for fd, the name or number of the passed
-	// descriptor, or "" for all of them.
+	// Addr is the path of a unix socket; for tcp, address and port; for fd, the name
+	// or number of the passed descriptor, or "" for all of them.
 	Addr string
+}
+
+// Loopback says that only this host reaches the socket.
+func (h Host) Loopback() bool {
+	if h.Proto != "tcp" {
+		return true
+	}
+	a, err := netip.ParseAddrPort(h.Addr)
+	return err == nil && a.Addr().IsLoopback()
 }
 
 func (h Host) String() string { return h.Proto + "://" + h.Addr }
@@ -46,8 +59,52 @@ func parseHost(s string) (Host, error) {
 	case "fd":
 		return Host{"fd", addr}, nil
 	case "tcp":
-		return Host{}, cnm.Unsupported("not yet: listening on %s; the API over TCP with TLS client certificates belongs to later work. "+
-			"From another machine, use the unix socket through ssh: docker -H ssh://user@host", s)
+		return tcpHost(s, addr)
 	}
-	return Host{}, cnm.Invalid("invalid bind address (%s): use unix:///path or fd://", s)
+	return Host{}, cnm.Invalid("invalid bind address (%s): use unix:///path, tcp://ADDRESS:PORT or fd://", s)
+}
+
+// tcpHost reads ADDRESS:PORT. As in dockerd, no address is the loopback, and no
+// port (or none at all) is 2375, or 2376 with TLS: settle decides that.
+func tcpHost(whole, addr string) (Host, error) {
+	bad := func(why string) (Host, error) {
+		return Host{}, cnm.Invalid("invalid bind address (%s): %s; write it like tcp://127.0.0.1:2376 or tcp://[::1]:2376", whole, why)
+	}
+	addr = strings.TrimSuffix(addr, "/")
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		// Without a port: SplitHostPort wants one.
+		host, port = strings.Trim(addr, "[]"), ""
+		if strings.Contains(host, ":") && !strings.HasPrefix(addr, "[") {
+			return bad("an IPv6 address stands in brackets, and behind it a port")
+		}
+	}
+	ip := netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	switch host {
+	case "", "localhost":
+	default:
+		if ip, err = netip.ParseAddr(host); err != nil {
+			return bad(fmt.Sprintf("%q is not an IP address of this host", host))
+		}
+	}
+	n := uint64(0)
+	if port != "" {
+		if n, err = strconv.ParseUint(port, 10, 16); err != nil {
+			return bad(fmt.Sprintf("%q is not a port", port))
+		}
+	}
+	return Host{"tcp", netip.AddrPortFrom(ip.Unmap(), uint16(n)).String()}, nil
+}
+
+// port fills in the port of a TCP host that named none.
+func (h Host) port(tls bool) Host {
+	a, err := netip.ParseAddrPort(h.Addr)
+	if h.Proto != "tcp" || err != nil || a.Port() != 0 {
+		return h
+	}
+	n := uint16(2375)
+	if tls {
+		n = 2376
+	}
+	return Host{"tcp", netip.AddrPortFrom(a.Addr(), n).String()}
 }

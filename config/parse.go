@@ -82,10 +82,21 @@ func parse(name string, args []string, read func(string) ([]byte, error)) (*Resu
 		}
 	}
 	c.GroupGiven = given["group"] != nil || slices.ContainsFunc(entries, func(e entry) bool { return e.key == "group" })
+	c.TLSGiven = given["tls"] != nil || given["tlsverify"] != nil || slices.ContainsFunc(entries, func(e entry) bool { return e.key == "tls" || e.key == "tlsverify" })
 	c.settle()
 	if err := c.check(); err != nil {
 		return nil, err
 	}
+	for _, h := range c.Hosts {
+		if h.Proto == "tcp" && !c.TLS {
+			who := "whoever reaches it"
+			if h.Loopback() {
+				who = "every user and program on this host"
+			}
+			r.Warnings = append(r.Warnings, fmt.Sprintf("the API is listening on %s without TLS: %s is root here; --tlsverify with certificates mends that", h, who))
+		}
+	}
+	c.warned = slices.Clone(r.Warnings)
 	if v := given["validate"]; v != nil {
 		if on, _ := strconv.ParseBool(v.last()); on {
 			r.Ask = Validate
@@ -131,7 +142,6 @@ func judge(r *Result, given map[string]*flagValue, entries []entry) error {
 	for _, e := range entries {
 		one(e.directive, fmt.Sprintf("%q in %s", e.key, r.Config.ConfigFile), plain(e.raw))
 	}
-	r.Config.warned = slices.Clone(r.Warnings)
 	return errors.Join(refusals...)
 }
 

@@ -86,6 +86,42 @@ func TestWorks(t *testing.T) {
 			func(c *Config) {
 				c.BIP, c.FixedCIDR, c.DefaultGateway = netip.MustParsePrefix("10.10.10.10/24"), netip.MustParsePrefix("10.10.10.128/25"), ip("10.10.10.1")
 			}},
+		{"-b br0", `{"bridge":"br0"}`, func(c *Config) { c.Bridge = "br0" }},
+		{"--bridge none", `{"bridge":"none"}`, func(c *Config) { c.Bridge = BridgeNone }},
+		{"-b br0 --fixed-cidr 10.0.0.0/25 --default-gateway 10.0.0.254", `{"bridge":"br0","fixed-cidr":"10.0.0.0/25","default-gateway":"10.0.0.254"}`,
+			func(c *Config) {
+				c.Bridge, c.FixedCIDR, c.DefaultGateway = "br0", netip.MustParsePrefix("10.0.0.0/25"), ip("10.0.0.254")
+			}},
+		{"--ipv6 --bip6 fd00:10::1/64 --fixed-cidr-v6 fd00:10::1:0/112 --default-gateway-v6 fd00:10::fe", `{"ipv6":true,"bip6":"fd00:10::1/64","fixed-cidr-v6":"fd00:10::1:5/112","default-gateway-v6":"fd00:10::fe"}`,
+			func(c *Config) {
+				c.IPv6, c.BIP6, c.FixedCIDR6, c.DefaultGateway6 = true, netip.MustParsePrefix("fd00:10::1/64"), netip.MustParsePrefix("fd00:10::1:0/112"), ip("fd00:10::fe")
+			}},
+		{"--icc=false --ip-masq=0 --ip-forward=f --allow-direct-routing", `{"icc":false,"ip-masq":false,"ip-forward":false,"allow-direct-routing":true}`,
+			func(c *Config) { c.ICC, c.IPMasq, c.IPForward, c.AllowDirectRouting = false, false, false, true }},
+		{"--bridge-accept-fwmark 0x1/3", `{"bridge-accept-fwmark":"0x1/3"}`, func(c *Config) { c.AcceptMark = Mark{1, 3} }},
+		{"--bridge-accept-fwmark 17", `{"bridge-accept-fwmark":"17"}`, func(c *Config) { c.AcceptMark = Mark{17, 0xffffffff} }},
+		{"--default-address-pool base=10.0.0.0/8,size=24 --default-address-pool size=64,base=fd00::/48", `{"default-address-pools":[{"base":"10.0.0.0/8","size":24},{"base":"fd00::/48","size":64}]}`,
+			func(c *Config) {
+				c.AddressPools = []AddressPool{{netip.MustParsePrefix("10.0.0.0/8"), 24}, {netip.MustParsePrefix("fd00::/48"), 64}}
+			}},
+		{"--default-network-opt bridge=com.docker.network.driver.mtu=1400 --default-network-opt bridge=a=b=c --default-network-opt macvlan=parent=eth0",
+			`{"default-network-opts":{"bridge":{"com.docker.network.driver.mtu":"1400","a":"b=c"},"macvlan":{"parent":"eth0"}}}`,
+			func(c *Config) {
+				c.NetworkOpts = map[string]map[string]string{"bridge": {"com.docker.network.driver.mtu": "1400", "a": "b=c"}, "macvlan": {"parent": "eth0"}}
+			}},
+		{"--init --init-path /sbin/tini", `{"init":true,"init-path":"/sbin/tini"}`, func(c *Config) { c.Init, c.InitPath = true, "/sbin/tini" }},
+		{"--log-driver none", `{"log-driver":"none"}`, func(c *Config) { c.LogDriver = "none" }},
+		{"--log-opt max-size=10m --log-opt max-file=3", `{"log-opts":{"max-size":"10m","max-file":"3"}}`,
+			func(c *Config) { c.LogOpts = map[string]string{"max-size": "10m", "max-file": "3"} }},
+		{"-H tcp://0.0.0.0 -H tcp://[::1] --tlsverify --tlscacert /ca --tlscert /c --tlskey /k", `{"hosts":["0.0.0.0","tcp://[::1]/"],"tlsverify":true,"tlscacert":"/ca","tlscert":"/c","tlskey":"/k"}`,
+			func(c *Config) {
+				c.Hosts = []Host{{"tcp", "0.0.0.0:2376"}, {"tcp", "[::1]:2376"}}
+				c.TLS, c.TLSVerify, c.TLSGiven, c.TLSCACert, c.TLSCert, c.TLSKey = true, true, true, "/ca", "/c", "/k"
+			}},
+		{"--tls -H tcp://:1", `{"tls":true,"hosts":["tcp://localhost:1"]}`, func(c *Config) {
+			c.Hosts, c.TLS, c.TLSGiven = []Host{{"tcp", "127.0.0.1:1"}}, true, true
+			c.TLSCACert, c.TLSCert, c.TLSKey = "/etc/linkspan/ca.pem", "/etc/linkspan/cert.pem", "/etc/linkspan/key.pem"
+		}},
 		{"--ip 127.0.0.1", `{"ip":"127.0.0.1"}`, func(c *Config) { c.DefaultBindIP = ip("127.0.0.1") }},
 		{"--dns 8.8.8.8 --dns 2001:DB8::1", `{"dns":["8.8.8.8","2001:db8:0::1"]}`, func(c *Config) { c.DNS = []netip.Addr{ip("8.8.8.8"), ip("2001:db8::1")} }},
 		{"--dns-opt ndots:2 --dns-opt rotate", `{"dns-opts":["ndots:2","rotate"]}`, func(c *Config) { c.DNSOptions = []string{"ndots:2", "rotate"} }},
@@ -144,10 +180,6 @@ func TestNoted(t *testing.T) {
 		{args: "--storage-driver btrfs", want: "overlayfs snapshotter"},
 		{args: "--storage-opt a=b --storage-opt c=d", want: "--storage-opt:"},
 		{file: `{"storage-opts":[]}`},
-		{args: "--log-driver json-file"},
-		{args: "--log-driver journald", want: "json-file"},
-		{args: "--log-opt max-size=1m", want: "kept whole"},
-		{file: `{"log-opts":{"max-size":"1m"}}`, want: "kept whole"},
 		{file: `{"exec-opts":["native.cgroupdriver=cgroupfs"]}`},
 		{file: `{"exec-opts":["native.cgroupdriver=systemd"]}`, want: "cgroupfs"},
 		{args: "--exec-opt native.cgroupdriver=systemd --exec-opt native.cgroupdriver=cgroupfs", want: "cgroupfs"},
@@ -175,35 +207,35 @@ func TestNoted(t *testing.T) {
 	}
 }
 
+// TestPlainTCP: without TLS the loopback is warned of, and more needs the
+// person's own word.
+func TestPlainTCP(t *testing.T) {
+	for _, c := range []struct{ args, host, want string }{
+		{"-H tcp://127.0.0.1:2375", "tcp://127.0.0.1:2375", "every user and program on this host is root here"},
+		{"-H 127.0.0.1:1234", "tcp://127.0.0.1:1234", "every user and program"},
+		{"-H tcp://", "tcp://127.0.0.1:2375", "every user and program"},
+		{"-H tcp://[::1]:2375", "tcp://[::1]:2375", "every user and program"},
+		{"-H tcp://0.0.0.0:2375 --tls=false", "tcp://0.0.0.0:2375", "whoever reaches it is root here"},
+		{"-H tcp://[::]:2375 --tlsverify=false", "tcp://[::]:2375", "whoever reaches it is root here"},
+	} {
+		r, err := with("linkspan", "", strings.Fields(c.args)...)
+		if err != nil {
+			t.Errorf("%s: %v", c.args, err)
+			continue
+		}
+		if got := r.Config.Hosts[0].String(); got != c.host || len(r.Warnings) != 1 || !strings.Contains(r.Warnings[0], c.want) {
+			t.Errorf("%s: %s, %q", c.args, got, r.Warnings)
+		}
+	}
+}
+
 func TestRefused(t *testing.T) {
 	for _, c := range []struct {
 		args, file string
 		want       string // "" for accepted
 	}{
-		{args: "-b br0", want: "not yet: --bridge: "},
-		{args: "--bridge="},
-		{file: `{"bridge":""}`},
-		{file: `{"bridge":"br0"}`, want: `not yet: "bridge" in /etc/linkspan/daemon.json: `},
-		{args: "--bip6 fd00::1/64", want: "--bip6"},
-		{args: "--fixed-cidr-v6 fd00::/64", want: "--fixed-cidr-v6"},
-		{args: "--default-gateway-v6 fd00::1", want: "--default-gateway-v6"},
-		{args: "--ipv6", want: "--ipv6"},
-		{args: "--ipv6=false"},
-		{args: "--default-address-pool base=10.0.0.0/8,size=24", want: "user-defined networks"},
-		{file: `{"default-address-pools":[{"base":"10.0.0.0/8","size":24}]}`, want: "user-defined networks"},
-		{file: `{"default-address-pools":[],"default-network-opts":{}}`},
-		{args: "--default-network-opt bridge=x=y", want: "--default-network-opt"},
-		{args: "--icc=false", want: "--icc"},
-		{args: "--icc --ip-forward --ip-masq=true"},
-		{args: "--ip-forward=false", want: "--ip-forward"},
-		{args: "--ip-masq=0", want: "--ip-masq"},
-		{args: "--allow-direct-routing", want: "direct routing"},
-		{args: "--bridge-accept-fwmark 0x1/0x3", want: "firewall mark"},
-		{args: "--tlsverify --tlscacert ca --tlscert c --tlskey k", want: "over TCP with TLS"},
-		{args: "-H tcp://0.0.0.0:2376", want: "not yet: listening on tcp://0.0.0.0:2376"},
-		{args: "-H 127.0.0.1:2375", want: "not yet: listening on 127.0.0.1:2375"},
-		{file: `{"hosts":["unix:///a","tcp://:2375"]}`, want: "not yet: listening on tcp://:2375"},
-		{args: "--init", want: "an init in containers"},
+		{args: "--selinux-enabled=false"},
+		{file: `{"userns-remap":""}`},
 		{args: "--userns-remap default", want: "user namespaces"},
 		{args: "--authorization-plugin x", want: "unsafe"},
 		{args: "--metrics-addr 127.0.0.1:9323", want: "metrics"},
@@ -223,7 +255,7 @@ func TestRefused(t *testing.T) {
 		})
 	}
 	t.Run("all at once", func(t *testing.T) {
-		_, err := with("linkspan", `{"ipv6":true}`, "--init", "--icc=false")
+		_, err := with("linkspan", `{"userns-remap":"x"}`, "--rootless", "--metrics-addr=:1")
 		if got := strings.Count(err.Error(), "not yet: "); got != 3 {
 			t.Errorf("%d refusals in one answer, want 3:\n%v", got, err)
 		}
@@ -238,6 +270,45 @@ func TestInvalid(t *testing.T) {
 		{args: "--mtu 67", want: "67 is not between 68 and 65535"},
 		{args: "--debug=maybe", want: "want true or false"},
 		{args: "--ipv6=maybe", want: "want true or false"},
+		{args: "-b br0 --bip 10.0.0.1/24", want: "you specified -b & --bip, mutually exclusive options: a bridge of your own (br0) has its addresses already"},
+		{args: "-b none --bip6 fd00::1/64", want: "you specified -b & --bip6"},
+		{args: "-b none --fixed-cidr 10.0.0.0/24", want: "fixed-cidr is about the default network, and bridge=none"},
+		{args: "-b none --ipv6", want: "ipv6 is about the default network"},
+		{args: "-b a-name-of-16-char", want: "not the name of an interface"},
+		{args: "-b a/b", want: "not the name of an interface"},
+		{args: "--bip6 fd00::/64", want: "did you mean fd00::1/64?"},
+		{args: "--bip6 10.0.0.1/24", want: "10.0.0.1/24 is not IPv6"},
+		{args: "--bip6 fd00::1", want: "with a length"},
+		{args: "--bip6 fd00::1/127", want: "126 at most"},
+		{args: "--bip6 fd00::1/64 --fixed-cidr-v6 fd01::/80", want: "fixed-cidr-v6 fd01::/80 is not inside the default bridge's subnet fd00::/64 (from bip6 fd00::1/64)"},
+		{args: "--fixed-cidr-v6 10.0.0.0/8", want: "not IPv6"},
+		{args: "--fixed-cidr-v6 fd00::/64 --default-gateway-v6 fd01::1", want: "default-gateway-v6 fd01::1 is not inside the default bridge's subnet fd00::/64 (from fixed-cidr-v6"},
+		{args: "--default-gateway-v6 10.0.0.1", want: "10.0.0.1 is not IPv6"},
+		{args: "--default-address-pool 10.0.0.0/8", want: "want base=10.10.0.0/16,size=24"},
+		{args: "--default-address-pool base=10.0.0.0/8", want: "the size must be a number"},
+		{args: "--default-address-pool base=ten,size=24", want: `base "ten" is not a subnet`},
+		{args: "--default-address-pool base=10.0.0.1/8,size=24", want: "it should be 10.0.0.0/8"},
+		{args: "--default-address-pool base=10.0.0.0/24,size=16", want: "does not fit into the base 10.0.0.0/24: give a size from 24 to 30"},
+		{args: "--default-address-pool base=10.0.0.0/24,size=31", want: "no room for a gateway and a container"},
+		{args: "--default-address-pool base=10.0.0.0/8,size=24 --default-address-pool base=10.1.0.0/16,size=24", want: "base=10.0.0.0/8,size=24 and base=10.1.0.0/16,size=24 overlap"},
+		{file: `{"default-address-pools":["base=10.0.0.0/8,size=24"]}`, want: "want an object"},
+		{file: `{"default-address-pools":{"base":"10.0.0.0/8"}}`, want: "want a list such as"},
+		{args: "--default-network-opt bridge", want: "want driver=key=value"},
+		{args: "--default-network-opt bridge=mtu", want: "want driver=key=value"},
+		{file: `{"default-network-opts":{"bridge":{"mtu":1400}}}`, want: "must be strings"},
+		{file: `{"default-network-opts":{"bridge":"mtu=1"}}`, want: "want an object"},
+		{args: "--bridge-accept-fwmark x", want: "want a number of 32 bits"},
+		{args: "--bridge-accept-fwmark 1/0", want: "a mask of 0 would let every packet in"},
+		{args: "--bridge-accept-fwmark 4/3", want: "bits outside of its mask"},
+		{args: "--log-driver journald", want: `log driver "journald" is not there: want json-file or none`},
+		{args: "--log-opt max-size", want: "want key=value"},
+		{file: `{"log-opts":{"max-file":3}}`, want: "want a string in quotes"},
+		{args: "-H tcp://0.0.0.0:2375", want: "refusing to listen on tcp://0.0.0.0:2375 without TLS: whoever reaches it is root"},
+		{file: `{"hosts":["unix:///a","tcp://192.168.0.1:2375"]}`, want: "refusing to listen on tcp://192.168.0.1:2375"},
+		{args: "-H tcp://box:2375", want: `"box" is not an IP address of this host`},
+		{args: "-H tcp://1.2.3.4:x", want: `"x" is not a port`},
+		{args: "-H tcp://fd00::1:2375 --tls", want: "stands in brackets"},
+		{args: "-H tcp://127.0.0.1 -H tcp://127.0.0.1:2375", want: "given twice"},
 		{args: "--cpu-rt-period x", want: "want a whole number"},
 		{args: "start", want: `"linkspan daemon" accepts no arguments, and "start"`},
 		{args: "-l loud", want: "invalid logging level: loud"},

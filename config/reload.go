@@ -49,7 +49,7 @@ func Reload(old *Config, file []byte) (*Change, error) {
 }
 
 func quoted(key, value string) string {
-	if value == "" {
+	if value == "" || value == "[]" || value == "{}" {
 		return "nothing"
 	}
 	return masked(key, value)

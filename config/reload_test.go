@@ -2,7 +2,6 @@ package config
 
 import (
 	"errors"
-	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -21,13 +20,19 @@ func TestReload(t *testing.T) {
 	}{
 		{name: "nothing", before: `{"debug":true}`, after: `{ "debug" : true }`},
 		{name: "everything that can", after: `{"debug":true,"log-level":"error","labels":["a=1"],"registry-mirrors":["http://m"],"insecure-registries":["r:1"],
-			"max-concurrent-downloads":9,"max-download-attempts":2,"shutdown-timeout":60,"default-runtime":"crun","features":{"x":true},
-			"dns":["1.1.1.1"],"dns-opts":["rotate"],"dns-search":["x.y"]}`,
-			keys: "debug log-level labels shutdown-timeout features registry-mirrors insecure-registries max-concurrent-downloads max-download-attempts default-runtime dns dns-opts dns-search",
+			"shutdown-timeout":60,"default-runtime":"crun","features":{"x":true}}`,
+			keys: "debug log-level labels shutdown-timeout features registry-mirrors insecure-registries default-runtime",
 			want: func(c *Config) {
 				c.Debug, c.LogLevel, c.Labels, c.RegistryMirrors, c.InsecureRegistries = true, 8, []string{"a=1"}, []string{"http://m"}, []string{"r:1"}
-				c.MaxConcurrentDownloads, c.MaxDownloadAttempts, c.ShutdownTimeout, c.DefaultRuntime = 9, 2, time.Minute, "crun"
-				c.Features, c.DNS, c.DNSOptions, c.DNSSearch = map[string]bool{"x": true}, []netip.Addr{ip("1.1.1.1")}, []string{"rotate"}, []string{"x.y"}
+				c.ShutdownTimeout, c.DefaultRuntime, c.Features = time.Minute, "crun", map[string]bool{"x": true}
+			}},
+		{name: "networks wait", after: `{"dns":["1.1.1.1"],"bridge":"br0","icc":false,"default-network-opts":{"bridge":{"a":"b"}},"default-address-pools":[{"base":"10.0.0.0/8","size":24}]}`,
+			warnings: []string{
+				"bridge changed in /etc/linkspan/daemon.json from nothing to br0: this takes effect when the daemon is started again",
+				"icc changed in /etc/linkspan/daemon.json from true to false: this takes effect when the daemon is started again",
+				"dns changed in /etc/linkspan/daemon.json from nothing to [1.1.1.1]: this takes effect when the daemon is started again",
+				"default-address-pools changed in /etc/linkspan/daemon.json from nothing to [base=10.0.0.0/8,size=24]: this takes effect when the daemon is started again",
+				`default-network-opts changed in /etc/linkspan/daemon.json from nothing to {"bridge":{"a":"b"}}: this takes effect when the daemon is started again`,
 			}},
 		{name: "back to the default", before: `{"labels":["a=1"],"debug":true}`, after: ``, keys: "debug labels",
 			want: func(c *Config) { c.Labels, c.Debug = nil, false }},
@@ -89,10 +94,11 @@ func TestReloadRefuses(t *testing.T) {
 		class error
 		words string
 	}{
-		`{"debug":false}`: {cnm.ErrInvalid, "specified both as a flag and in the configuration file: debug"},
-		`{"dbug":false}`:  {cnm.ErrInvalid, `did you mean "debug"?`},
-		`{`:               {cnm.ErrInvalid, "is not a JSON object"},
-		`{"ipv6":true}`:   {cnm.ErrUnsupported, "not yet: "},
+		`{"debug":false}`:    {cnm.ErrInvalid, "specified both as a flag and in the configuration file: debug"},
+		`{"dbug":false}`:     {cnm.ErrInvalid, `did you mean "debug"?`},
+		`{`:                  {cnm.ErrInvalid, "is not a JSON object"},
+		`{"rootless":true}`:  {cnm.ErrUnsupported, "not yet: "},
+		`{"bip":"10.0.0.1"}`: {cnm.ErrInvalid, "with a length"},
 	} {
 		if ch, err := Reload(r.Config, []byte(file)); ch != nil || !errors.Is(err, want.class) || !strings.Contains(err.Error(), want.words) {
 			t.Errorf("%s: %v, %v", file, ch, err)

@@ -12,13 +12,11 @@ import (
 // The order within a class is the order of the help.
 func directives() []directive {
 	const (
-		defaultBridge = "the default bridge's address plan beyond --bip, --fixed-cidr and --default-gateway belongs to later work"
-		tlsLater      = "the API over TCP with TLS belongs to later work; the unix socket needs none of it"
-		swarmless     = "there is no swarm mode here; networks that span hosts will be Linkspan's mesh"
+		swarmless = "there is no swarm mode here; networks that span hosts will be Linkspan's mesh"
 	)
 	return []directive{
 		// The daemon.
-		{flag: "host", short: "H", key: "hosts", help: "Socket to listen on: unix:///path, or fd:// for sockets from systemd (repeat for several; default EXEC-ROOT/linkspan.sock, called as dockerd /var/run/docker.sock)",
+		{flag: "host", short: "H", key: "hosts", help: "Socket to listen on: unix:///path, tcp://ADDRESS:PORT, or fd:// for sockets from systemd (repeat for several; default EXEC-ROOT/linkspan.sock, called as dockerd /var/run/docker.sock)",
 			val: list(func(c *Config) *[]Host { return &c.Hosts }, parseHost)},
 		{flag: "config-file", help: "JSON configuration file", val: text(func(c *Config) *string { return &c.ConfigFile }, nil)},
 		{flag: "validate", help: "Check flags and file, and exit", val: unused("bool")},
@@ -39,8 +37,8 @@ func directives() []directive {
 		{flag: "containerd-namespace", key: "containerd-namespace", help: "Namespace in containerd", val: text(func(c *Config) *string { return &c.ContainerdNamespace }, namespace)},
 		{flag: "registry-mirror", key: "registry-mirrors", reload: true, help: "Registry that is asked before the Docker Hub (URL)", val: list(func(c *Config) *[]string { return &c.RegistryMirrors }, mirror)},
 		{flag: "insecure-registry", key: "insecure-registries", reload: true, help: "Registry without verified TLS, host[:port] or CIDR", val: list(func(c *Config) *[]string { return &c.InsecureRegistries }, insecure)},
-		{flag: "max-concurrent-downloads", key: "max-concurrent-downloads", reload: true, help: "Layers downloaded at once in one pull", val: number(func(c *Config) *int { return &c.MaxConcurrentDownloads }, 1, 1<<16)},
-		{flag: "max-download-attempts", key: "max-download-attempts", reload: true, help: "Tries per layer", val: number(func(c *Config) *int { return &c.MaxDownloadAttempts }, 1, 1<<16)},
+		{flag: "max-concurrent-downloads", key: "max-concurrent-downloads", help: "Layers downloaded at once in one pull", val: number(func(c *Config) *int { return &c.MaxConcurrentDownloads }, 1, 1<<16)},
+		{flag: "max-download-attempts", key: "max-download-attempts", help: "Tries per layer", val: number(func(c *Config) *int { return &c.MaxDownloadAttempts }, 1, 1<<16)},
 		{flag: "http-proxy", key: "http-proxy", help: "Proxy for pulls over http (URL)", val: text(func(c *Config) *string { return &c.HTTPProxy }, proxy)},
 		{flag: "https-proxy", key: "https-proxy", help: "Proxy for pulls over https (URL)", val: text(func(c *Config) *string { return &c.HTTPSProxy }, proxy)},
 		{flag: "no-proxy", key: "no-proxy", help: "Hosts that are reached without the proxy, with commas", val: text(func(c *Config) *string { return &c.NoProxy }, nil)},
@@ -56,17 +54,43 @@ func directives() []directive {
 		{flag: "seccomp-profile", key: "seccomp-profile", help: `Seccomp profile: builtin, unconfined, or a file`, val: text(func(c *Config) *string { return &c.SeccompProfile }, seccompProfile)},
 		{flag: "no-new-privileges", key: "no-new-privileges", help: "Containers gain no privileges by setuid programs", val: boolean(func(c *Config) *bool { return &c.NoNewPrivileges })},
 
+		{flag: "init", key: "init", help: "Run an init as the first process of containers", val: boolean(func(c *Config) *bool { return &c.Init })},
+		{flag: "init-path", key: "init-path", old: []string{"default-init"}, help: "The init binary (default: Linkspan's own)", val: text(func(c *Config) *string { return &c.InitPath }, optionalPath)},
+		{flag: "log-driver", key: "log-driver", help: "Log driver of containers that name none: json-file or none", val: text(func(c *Config) *string { return &c.LogDriver }, logDriver)},
+		{flag: "log-opt", key: "log-opts", help: "Option of that log driver, key=value", val: table(func(c *Config) *map[string]string { return &c.LogOpts }, logOptFlag, logOptMember)},
+
+		// The API over TCP.
+		{flag: "tls", key: "tls", help: "TLS on TCP sockets (implied by --tlsverify)", val: boolean(func(c *Config) *bool { return &c.TLS })},
+		{flag: "tlsverify", key: "tlsverify", help: "TLS on TCP sockets, and clients need a certificate of --tlscacert", val: boolean(func(c *Config) *bool { return &c.TLSVerify })},
+		{flag: "tlscacert", key: "tlscacert", help: "CA of client certificates (default /etc/linkspan/ca.pem)", val: text(func(c *Config) *string { return &c.TLSCACert }, optionalPath)},
+		{flag: "tlscert", key: "tlscert", help: "TLS certificate (default /etc/linkspan/cert.pem)", val: text(func(c *Config) *string { return &c.TLSCert }, optionalPath)},
+		{flag: "tlskey", key: "tlskey", help: "TLS key (default /etc/linkspan/key.pem)", val: text(func(c *Config) *string { return &c.TLSKey }, optionalPath)},
+
 		// The default network.
+		{flag: "bridge", short: "b", key: "bridge", help: "Bridge of your own for the default network, which is never changed; none: no default network", val: text(func(c *Config) *string { return &c.Bridge }, bridgeName)},
 		{flag: "mtu", key: "mtu", help: "MTU of the default bridge", val: number(func(c *Config) *int { return &c.MTU }, 68, 65535)},
 		{flag: "bip", key: "bip", help: "Address of the default bridge, such as 10.10.10.1/24", val: prefix(func(c *Config) *netip.Prefix { return &c.BIP }, bridgeAddress)},
 		{flag: "fixed-cidr", key: "fixed-cidr", help: "Part of the default bridge's subnet that containers get addresses from", val: prefix(func(c *Config) *netip.Prefix { return &c.FixedCIDR }, subnet4)},
 		{flag: "default-gateway", key: "default-gateway", help: "Gateway of the default bridge's containers (default: the bridge)", val: address(func(c *Config) *netip.Addr { return &c.DefaultGateway }, only4)},
+		{flag: "ipv6", key: "ipv6", help: "IPv6 on the default bridge", val: boolean(func(c *Config) *bool { return &c.IPv6 })},
+		{flag: "bip6", key: "bip6", help: "IPv6 address of the default bridge, such as fd00:10::1/64", val: prefix(func(c *Config) *netip.Prefix { return &c.BIP6 }, bridgeAddress6)},
+		{flag: "fixed-cidr-v6", key: "fixed-cidr-v6", help: "IPv6 subnet of the default bridge, or with --bip6 the part of it that containers get addresses from", val: prefix(func(c *Config) *netip.Prefix { return &c.FixedCIDR6 }, subnet6)},
+		{flag: "default-gateway-v6", key: "default-gateway-v6", help: "IPv6 gateway of the default bridge's containers (default: the bridge)", val: address(func(c *Config) *netip.Addr { return &c.DefaultGateway6 }, only6)},
+		{flag: "icc", key: "icc", help: "Containers of the default bridge reach each other", val: boolean(func(c *Config) *bool { return &c.ICC })},
+		{flag: "ip-masq", key: "ip-masq", help: "Hide what leaves the default bridge behind the host's address", val: boolean(func(c *Config) *bool { return &c.IPMasq })},
 		{flag: "ip", key: "ip", help: "Host address of published ports that name none (default: all)", val: address(func(c *Config) *netip.Addr { return &c.DefaultBindIP }, only4)},
-		{flag: "dns", key: "dns", reload: true, help: "DNS server of containers", val: list(func(c *Config) *[]netip.Addr { return &c.DNS }, parseAddr)},
-		{flag: "dns-opt", key: "dns-opts", reload: true, help: "Option of containers' resolv.conf", val: list(func(c *Config) *[]string { return &c.DNSOptions }, word)},
-		{flag: "dns-search", key: "dns-search", reload: true, help: "Search domain of containers", val: list(func(c *Config) *[]string { return &c.DNSSearch }, domain)},
+		{flag: "dns", key: "dns", help: "DNS server of containers", val: list(func(c *Config) *[]netip.Addr { return &c.DNS }, parseAddr)},
+		{flag: "dns-opt", key: "dns-opts", help: "Option of containers' resolv.conf", val: list(func(c *Config) *[]string { return &c.DNSOptions }, word)},
+		{flag: "dns-search", key: "dns-search", help: "Search domain of containers", val: list(func(c *Config) *[]string { return &c.DNSSearch }, domain)},
 		{flag: "host-gateway-ip", key: "host-gateway-ips", old: []string{"host-gateway-ip"}, help: "What host-gateway means in --add-host (default: the default bridge's addresses)",
 			val: hostGateway(func(c *Config) *[]netip.Addr { return &c.HostGatewayIPs })},
+
+		// All networks.
+		{flag: "default-address-pool", key: "default-address-pools", help: "Block that networks without a subnet are cut from, base=10.10.0.0/16,size=24", val: pools(func(c *Config) *[]AddressPool { return &c.AddressPools })},
+		{flag: "default-network-opt", key: "default-network-opts", help: "Option of new networks, driver=key=value", val: networkOpts(func(c *Config) *map[string]map[string]string { return &c.NetworkOpts })},
+		{flag: "ip-forward", key: "ip-forward", help: "Turn forwarding on where publishing needs it", val: boolean(func(c *Config) *bool { return &c.IPForward })},
+		{flag: "allow-direct-routing", key: "allow-direct-routing", help: "Let other hosts reach published ports on containers' own addresses", val: boolean(func(c *Config) *bool { return &c.AllowDirectRouting })},
+		{flag: "bridge-accept-fwmark", key: "bridge-accept-fwmark", help: "Let packets with this firewall mark in to containers, 0x1 or 0x1/0x3", val: fwmark(func(c *Config) *Mark { return &c.AcceptMark })},
 
 		// Accepted; the note says what happens instead.
 		{class: noted, flag: "userland-proxy", key: "userland-proxy", val: unused("bool"), same: []string{"false"}, help: "Publish through a proxy process",
@@ -86,14 +110,10 @@ func directives() []directive {
 			note: "images and containers are kept by containerd, in its overlayfs snapshotter"},
 		{class: noted, flag: "storage-opt", key: "storage-opts", val: unused("list"), help: "Storage driver option",
 			note: "storage belongs to containerd; set its options in containerd's own configuration"},
-		{class: noted, flag: "log-driver", key: "log-driver", val: unused("string"), same: []string{"json-file"}, help: "Log driver",
-			note: "every container's log is kept in json-file form"},
-		{class: noted, flag: "log-opt", key: "log-opts", val: unused("map"), help: "Log driver option",
-			note: "logs are kept whole; rotation and other options belong to later work"},
 		{class: noted, flag: "exec-opt", key: "exec-opts", val: unused("list"), same: []string{"native.cgroupdriver=cgroupfs", `["native.cgroupdriver=cgroupfs"]`}, help: "Runtime option",
 			note: "cgroups are made by the runtime directly (cgroupfs)"},
 		{class: noted, flag: "raw-logs", key: "raw-logs", val: unused("bool"), same: []string{"true"}, help: "Log without colours", note: "the log never has colours, and always has full timestamps"},
-		{class: noted, flag: "max-concurrent-uploads", key: "max-concurrent-uploads", val: unused("int"), help: "Layers uploaded at once", note: "push belongs to later work"},
+		{class: noted, flag: "max-concurrent-uploads", key: "max-concurrent-uploads", val: unused("int"), help: "Layers uploaded at once", note: "layers are uploaded as containerd's client does"},
 		{class: noted, flag: "containerd-plugins-namespace", key: "containerd-plugin-namespace", val: unused("string"), help: "Namespace of managed plugins", note: "there are no managed plugins"},
 		{class: noted, flag: "cri-containerd", key: "cri-containerd", val: unused("bool"), same: []string{"false"}, help: "containerd with CRI", note: "Linkspan's own containerd serves no CRI; give a containerd that does with --containerd"},
 		{class: noted, flag: "swarm-default-advertise-addr", key: "swarm-default-advertise-addr", val: unused("string"), help: "Swarm address", note: swarmless},
@@ -105,28 +125,9 @@ func directives() []directive {
 		{class: noted, flag: "restart", short: "r", val: unused("bool"), help: "Restart containers", note: "use a restart policy on docker run"},
 		{class: noted, key: "builder", val: unused("map"), note: "building images belongs to later work"},
 		{class: noted, key: "deprecated-key-path", val: unused("string"), note: "the daemon has no such key"},
-		{class: noted, key: "allow-nondistributable-artifacts", val: unused("list"), note: "push belongs to later work"},
+		{class: noted, key: "allow-nondistributable-artifacts", val: unused("list"), note: "such layers are pushed like any other"},
 
 		// Refused.
-		{class: refused, flag: "bridge", short: "b", key: "bridge", val: unused("string"), help: "Existing bridge for the default network", note: "a default network on a bridge of your own belongs to later work"},
-		{class: refused, flag: "bip6", key: "bip6", val: unused("string"), help: "IPv6 address of the default bridge", note: defaultBridge},
-		{class: refused, flag: "fixed-cidr-v6", key: "fixed-cidr-v6", val: unused("string"), help: "IPv6 subnet of the default bridge", note: defaultBridge},
-		{class: refused, flag: "default-gateway-v6", key: "default-gateway-v6", val: unused("string"), help: "IPv6 gateway of the default bridge", note: defaultBridge},
-		{class: refused, flag: "ipv6", key: "ipv6", val: unused("bool"), same: []string{"false"}, help: "IPv6 on the default bridge", note: defaultBridge},
-		{class: refused, flag: "default-address-pool", key: "default-address-pools", val: unused("list"), help: "Pool that networks are cut from", note: "address pools of your own belong to user-defined networks, which are later work"},
-		{class: refused, flag: "default-network-opt", key: "default-network-opts", val: unused("map"), help: "Default options of networks", note: "options of user-defined networks belong to later work"},
-		{class: refused, flag: "icc", key: "icc", val: unused("bool"), same: []string{"true"}, help: "Containers of the default bridge reach each other", note: "isolation within the default bridge belongs to later work"},
-		{class: refused, flag: "ip-forward", key: "ip-forward", val: unused("bool"), same: []string{"true"}, help: "Turn on forwarding where publishing needs it", note: "running without forwarding belongs to later work"},
-		{class: refused, flag: "ip-masq", key: "ip-masq", val: unused("bool"), same: []string{"true"}, help: "Masquerade what leaves the default bridge", note: "a default bridge without masquerading belongs to later work"},
-		{class: refused, flag: "allow-direct-routing", key: "allow-direct-routing", val: unused("bool"), same: []string{"false"}, help: "Let remote hosts route to published ports", note: "direct routing to containers belongs to later work"},
-		{class: refused, flag: "bridge-accept-fwmark", key: "bridge-accept-fwmark", val: unused("string"), help: "Accept packets with this firewall mark", note: "accepting packets by firewall mark belongs to later work"},
-		{class: refused, flag: "tls", key: "tls", val: unused("bool"), same: []string{"false"}, help: "TLS on TCP sockets", note: tlsLater},
-		{class: refused, flag: "tlsverify", key: "tlsverify", val: unused("bool"), same: []string{"false"}, help: "TLS with client certificates", note: tlsLater},
-		{class: refused, flag: "tlscacert", key: "tlscacert", val: unused("string"), help: "CA of client certificates", note: tlsLater},
-		{class: refused, flag: "tlscert", key: "tlscert", val: unused("string"), help: "TLS certificate", note: tlsLater},
-		{class: refused, flag: "tlskey", key: "tlskey", val: unused("string"), help: "TLS key", note: tlsLater},
-		{class: refused, flag: "init", key: "init", val: unused("bool"), same: []string{"false"}, help: "Run an init in every container", note: "an init in containers belongs to later work"},
-		{class: refused, flag: "init-path", key: "init-path", old: []string{"default-init"}, val: unused("string"), help: "The init binary", note: "an init in containers belongs to later work"},
 		{class: refused, flag: "userns-remap", key: "userns-remap", val: unused("string"), help: "User namespace of containers", note: "user namespaces belong to later work"},
 		{class: refused, flag: "rootless", key: "rootless", val: unused("bool"), same: []string{"false"}, help: "Run without root", note: "rootless mode belongs to later work"},
 		{class: refused, flag: "selinux-enabled", key: "selinux-enabled", val: unused("bool"), same: []string{"false"}, help: "SELinux labels", note: "SELinux labels belong to later work"},
