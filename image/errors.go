@@ -48,22 +48,33 @@ func isFull(err error) bool {
 // clients match, and adds the cure where Docker has none.
 func pullError(ref reference.Named, err error) error {
 	var status remoteerrors.ErrUnexpectedStatus
+	isStatus := errors.As(err, &status)
+	switch {
+	case errors.Is(err, docker.ErrInvalidAuthorization):
+		return denied(ref, "denied: requested access to the resource is denied")
+	case isStatus && !isClassed(err) && (status.StatusCode == http.StatusUnauthorized || status.StatusCode == http.StatusForbidden):
+		return denied(ref, or(registrySays(status.Body), "unauthorized: authentication required"))
+	case isStatus && !isClassed(err) && status.StatusCode == http.StatusNotFound, errdefs.IsNotFound(err) && !isClassed(err):
+		return cnm.NotFound("manifest for %s not found: manifest unknown: manifest unknown", reference.FamiliarString(ref))
+	case errdefs.IsNotImplemented(err) && strings.Contains(err.Error(), "auth scheme"):
+		return denied(ref, "no basic auth credentials")
+	}
+	return registryError("pulling", ref, err)
+}
+
+// registryError is what pull and push share; verb says which it is.
+func registryError(verb string, ref reference.Named, err error) error {
+	var status remoteerrors.ErrUnexpectedStatus
 	var op *url.Error
 	switch {
 	case err == nil, isClassed(err), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded) && !errors.As(err, &op):
 		return err
-	case errors.Is(err, docker.ErrInvalidAuthorization):
-		return denied(ref, "denied: requested access to the resource is denied")
 	case errors.As(err, &status):
-		return statusError(ref, status)
-	case errdefs.IsNotFound(err):
-		return cnm.NotFound("manifest for %s not found: manifest unknown: manifest unknown", reference.FamiliarString(ref))
-	case errdefs.IsNotImplemented(err) && strings.Contains(err.Error(), "auth scheme"):
-		return denied(ref, "no basic auth credentials")
+		return statusError(verb, ref, status)
 	case errdefs.IsNotImplemented(err):
 		return cnm.Unsupported("not yet: %s: %w", reference.FamiliarString(ref), err)
 	}
-	return connectError(ref, err)
+	return connectError(verb, ref, err)
 }
 
 // isClassed says that an error has been put into our words already.
@@ -80,20 +91,15 @@ func denied(ref reference.Named, why string) error {
 	return cnm.NotFound("pull access denied for %s, repository does not exist or may require 'docker login': %s", reference.FamiliarName(ref), why)
 }
 
-func statusError(ref reference.Named, e remoteerrors.ErrUnexpectedStatus) error {
+func statusError(verb string, ref reference.Named, e remoteerrors.ErrUnexpectedStatus) error {
 	name, said := reference.FamiliarString(ref), registrySays(e.Body)
 	switch e.StatusCode {
 	case http.StatusUnauthorized, http.StatusForbidden:
-		if said == "" {
-			said = "unauthorized: authentication required"
-		}
-		return denied(ref, said)
-	case http.StatusNotFound:
-		return cnm.NotFound("manifest for %s not found: manifest unknown: manifest unknown", name)
+		return cnm.Errorf(cnm.ErrForbidden, "%s %s: %s", verb, name, or(said, "unauthorized: authentication required"))
 	case http.StatusTooManyRequests:
-		return cnm.Errorf(cnm.ErrUnavailable, "pulling %s: the registry takes no more requests for now: %s", name, or(said, "toomanyrequests"))
+		return cnm.Errorf(cnm.ErrUnavailable, "%s %s: the registry takes no more requests for now: %s", verb, name, or(said, "toomanyrequests"))
 	}
-	return cnm.Errorf(cnm.ErrUnavailable, "pulling %s: received unexpected HTTP status: %s (%s %s) %s", name, e.Status, e.RequestMethod, e.RequestURL, said)
+	return cnm.Errorf(cnm.ErrUnavailable, "%s %s: received unexpected HTTP status: %s (%s %s) %s", verb, name, e.Status, e.RequestMethod, e.RequestURL, said)
 }
 
 // registrySays reads the error list of a registry's answer
@@ -109,24 +115,24 @@ func registrySays(body []byte) string {
 	return strings.ToLower(strings.ReplaceAll(e.Code, "_", " ")) + ": " + e.Message
 }
 
-func connectError(ref reference.Named, err error) error {
+func connectError(verb string, ref reference.Named, err error) error {
 	name, host := reference.FamiliarString(ref), reference.Domain(ref)
 	var unknown x509.UnknownAuthorityError
 	var hostname x509.HostnameError
 	var dns *net.DNSError
 	switch {
 	case errors.As(err, &unknown), errors.As(err, &hostname):
-		return cnm.Errorf(cnm.ErrUnavailable, "pulling %s: %w (put the registry's CA into /etc/docker/certs.d/%s/ca.crt, or start the daemon with --insecure-registry %s)", name, err, host, host)
+		return cnm.Errorf(cnm.ErrUnavailable, "%s %s: %w (put the registry's CA into /etc/docker/certs.d/%s/ca.crt, or start the daemon with --insecure-registry %s)", verb, name, err, host, host)
 	case strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"):
-		return cnm.Errorf(cnm.ErrUnavailable, "pulling %s: %w (if it is meant to be without TLS, start the daemon with --insecure-registry %s)", name, err, host)
+		return cnm.Errorf(cnm.ErrUnavailable, "%s %s: %w (if it is meant to be without TLS, start the daemon with --insecure-registry %s)", verb, name, err, host)
 	case errors.As(err, &dns):
-		return cnm.Errorf(cnm.ErrUnavailable, "pulling %s: the registry's name does not resolve: %w", name, err)
+		return cnm.Errorf(cnm.ErrUnavailable, "%s %s: the registry's name does not resolve: %w", verb, name, err)
 	}
 	var op net.Error
 	if errors.As(err, &op) {
-		return cnm.Errorf(cnm.ErrUnavailable, "pulling %s: the registry cannot be reached: %w", name, err)
+		return cnm.Errorf(cnm.ErrUnavailable, "%s %s: the registry cannot be reached: %w", verb, name, err)
 	}
-	return classify(err, "pulling %s", name)
+	return classify(err, "%s %s", verb, name)
 }
 
 func or(s, otherwise string) string {

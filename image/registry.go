@@ -85,6 +85,8 @@ type session struct {
 	registry   registries
 	auth       *Auth
 	transports []*http.Transport
+	// tracker, if not nil, hears how uploads go.
+	tracker docker.StatusTracker
 }
 
 func (s *Store) session(auth *Auth) *session {
@@ -124,6 +126,7 @@ func (n *session) resolver(ctx context.Context, ref reference.Named) (remotes.Re
 	return docker.NewResolver(docker.ResolverOptions{
 		Hosts:   func(string) ([]docker.RegistryHost, error) { return hosts, nil },
 		Headers: n.header(),
+		Tracker: n.tracker,
 	}), nil
 }
 

@@ -18,7 +18,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// Registry is a registry in memory (distribution-spec, pull only).
+// Registry is a registry in memory (distribution-spec).
 type Registry struct {
 	*httptest.Server
 	mu    sync.Mutex
@@ -115,6 +115,8 @@ func (r *Registry) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	path := strings.TrimPrefix(req.URL.Path, "/v2/")
 	if i := strings.LastIndex(path, "/manifests/"); i >= 0 {
 		r.manifest(w, req, path[:i], path[i+len("/manifests/"):])
+	} else if i := strings.LastIndex(path, "/blobs/uploads/"); i >= 0 {
+		r.upload(w, req, path[:i])
 	} else if i := strings.LastIndex(path, "/blobs/"); i >= 0 {
 		r.blob(w, req, digest.Digest(path[i+len("/blobs/"):]))
 	} else if path != "" {
@@ -156,6 +158,10 @@ func (r *Registry) allowed(w http.ResponseWriter, req *http.Request) bool {
 }
 
 func (r *Registry) manifest(w http.ResponseWriter, req *http.Request, name, ref string) {
+	if req.Method == http.MethodPut {
+		r.putManifest(w, req, name, ref)
+		return
+	}
 	r.mu.Lock()
 	key := name + ":" + ref
 	if strings.HasPrefix(ref, "sha256:") {
