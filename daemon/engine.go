@@ -17,7 +17,6 @@ import (
 	"linkspan/container"
 	"linkspan/containerd"
 	"linkspan/dataplane/linux"
-	"linkspan/driver"
 	"linkspan/events"
 	"linkspan/image"
 	"linkspan/keeper"
@@ -194,10 +193,7 @@ func (e *engine) openRooms(ctx context.Context) (err error) {
 	if e.volumes, err = volume.New(ctx, volume.Config{Root: filepath.Join(c.DataRoot, "volumes"), Store: e.store, Events: e.events, Logger: e.log}); err != nil {
 		return err
 	}
-	e.network, err = network.New(ctx, network.Config{Store: e.store, Kernel: e.kernel, Drivers: e.Drivers, Predefined: e.Networks, Ports: hooked(e.keeper, e.hook), Events: e.events,
-		Table: e.table(), PinDir: e.pins(), HostPath: e.hostPin(), HostRoutes: e.kernel.HostRoutes, HostLink: e.kernel.HostLink, LinkStats: e.kernel.LinkStats, ID: e.id, Resolver: resolverSockets, BindIP: c.DefaultBindIP, Log: e.log,
-		Env:    func() driver.Env { return driver.Env{Table: e.table(), BridgeNF: e.kernel.BridgeNF(), MTU: c.MTU} },
-		Bridge: network.DefaultBridge{BIP: c.BIP, Range: c.FixedCIDR, Gateway: c.DefaultGateway, MTU: c.MTU}})
+	e.network, err = network.New(ctx, e.networkConfig())
 	if err != nil {
 		return err
 	}
