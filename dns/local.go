@@ -1,6 +1,7 @@
 package dns
 
 import (
+	"bytes"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -15,10 +16,8 @@ func (d *viewData) local(q *query, out []byte) ([]byte, bool) {
 	if f := d.find(q.name); f.entry != nil {
 		return d.known(q, out, &f), true
 	}
-	if q.qtype == typeSRV {
-		if out, ok := d.service(q, out); ok {
-			return out, true
-		}
+	if out, ok := d.service(q, out); ok {
+		return out, true
 	}
 	if a, ok := reverse(q.name); ok {
 		return d.pointer(q, out, a)
@@ -35,8 +34,21 @@ func (d *viewData) local(q *query, out []byte) ([]byte, bool) {
 		// ears. DS and DNSKEY are what a validating resolver in the container asks
 		// of real top-level domains.
 		return q.refuse(out, rcodeNXDomain), true
+	case private(q.name):
+		return q.refuse(out, rcodeNXDomain), true
 	}
 	return out, false
+}
+
+// private says whether a name ends as no name of the world does: top-level domains
+// have no underscore, networks of Compose projects do (project_default).
+func private(name []byte) bool {
+	last := name
+	for len(name) > 0 {
+		last = name
+		name = name[1+name[0]:]
+	}
+	return bytes.IndexByte(last, '_') >= 0
 }
 
 // known answers for a name of ours: with what there is of the type, which may be
@@ -136,7 +148,7 @@ func (r *rec) first() (string, bool) {
 // service answers _port._proto.name (RFC 2782) from the ports that containers
 // expose. Names of ours that have no such port are known all the same.
 func (d *viewData) service(q *query, out []byte) ([]byte, bool) {
-	if q.labels < 3 {
+	if q.labels < 3 || q.name[1] != '_' {
 		return out, false
 	}
 	port, rest := q.name[1:1+q.name[0]], q.name[1+q.name[0]:]
@@ -149,7 +161,7 @@ func (d *viewData) service(q *query, out []byte) ([]byte, bool) {
 		return out, false
 	}
 	want, err := strconv.ParseUint(string(port[1:]), 10, 16)
-	if err != nil {
+	if err != nil || q.qtype != typeSRV {
 		return q.refuse(out, rcodeSuccess), true
 	}
 	base := len(out)

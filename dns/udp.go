@@ -15,7 +15,7 @@ const (
 	maxQuery = 1500
 	// batchSize is how many questions are read and answered with one system call
 	// when they come faster than one by one.
-	batchSize = 32
+	batchSize = 16
 	answerCap = 512
 )
 
