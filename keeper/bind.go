@@ -80,12 +80,65 @@ func bindUDP(at netip.AddrPort) (int, error) {
 	if err != nil {
 		return -1, err
 	}
+	if err = dropArriving(fd); err == nil {
+		err = unix.Bind(fd, sockaddr(at))
+	}
+	if err != nil {
+		unix.Close(fd)
+		return -1, err
+	}
+	return fd, nil
+}
+
+func dropArriving(fd int) error {
 	program := dropAll
-	err = unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: 1, Filter: &program[0]})
+	err := unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: 1, Filter: &program[0]})
 	if err == nil {
 		err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, 0) // the kernel takes its minimum
 	}
+	return err
+}
+
+// listenTCP binds and listens; both: the IPv6 socket takes IPv4 too. It binds as
+// exclusively as bindTCP, and past TIME_WAIT as a server does. SO_REUSEADDR comes
+// after listening, when it lets no one else in: connections inherit it, and only
+// when they have it, theirs and a later keeper's TIME_WAIT do not stand in the way.
+func listenTCP(at netip.AddrPort, both bool) (int, error) {
+	fd, err := open(at, unix.SOCK_STREAM, unix.IPPROTO_TCP)
+	if err != nil {
+		return -1, err
+	}
+	if both {
+		err = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 0)
+	}
 	if err == nil {
+		err = unix.Bind(fd, sockaddr(at))
+	}
+	if err == unix.EADDRINUSE {
+		if err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1); err == nil {
+			err = unix.Bind(fd, sockaddr(at))
+		}
+	}
+	if err == nil {
+		err = unix.Listen(fd, listenBacklog)
+	}
+	if err == nil {
+		err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)
+	}
+	if err != nil {
+		unix.Close(fd)
+		return -1, err
+	}
+	return fd, nil
+}
+
+// listenUDP binds a socket that says where datagrams were sent to.
+func listenUDP(at netip.AddrPort) (int, error) {
+	fd, err := open(at, unix.SOCK_DGRAM, unix.IPPROTO_UDP)
+	if err != nil {
+		return -1, err
+	}
+	if err = wantDestination(fd, at.Addr()); err == nil {
 		err = unix.Bind(fd, sockaddr(at))
 	}
 	if err != nil {
@@ -137,6 +190,11 @@ func sockaddr(at netip.AddrPort) unix.Sockaddr {
 		return &unix.SockaddrInet4{Addr: at.Addr().As4(), Port: int(at.Port())}
 	}
 	return &unix.SockaddrInet6{Addr: at.Addr().As16(), Port: int(at.Port())}
+}
+
+// at is the address of one port of a request.
+func (q PortRequest) at(place int) netip.AddrPort {
+	return netip.AddrPortFrom(q.Addr, q.Port+uint16(place))
 }
 
 // portError wraps the kernel's reason for one port of a request.

@@ -86,6 +86,17 @@ func (c *Client) Ports(ctx context.Context) (all []PortRequest, err error) {
 	return all, err
 }
 
+// Retarget changes where forwarders lead. The requests are named by owner,
+// protocol, address and ports; a ForwardTo that is not valid makes one silent, and
+// a silent one may begin to forward. One that is not held is cnm.ErrNotFound, and
+// then nothing changes.
+func (c *Client) Retarget(ctx context.Context, reqs []PortRequest) error {
+	if len(reqs) == 0 {
+		return nil
+	}
+	return c.call(ctx, opRetarget, reserveBody{reqs}, nil)
+}
+
 // Shutdown ends the keeper and everything it holds: for uninstall and tests. It
 // returns once the keeper has let go of its connections.
 func (c *Client) Shutdown(ctx context.Context) error {

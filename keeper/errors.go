@@ -16,7 +16,11 @@ func (e *PortError) Error() string {
 	if e.Addr.IsValid() {
 		where = netip.AddrPortFrom(e.Addr, e.Port).String()
 	}
-	return fmt.Sprintf("host port %s/%s cannot be reserved: %s", where, e.Proto, syscall.Errno(e.Errno))
+	cure := ""
+	if syscall.Errno(e.Errno) == syscall.EMFILE {
+		cure = " in the keeper (each reserved port is one): raise LimitNOFILE= of the service, or ulimit -n, and start the daemon after ending the keeper"
+	}
+	return fmt.Sprintf("host port %s/%s cannot be reserved: %s%s", where, e.Proto, syscall.Errno(e.Errno), cure)
 }
 
 // Unwrap gives the class and the errno, for errors.Is.

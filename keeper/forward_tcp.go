@@ -26,14 +26,15 @@ const (
 // kernel.
 type tcpForwarder struct {
 	logger *slog.Logger
-	to     netip.AddrPort
 	l      *net.TCPListener
+	six    bool // an IPv6 socket
 	slots  chan struct{}
 	ctx    context.Context // ends dials
 	cancel context.CancelFunc
 	wg     sync.WaitGroup // accepting, and each connection
 
 	mu     sync.Mutex
+	to     netip.AddrPort
 	frozen bool
 	closed bool
 	conns  map[*forwarded]struct{}
@@ -47,28 +48,13 @@ type forwarded struct {
 	stuck            bool // it would not stop for an upgrade
 }
 
-func forwardTCP(ctx context.Context, logger *slog.Logger, at, to netip.AddrPort) (*tcpForwarder, error) {
-	var lc net.ListenConfig
-	// Plain TCP: a container's published port is not to change the protocol, and
-	// multipath sockets cost a plain one's speed.
-	lc.SetMultipathTCP(false)
-	network := "tcp4"
-	if at.Addr().Is6() {
-		network = "tcp6"
-	}
-	l, err := lc.Listen(ctx, network, at.String())
-	if err != nil {
-		return nil, err
-	}
-	f := newTCPForwarder(logger, l.(*net.TCPListener), to)
-	f.wg.Go(f.accept)
-	return f, nil
-}
-
 func newTCPForwarder(logger *slog.Logger, l *net.TCPListener, to netip.AddrPort) *tcpForwarder {
 	f := &tcpForwarder{
-		logger: logger.With("forward", l.Addr().String(), "to", to.String()), to: to, l: l,
+		logger: logger.With("forward", l.Addr().String()), to: to, l: l,
 		slots: make(chan struct{}, maxForwarded), conns: map[*forwarded]struct{}{},
+	}
+	if a, ok := l.Addr().(*net.TCPAddr); ok {
+		f.six = a.AddrPort().Addr().Is6()
 	}
 	f.ctx, f.cancel = context.WithCancel(context.Background())
 	return f
@@ -82,6 +68,12 @@ func (f *tcpForwarder) accept() {
 			return
 		}
 		c, err := f.l.AcceptTCP()
+		if err == nil && f.fromIPv4(c) {
+			_ = c.SetLinger(0)
+			c.Close()
+			<-f.slots
+			continue
+		}
 		if err == nil {
 			f.start(&forwarded{client: c})
 			continue
@@ -98,6 +90,13 @@ func (f *tcpForwarder) accept() {
 			return
 		}
 	}
+}
+
+// fromIPv4: on a socket that holds a port for both families (see pair) what comes
+// from IPv4 was led away by no rule, and gets what a silent socket gives: a reset.
+func (f *tcpForwarder) fromIPv4(c *net.TCPConn) bool {
+	a, ok := c.RemoteAddr().(*net.TCPAddr)
+	return ok && f.six && a.AddrPort().Addr().Unmap().Is4()
 }
 
 // start serves a connection, for which a slot is held.
@@ -134,7 +133,10 @@ func (f *tcpForwarder) serve(c *forwarded) {
 func (f *tcpForwarder) dial(c *forwarded) bool {
 	d := net.Dialer{Timeout: dialTimeout}
 	d.SetMultipathTCP(false)
-	s, err := d.DialContext(f.ctx, "tcp", f.to.String())
+	f.mu.Lock()
+	to := f.to
+	f.mu.Unlock()
+	s, err := d.DialContext(f.ctx, "tcp", to.String())
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if err == nil && !f.closed {
@@ -149,7 +151,7 @@ func (f *tcpForwarder) dial(c *forwarded) bool {
 	} else if f.frozen && !f.closed {
 		return false // the next process dials again
 	} else {
-		f.logger.Debug("forwarded connection reset: the container does not answer", "client", c.client.RemoteAddr().String(), "err", err)
+		f.logger.Debug("forwarded connection reset: the container does not answer", "client", c.client.RemoteAddr().String(), "to", to.String(), "err", err)
 	}
 	_ = c.client.SetLinger(0)
 	c.client.Close()
@@ -184,6 +186,21 @@ func (f *tcpForwarder) copy(c *forwarded, done *bool, dst, src *net.TCPConn) {
 		}
 	}
 }
+
+// retarget: connections that are open go on to where they lead.
+func (f *tcpForwarder) retarget(to netip.AddrPort) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.to = to
+}
+
+func (f *tcpForwarder) idle() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.conns) == 0
+}
+
+func (f *tcpForwarder) socket(b *bag) int { return b.take(f.l) }
 
 func (f *tcpForwarder) close() {
 	f.mu.Lock()

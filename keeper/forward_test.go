@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -232,7 +233,13 @@ func TestForwardUDP(t *testing.T) {
 func TestForwardUDPSessionsEnd(t *testing.T) {
 	pt := newTable(t)
 	to := udpServer(t)
-	f, err := forwardUDP(pt.logger, pt.chunks, netip.MustParseAddrPort("[::1]:2401"), netip.MustParseAddrPort(to))
+	fd, err := listenUDP(netip.MustParseAddrPort("[::1]:2401"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := os.NewFile(uintptr(fd), "udp")
+	f, err := newUDP(pt.logger, pt.chunks, file, netip.MustParseAddrPort(to))
+	file.Close()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -246,7 +253,7 @@ func TestForwardUDPSessionsEnd(t *testing.T) {
 		return len(f.sessions)
 	}
 	f.mu.Lock()
-	f.idle = 200 * time.Millisecond
+	f.life = 200 * time.Millisecond
 	f.mu.Unlock()
 	ask := func() {
 		c, err := net.Dial("udp", "[::1]:2401")
@@ -269,7 +276,7 @@ func TestForwardUDPSessionsEnd(t *testing.T) {
 	eventually(t, "idle sessions end", func() bool { return count() == 0 })
 	before := openFiles(t)
 	f.mu.Lock()
-	f.idle = time.Minute
+	f.life = time.Minute
 	f.mu.Unlock()
 	for range maxSessions + 50 {
 		ask()

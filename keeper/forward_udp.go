@@ -23,6 +23,9 @@ const (
 	// was quiet longest goes, so that a flood of invented sources cannot use up
 	// the descriptors of the keeper.
 	maxSessions = 1024
+	// answerWait is how long a session that leads to a former place may be without
+	// an answer.
+	answerWait = 3 * time.Second
 )
 
 // udpForwarder relays datagrams: one socket towards the container for each
@@ -30,13 +33,14 @@ const (
 type udpForwarder struct {
 	logger *slog.Logger
 	chunks *chunks
-	to     netip.AddrPort
-	idle   time.Duration
 	l      *net.UDPConn
 	raw    syscall.RawConn
 	wg     sync.WaitGroup
 
 	mu       sync.Mutex
+	to       netip.AddrPort
+	moved    time.Time     // when to changed
+	life     time.Duration // of a session without a packet
 	frozen   bool
 	closed   bool
 	sessions map[peer]*udpSession
@@ -47,34 +51,10 @@ type udpForwarder struct {
 type udpSession struct {
 	peer   peer
 	server *net.UDPConn
+	to     netip.AddrPort
 	seen   atomic.Int64 // time of the last packet, Unix nanoseconds
+	heard  atomic.Int64 // … of the last from the container
 	place  *list.Element
-}
-
-func forwardUDP(logger *slog.Logger, c *chunks, at, to netip.AddrPort) (*udpForwarder, error) {
-	fd, err := open(at, unix.SOCK_DGRAM, unix.IPPROTO_UDP)
-	if err != nil {
-		return nil, err
-	}
-	file := os.NewFile(uintptr(fd), "udp")
-	defer file.Close()
-	if err := wantDestination(fd, at.Addr()); err != nil {
-		return nil, err
-	}
-	if err := unix.Bind(fd, sockaddr(at)); err != nil {
-		return nil, err
-	}
-	l, err := net.FilePacketConn(file)
-	if err != nil {
-		return nil, err
-	}
-	f, err := newUDPForwarder(logger, c, l.(*net.UDPConn), to)
-	if err != nil {
-		l.Close()
-		return nil, err
-	}
-	f.wg.Go(f.receive)
-	return f, nil
 }
 
 func newUDPForwarder(logger *slog.Logger, c *chunks, l *net.UDPConn, to netip.AddrPort) (*udpForwarder, error) {
@@ -83,8 +63,8 @@ func newUDPForwarder(logger *slog.Logger, c *chunks, l *net.UDPConn, to netip.Ad
 		return nil, err
 	}
 	return &udpForwarder{
-		logger: logger.With("forward", l.LocalAddr().String(), "to", to.String()),
-		chunks: c, to: to, idle: udpIdle, l: l, raw: raw,
+		logger: logger.With("forward", l.LocalAddr().String()),
+		chunks: c, to: to, life: udpIdle, l: l, raw: raw,
 		sessions: map[peer]*udpSession{}, recent: list.New(),
 	}, nil
 }
@@ -112,7 +92,9 @@ func (f *udpForwarder) receive() {
 func (f *udpForwarder) session(from peer) *udpSession {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if s := f.sessions[from]; s != nil {
+	if s := f.sessions[from]; s != nil && f.deserted(s) {
+		f.drop(s)
+	} else if s != nil {
 		s.seen.Store(time.Now().UnixNano())
 		f.recent.MoveToFront(s.place)
 		return s
@@ -128,10 +110,38 @@ func (f *udpForwarder) session(from peer) *udpSession {
 		f.logger.Warn("a forwarded UDP client cannot be served", "client", from.String(), "err", err)
 		return nil
 	}
-	s := &udpSession{peer: from, server: c}
+	s := &udpSession{peer: from, server: c, to: f.to}
 	f.add(s)
 	return s
 }
+
+// deserted: a session goes on to where it leads when that changes, as long as it
+// is answered; a client that sends on and on would else never find the new place.
+func (f *udpForwarder) deserted(s *udpSession) bool {
+	if s.to == f.to {
+		return false
+	}
+	last := time.Unix(0, s.heard.Load())
+	if last.Before(f.moved) {
+		last = f.moved
+	}
+	return time.Since(last) > answerWait
+}
+
+// retarget leads new clients elsewhere.
+func (f *udpForwarder) retarget(to netip.AddrPort) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.to, f.moved = to, time.Now()
+}
+
+func (f *udpForwarder) idle() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.sessions) == 0
+}
+
+func (f *udpForwarder) socket(b *bag) int { return b.take(f.l) }
 
 // add starts a session; the lock is held.
 func (f *udpForwarder) add(s *udpSession) {
@@ -164,14 +174,16 @@ func (f *udpForwarder) answer(s *udpSession) {
 	for err == nil {
 		f.mu.Lock()
 		if !f.frozen {
-			_ = s.server.SetReadDeadline(time.Unix(0, s.seen.Load()).Add(f.idle))
+			_ = s.server.SetReadDeadline(time.Unix(0, s.seen.Load()).Add(f.life))
 		}
 		f.mu.Unlock()
 		var buf *[]byte
 		var n int
 		buf, n, _, err = f.chunks.receive(raw)
 		if err == nil {
-			s.seen.Store(time.Now().UnixNano())
+			now := time.Now().UnixNano()
+			s.seen.Store(now)
+			s.heard.Store(now)
 			s.peer.answer(f.raw, (*buf)[:n])
 			f.chunks.give(buf)
 			continue
@@ -187,7 +199,7 @@ func (f *udpForwarder) answer(s *udpSession) {
 			if frozen {
 				return
 			}
-			if time.Since(time.Unix(0, s.seen.Load())) < f.idle {
+			if time.Since(time.Unix(0, s.seen.Load())) < f.life {
 				err = nil // the client has sent meanwhile
 			}
 		}

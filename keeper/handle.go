@@ -49,6 +49,8 @@ func (s *server) handle(ctx context.Context, c *control, q request, files []int)
 		})
 	case opPorts:
 		return s.ports.list(), nil
+	case opRetarget:
+		return with(q, func(b reserveBody) (any, error) { return nil, s.ports.retarget(b.Requests) })
 	case opRemoveView:
 		return with(q, func(b idBody) (any, error) { s.resolvers.removeView(b.ID); return nil, nil })
 	case opViews:

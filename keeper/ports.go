@@ -3,10 +3,13 @@ package keeper
 import (
 	"cmp"
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"slices"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -18,15 +21,28 @@ type portTable struct {
 	logger *slog.Logger
 	chunks *chunks
 
-	mu   sync.Mutex
-	held map[PortRequest]*reservation
+	mu      sync.Mutex // before reservation.mu
+	held    map[PortRequest]*reservation
+	serials map[int32]*reservation // those that forward, as the watch knows them
+	serial  int32
+	watch   *watch // nil: nothing forwards
 }
 
-// reservation is one request that is held: silent sockets, or forwarders.
+// reservation is one request that is held.
 type reservation struct {
-	req        PortRequest
-	sockets    []int
-	forwarders []forwarder
+	// ready is closed when its sockets are there, or could not be had.
+	ready  chan struct{}
+	serial int32
+	key    PortRequest // without where it leads
+
+	mu  sync.Mutex
+	req PortRequest // ForwardTo changes
+	// sockets by port, from the request's first: silent, or listening and watched.
+	// -1: the port is awake, or has none (no SCTP here; held by the twin).
+	sockets []int32
+	// awake are the forwarders that someone has used lately, by place.
+	awake  map[int]forwarder
+	closed bool
 }
 
 // forwarder serves one port in user space.
@@ -35,10 +51,16 @@ type forwarder interface {
 	close()
 	// freeze stops it, keeps all descriptors and describes it.
 	freeze(b *bag) savedForwarder
+	// retarget leads new clients elsewhere.
+	retarget(to netip.AddrPort)
+	// idle tells that it serves no one.
+	idle() bool
+	// socket puts another descriptor of its socket into the bag.
+	socket(b *bag) int
 }
 
 func newPortTable(logger *slog.Logger, c *chunks) *portTable {
-	return &portTable{logger: logger, chunks: c, held: map[PortRequest]*reservation{}}
+	return &portTable{logger: logger, chunks: c, held: map[PortRequest]*reservation{}, serials: map[int32]*reservation{}}
 }
 
 // check refuses what can never be bound, and fills in what may be left out.
@@ -77,70 +99,138 @@ func (q PortRequest) check(index int) (PortRequest, error) {
 	return q, nil
 }
 
-// reserve binds all or none.
-func (t *portTable) reserve(ctx context.Context, reqs []PortRequest) (err error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	var made []*reservation
-	defer func() {
-		if err != nil {
-			for _, r := range made {
-				delete(t.held, r.req)
-				r.close()
-			}
-		}
-	}()
-	for i, q := range reqs {
-		if q, err = q.check(i); err != nil {
-			return err
-		}
-		if t.held[q] != nil {
-			continue
-		}
-		r := &reservation{req: q}
-		made = append(made, r)
-		if err = t.bind(ctx, i, r); err != nil {
-			return err
-		}
-		t.held[q] = r
-	}
-	return nil
+// key is what a reservation is, wherever it leads.
+func (q PortRequest) key() PortRequest {
+	q.ForwardTo = netip.AddrPort{}
+	return q
 }
 
-// bind makes the sockets of one request.
-func (t *portTable) bind(ctx context.Context, index int, r *reservation) error {
-	q := r.req
-	if err := t.checkUnbound(index, q); err != nil {
-		return err
-	}
-	for p := int(q.Port); p <= int(q.PortEnd); p++ {
-		at := netip.AddrPortFrom(q.Addr, uint16(p))
-		if !q.ForwardTo.IsValid() {
-			fd, err := bindPort(q.Proto, at)
-			if err != nil {
-				return portError(index, q, uint16(p), err)
-			}
-			if fd >= 0 {
-				r.sockets = append(r.sockets, fd)
-			}
-			continue
-		}
-		f, err := t.forward(ctx, q.Proto, at, q.target(uint16(p)))
-		if err != nil {
-			return portError(index, q, uint16(p), err)
-		}
-		r.forwarders = append(r.forwarders, f)
-	}
-	return nil
-}
+func (q PortRequest) count() int { return int(q.PortEnd) - int(q.Port) + 1 }
 
 // target is where one port of a forwarding request goes.
-func (q PortRequest) target(port uint16) netip.AddrPort {
-	return netip.AddrPortFrom(q.ForwardTo.Addr(), q.ForwardTo.Port()+port-q.Port)
+func (q PortRequest) target(place int) netip.AddrPort {
+	return netip.AddrPortFrom(q.ForwardTo.Addr(), q.ForwardTo.Port()+uint16(place))
+}
+
+// reserve binds all or none. Requests that are held already are retargeted where
+// they differ.
+func (t *portTable) reserve(ctx context.Context, reqs []PortRequest) error {
+	made, moved, err := t.claim(ctx, reqs)
+	if err != nil {
+		return err
+	}
+	if err = t.bindAll(ctx, made); err == nil && len(moved) > 0 {
+		err = t.retarget(moved)
+	}
+	if err != nil {
+		t.mu.Lock()
+		for _, c := range made {
+			delete(t.held, c.res.key)
+			delete(t.serials, c.res.serial)
+		}
+		t.mu.Unlock()
+	}
+	var wg sync.WaitGroup
+	for _, c := range made {
+		if err != nil {
+			wg.Go(c.res.close)
+		}
+	}
+	wg.Wait()
+	for _, c := range made {
+		close(c.res.ready)
+	}
+	return err
+}
+
+// claim is a reservation that is being made.
+type claim struct {
+	index int // of the request
+	res   *reservation
+	// twin is the index of the claim for the other family whose ports this one's
+	// sockets hold too; see pair.
+	twin *claim
+}
+
+// claim enters the requests into the table, so that no one else makes the same
+// meanwhile; the binding itself holds no lock. moved are those that are held and
+// lead elsewhere.
+func (t *portTable) claim(ctx context.Context, reqs []PortRequest) (made []*claim, moved []PortRequest, err error) {
+	checked := make([]PortRequest, len(reqs))
+	for i, q := range reqs {
+		if checked[i], err = q.check(i); err != nil {
+			return nil, nil, err
+		}
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for i := 0; i < len(checked); i++ {
+		h := t.held[checked[i].key()]
+		if h == nil || h.made() {
+			continue
+		}
+		// Someone makes it just now; it may fail. Nothing of ours is entered yet.
+		t.mu.Unlock()
+		select {
+		case <-h.ready:
+		case <-ctx.Done():
+			t.mu.Lock()
+			return nil, nil, context.Cause(ctx)
+		}
+		t.mu.Lock()
+		i = -1
+	}
+	for i, q := range checked {
+		if h := t.held[q.key()]; h != nil {
+			if h.made() && h.request().ForwardTo != q.ForwardTo {
+				moved = append(moved, q)
+			}
+			continue
+		}
+		if err = t.checkUnbound(i, q); err != nil {
+			for _, c := range made {
+				delete(t.held, c.res.key)
+				delete(t.serials, c.res.serial)
+			}
+			return nil, nil, err
+		}
+		r := &reservation{req: q, ready: make(chan struct{}), sockets: make([]int32, q.count())}
+		for i := range r.sockets {
+			r.sockets[i] = -1
+		}
+		t.enter(r)
+		made = append(made, &claim{index: i, res: r})
+	}
+	return made, moved, nil
+}
+
+// enter puts a reservation into the table; the lock is held.
+func (t *portTable) enter(r *reservation) {
+	r.key = r.req.key()
+	t.held[r.key] = r
+	for t.serial++; t.serials[t.serial] != nil; t.serial++ {
+	}
+	r.serial = t.serial
+	t.serials[r.serial] = r
+}
+
+func (r *reservation) made() bool {
+	select {
+	case <-r.ready:
+		return true
+	default:
+		return false
+	}
+}
+
+func (r *reservation) request() PortRequest {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.req
 }
 
 // checkUnbound keeps reservations apart that have no socket (SCTP on a kernel
-// without it).
+// without it). The lock is held.
 func (t *portTable) checkUnbound(index int, q PortRequest) error {
 	if q.Proto != "sctp" {
 		return nil
@@ -154,33 +244,87 @@ func (t *portTable) checkUnbound(index int, q PortRequest) error {
 	return nil
 }
 
-func (t *portTable) forward(ctx context.Context, proto string, at, to netip.AddrPort) (forwarder, error) {
-	if proto == "tcp" {
-		return forwardTCP(ctx, t.logger, at, to)
-	}
-	return forwardUDP(t.logger, t.chunks, at, to)
-}
-
 // close gives the ports back.
 func (r *reservation) close() {
-	closeAll(r.sockets)
+	r.mu.Lock()
+	r.closed = true
+	sockets, awake := r.sockets, r.awake
+	r.sockets, r.awake = nil, nil
+	r.mu.Unlock()
 	var wg sync.WaitGroup
-	for _, f := range r.forwarders {
+	for _, f := range awake {
 		wg.Go(f.close)
 	}
+	parallel(len(sockets), func(i int) bool {
+		if sockets[i] >= 0 {
+			unix.Close(int(sockets[i]))
+		}
+		return true
+	})
 	wg.Wait()
 }
 
-// release closes everything of an owner; owner "" is everyone.
+// release closes everything of an owner; owner "" is everyone, and the end.
 func (t *portTable) release(owner string) {
 	t.mu.Lock()
-	defer t.mu.Unlock()
+	var all []*reservation
 	for q, r := range t.held {
 		if owner == "" || q.Owner == owner {
-			delete(t.held, q)
-			r.close()
+			all = append(all, r)
 		}
 	}
+	t.mu.Unlock()
+	for _, r := range all {
+		<-r.ready // who makes it just now
+	}
+	t.mu.Lock()
+	var mine []*reservation
+	for _, r := range all {
+		if t.held[r.key] == r {
+			mine = append(mine, r)
+			delete(t.held, r.key)
+			delete(t.serials, r.serial)
+		}
+	}
+	var w *watch
+	if owner == "" {
+		w, t.watch = t.watch, nil
+	}
+	t.mu.Unlock()
+	if w != nil {
+		w.stop()
+	}
+	for _, r := range mine {
+		r.close()
+	}
+}
+
+// retarget changes where reservations lead. One that is not held is
+// cnm.ErrNotFound, and then nothing changes.
+func (t *portTable) retarget(reqs []PortRequest) error {
+	held := make([]*reservation, len(reqs))
+	t.mu.Lock()
+	for i, q := range reqs {
+		q, err := q.check(i)
+		if err == nil {
+			reqs[i] = q
+			if held[i] = t.held[q.key()]; held[i] == nil || !held[i].made() {
+				err = cnm.NotFound("port request %d: %s %s:%d-%d of %s is not reserved", i, q.Proto, q.Addr, q.Port, q.PortEnd, q.Owner)
+			}
+		}
+		if err != nil {
+			t.mu.Unlock()
+			return err
+		}
+	}
+	t.mu.Unlock()
+	var errs []error
+	for i, r := range held {
+		if err := t.lead(r, reqs[i].ForwardTo); err != nil {
+			errs = append(errs, portError(i, reqs[i], reqs[i].Port, err))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // list is sorted, so that two lists can be compared.
@@ -188,8 +332,10 @@ func (t *portTable) list() []PortRequest {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	out := make([]PortRequest, 0, len(t.held))
-	for q := range t.held {
-		out = append(out, q)
+	for _, r := range t.held {
+		if r.made() {
+			out = append(out, r.request())
+		}
 	}
 	slices.SortFunc(out, func(a, b PortRequest) int {
 		return cmp.Or(cmp.Compare(a.Owner, b.Owner), cmp.Compare(a.Proto, b.Proto), a.Addr.Compare(b.Addr),
@@ -203,4 +349,15 @@ func (t *portTable) empty() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return len(t.held) == 0
+}
+
+// restTime is how long a forwarder that serves no one stays awake, at least.
+const restTime = 30 * time.Second
+
+func (q PortRequest) String() string {
+	to := ""
+	if q.ForwardTo.IsValid() {
+		to = " to " + q.ForwardTo.String()
+	}
+	return fmt.Sprintf("%s %s:%d-%d%s of %s", q.Proto, q.Addr, q.Port, q.PortEnd, to, q.Owner)
 }

@@ -261,7 +261,7 @@ func TestUDPReservationIsEmpty(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if n, err := unix.IoctlGetInt(pt.held[q].sockets[0], unix.SIOCINQ); err != nil || n != 0 {
+	if n, err := unix.IoctlGetInt(int(pt.held[q].sockets[0]), unix.SIOCINQ); err != nil || n != 0 {
 		t.Errorf("%d bytes wait in it (%v)", n, err)
 	}
 }

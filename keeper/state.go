@@ -98,6 +98,8 @@ type (
 		Client netip.AddrPort
 		Local  netip.Addr
 		Server int
+		// To is where it leads when that is not the forwarder's target any more.
+		To netip.AddrPort `json:",omitzero"`
 	}
 )
 

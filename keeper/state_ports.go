@@ -7,99 +7,135 @@ import (
 	"time"
 )
 
-// freeze describes every reservation. Silent sockets are numbers only; the
-// forwarders stop.
+// freeze describes every reservation. Sockets are numbers only; the forwarders
+// stop. No request is under way.
 func (t *portTable) freeze(b *bag) []savedPort {
+	t.mu.Lock()
+	w := t.watch
+	t.watch = nil
+	t.mu.Unlock()
+	if w != nil {
+		w.stop() // no one wakes or goes to sleep any more
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	var out []savedPort
-	for q, r := range t.held {
-		sp := savedPort{Request: q}
-		for _, fd := range r.sockets {
-			sp.Sockets = append(sp.Sockets, b.own(fd))
-		}
-		for _, f := range r.forwarders {
-			sp.Forwarders = append(sp.Forwarders, f.freeze(b))
+	for _, r := range t.held {
+		sp := savedPort{Request: r.req}
+		for place, fd := range r.sockets {
+			switch f := r.awake[place]; {
+			case f != nil:
+				sp.Forwarders = append(sp.Forwarders, f.freeze(b))
+			case fd < 0:
+			case r.req.ForwardTo.IsValid():
+				sp.Forwarders = append(sp.Forwarders, savedForwarder{Listener: b.own(int(fd)), Target: r.req.target(place)})
+			default:
+				sp.Sockets = append(sp.Sockets, b.own(int(fd)))
+			}
 		}
 		out = append(out, sp)
 	}
-	t.held = map[PortRequest]*reservation{}
+	t.held, t.serials = map[PortRequest]*reservation{}, map[int32]*reservation{}
 	return out
 }
 
 // thaw takes the reservations over. One that cannot be is closed and said; the
 // daemon compares Ports with what it wants.
 func (t *portTable) thaw(saved []savedPort) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
 	for _, sp := range saved {
-		r := &reservation{req: sp.Request, sockets: sp.Sockets}
-		var errs []error
-		for _, fd := range sp.Sockets {
+		r := &reservation{req: sp.Request, ready: make(chan struct{}), sockets: make([]int32, max(sp.Request.count(), len(sp.Sockets)))}
+		for i := range r.sockets {
+			r.sockets[i] = -1
+		}
+		for i, fd := range sp.Sockets {
 			closeOnExec(fd)
+			r.sockets[i] = int32(fd)
 		}
+		t.mu.Lock()
+		t.enter(r)
+		t.mu.Unlock()
+		var errs []error
 		for _, sf := range sp.Forwarders {
-			f, err := t.thawForwarder(sp.Request.Proto, sf)
-			if err != nil {
+			if err := t.thawPlace(r, sf); err != nil {
 				errs = append(errs, err)
-				continue
 			}
-			r.forwarders = append(r.forwarders, f)
 		}
+		close(r.ready)
 		if err := errors.Join(errs...); err != nil {
-			t.logger.Error("a port reservation was lost in the upgrade", "request", fmt.Sprint(sp.Request), "err", err)
+			t.logger.Error("a port reservation was lost in the upgrade", "request", sp.Request.String(), "err", err)
+			t.mu.Lock()
+			delete(t.held, r.key)
+			delete(t.serials, r.serial)
+			t.mu.Unlock()
 			r.close()
-			continue
 		}
-		t.held[sp.Request] = r
 	}
 }
 
-func (t *portTable) thawForwarder(proto string, sf savedForwarder) (forwarder, error) {
-	if proto == "udp" {
-		return t.thawUDP(sf)
+// thawPlace goes on with one forwarded port: asleep, if it serves no one.
+func (t *portTable) thawPlace(r *reservation, sf savedForwarder) error {
+	place := int(sf.Target.Port()) - int(r.req.ForwardTo.Port())
+	if place < 0 || place >= len(r.sockets) {
+		return fmt.Errorf("its forwarder to %s is none of its", sf.Target)
 	}
-	f := file(sf.Listener, "listener")
-	if f == nil {
-		return nil, errors.New("its listener has no descriptor")
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(sf.Conns)+len(sf.Sessions) > 0 {
+		f, err := t.thawForwarder(r.req.Proto, sf)
+		if err == nil {
+			r.wakeUp(place, f)
+		}
+		return err
 	}
-	defer f.Close()
-	l, err := net.FileListener(f)
+	if sf.Listener < 0 {
+		return errors.New("its socket did not come over")
+	}
+	closeOnExec(sf.Listener)
+	r.sockets[place] = int32(sf.Listener)
+	w, err := t.watching()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	fw := newTCPForwarder(t.logger, l.(*net.TCPListener), sf.Target)
-	for _, sc := range sf.Conns {
-		fw.thaw(sc)
-	}
-	fw.wg.Go(fw.accept)
-	return fw, nil
+	return w.add(sf.Listener, r.serial, place)
 }
 
-func (t *portTable) thawUDP(sf savedForwarder) (forwarder, error) {
-	f := file(sf.Listener, "udp")
+// thawForwarder goes on with one that serves clients.
+func (t *portTable) thawForwarder(proto string, sf savedForwarder) (forwarder, error) {
+	f := file(sf.Listener, "forwarded")
 	if f == nil {
 		return nil, errors.New("its socket has no descriptor")
 	}
 	defer f.Close()
-	l, err := net.FilePacketConn(f)
-	if err != nil {
-		return nil, err
+	if proto == "udp" {
+		fw, err := newUDP(t.logger, t.chunks, f, sf.Target)
+		if err == nil {
+			fw.thaw(sf.Sessions)
+		}
+		return fw, err
 	}
-	fw, err := newUDPForwarder(t.logger, t.chunks, l.(*net.UDPConn), sf.Target)
-	if err != nil {
-		l.Close()
-		return nil, err
-	}
-	fw.mu.Lock()
-	defer fw.mu.Unlock()
-	for _, ss := range sf.Sessions {
-		if c, err := socket[*net.UDPConn](ss.Server); err == nil {
-			fw.add(&udpSession{peer: peer{ss.Client, ss.Local}, server: c})
+	fw, err := newTCP(t.logger, f, sf.Target)
+	if err == nil {
+		for _, sc := range sf.Conns {
+			fw.thaw(sc)
 		}
 	}
-	fw.wg.Go(fw.receive)
-	return fw, nil
+	return fw, err
+}
+
+func (f *udpForwarder) thaw(saved []savedSession) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, ss := range saved {
+		c, err := socket[*net.UDPConn](ss.Server)
+		if err != nil {
+			continue
+		}
+		s := &udpSession{peer: peer{ss.Client, ss.Local}, server: c, to: f.to}
+		if ss.To.IsValid() {
+			s.to, f.moved = ss.To, time.Now()
+		}
+		f.add(s)
+	}
 }
 
 // quiesceTime is how long a forwarded connection may take to pass on what it has
@@ -181,7 +217,11 @@ func (f *udpForwarder) freeze(b *bag) savedForwarder {
 	f.l.Close()
 	for e := f.recent.Back(); e != nil; e = e.Prev() { // the oldest first, so that add keeps the order
 		s := e.Value.(*udpSession)
-		sf.Sessions = append(sf.Sessions, savedSession{Client: s.peer.client, Local: s.peer.local, Server: b.take(s.server)})
+		ss := savedSession{Client: s.peer.client, Local: s.peer.local, Server: b.take(s.server)}
+		if s.to != f.to {
+			ss.To = s.to
+		}
+		sf.Sessions = append(sf.Sessions, ss)
 		s.server.Close()
 	}
 	return sf
