@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 
+	apicontainer "github.com/moby/moby/api/types/container"
+
 	"linkspan/cnm"
 	"linkspan/container/etc"
 	"linkspan/container/mounts"
@@ -87,8 +89,10 @@ func (e *Engine) shareFiles(c *Container, dir string) error {
 	return err
 }
 
-func (e *Engine) resolvConf(c *Container, sb *cnm.Sandbox) ([]byte, error) {
-	hc, d := c.HostConfig, &e.cfg.Defaults
+// dnsWish is what the container says of names, and where it says nothing, the
+// daemon.
+func (e *Engine) dnsWish(hc *apicontainer.HostConfig) etc.Wish {
+	d := &e.cfg.Defaults
 	w := etc.Wish{DNS: hc.DNS, Search: hc.DNSSearch, Options: hc.DNSOptions}
 	if len(w.DNS) == 0 {
 		w.DNS = d.DNS
@@ -99,7 +103,26 @@ func (e *Engine) resolvConf(c *Container, sb *cnm.Sandbox) ([]byte, error) {
 	if len(w.Options) == 0 {
 		w.Options = d.DNSOptions
 	}
-	host := hc.NetworkMode.IsHost()
+	return w
+}
+
+// searchDomains are those of the container's resolv.conf.
+func (e *Engine) searchDomains(hc *apicontainer.HostConfig) []string {
+	w := e.dnsWish(hc)
+	var host etc.Resolv
+	if len(w.Search) == 0 {
+		raw, err := e.cfg.HostResolv.Read(hc.NetworkMode.IsHost())
+		if err != nil {
+			return nil // its start says so
+		}
+		host = etc.ParseResolv(raw)
+	}
+	return host.Override(w).Search
+}
+
+func (e *Engine) resolvConf(c *Container, sb *cnm.Sandbox) ([]byte, error) {
+	w := e.dnsWish(c.HostConfig)
+	host := c.HostConfig.NetworkMode.IsHost()
 	raw, err := e.cfg.HostResolv.Read(host)
 	if err != nil {
 		return nil, fmt.Errorf("the host's resolv.conf: %w", err)

@@ -23,8 +23,8 @@ const (
 
 // hosts is the content of a container's /etc/hosts.
 func (e *Engine) hosts(c *Container, sb *cnm.Sandbox) ([]byte, error) {
-	gateways := e.gateways(sb)
-	lines, err := etc.ParseExtraHosts(c.HostConfig.ExtraHosts, e.hostGateways(c, gateways))
+	host, router := e.gateways(sb)
+	lines, err := etc.ParseExtraHosts(c.HostConfig.ExtraHosts, e.hostGateways(c, host))
 	if err != nil {
 		return nil, err
 	}
@@ -36,7 +36,7 @@ func (e *Engine) hosts(c *Container, sb *cnm.Sandbox) ([]byte, error) {
 		return append(own, etc.HostLines(lines, nil, "", "")...), nil
 	}
 	if !sb.Resolver {
-		lines = append(lines, e.internalNames(lines, gateways)...)
+		lines = append(lines, e.internalNames(lines, host, router)...)
 	}
 	lines = append(lines, e.linkLines(c, sb)...)
 	return etc.Hosts(lines, addresses(sb), c.Config.Hostname, c.Config.Domainname), nil
@@ -52,46 +52,51 @@ func addresses(sb *cnm.Sandbox) (out []netip.Addr) {
 	return out
 }
 
-// gateways are this host's own addresses, one of each family, on the networks of
-// a sandbox: on the one that carries the default route, else on the first that
-// has one.
-func (e *Engine) gateways(sb *cnm.Sandbox) (out []netip.Addr) {
-	if sb == nil {
-		return nil
-	}
+// gateways are, one of each family, the host's own addresses on the networks of a
+// sandbox, and the routers there: on the network that carries the default route,
+// else on the first that has one.
+func (e *Engine) gateways(sb *cnm.Sandbox) (hosts, routers []netip.Addr) {
 	for _, v4 := range []bool{true, false} {
-		var found netip.Addr
+		var host, router netip.Addr
 		for _, ep := range sb.Endpoints {
 			n, err := e.cfg.Network.Network(ep.NetworkID)
 			if err != nil {
 				continue
 			}
-			a := hostOn(n, v4)
+			h, r := hostOn(n, v4)
 			carries := ep.Gateway(v4).IsValid()
-			if a.IsValid() && (carries || !found.IsValid()) {
-				found = a
+			if h.IsValid() && (carries || !host.IsValid()) {
+				host, router = h, r
 			}
 			if carries {
 				break
 			}
 		}
-		if found.IsValid() {
-			out = append(out, found)
+		if host.IsValid() {
+			hosts, routers = append(hosts, host), append(routers, router)
 		}
 	}
-	return out
+	return hosts, routers
 }
 
-// hostOn is the host's own address on a network.
-func hostOn(n *cnm.Network, v4 bool) netip.Addr {
+// bridgeAux names the host's address on a bridge that was there before us, whose
+// containers have another router (network/create.go).
+const bridgeAux = "BridgeAddress"
+
+// hostOn is the host's own address on a network, and the router there.
+func hostOn(n *cnm.Network, v4 bool) (host, router netip.Addr) {
 	p := n.Pool4()
 	if !v4 {
 		p = n.Pool6()
 	}
 	if p == nil {
-		return netip.Addr{}
+		return host, router
 	}
-	return p.Gateway
+	host, router = p.Gateway, n.RouterOf(*p)
+	if own, ok := p.Aux[bridgeAux]; ok {
+		host = own
+	}
+	return host, router
 }
 
 // hostGateways is what host-gateway stands for in --add-host: what the daemon's
@@ -119,7 +124,7 @@ func (e *Engine) hostGateways(c *Container, own []netip.Addr) []netip.Addr {
 			continue
 		}
 		for _, v4 := range []bool{true, false} {
-			if a := hostOn(n, v4); a.IsValid() {
+			if a, _ := hostOn(n, v4); a.IsValid() {
 				out = append(out, a)
 			}
 		}
@@ -132,15 +137,14 @@ func (e *Engine) hostGateways(c *Container, own []netip.Addr) []netip.Addr {
 
 // internalNames are the lines that lead to the host, but for names that the
 // container's own wish has.
-func (e *Engine) internalNames(wished []etc.Line, gateways []netip.Addr) (out []etc.Line) {
-	host := gateways
-	if g := e.cfg.Defaults.HostGateway; len(g) > 0 && len(gateways) > 0 {
+func (e *Engine) internalNames(wished []etc.Line, host, router []netip.Addr) (out []etc.Line) {
+	if g := e.cfg.Defaults.HostGateway; len(g) > 0 && len(host) > 0 {
 		host = g
 	}
 	for _, x := range []struct {
 		name  string
 		addrs []netip.Addr
-	}{{hostInternal, host}, {gatewayInternal, gateways}} {
+	}{{hostInternal, host}, {gatewayInternal, router}} {
 		if slices.ContainsFunc(wished, func(l etc.Line) bool { return strings.EqualFold(l.Names, x.name) }) {
 			continue
 		}

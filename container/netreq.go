@@ -140,9 +140,7 @@ func (e *Engine) networkRequest(c *Container) (network.Request, error) {
 	if !shared {
 		r.Sysctls = over(netDefaults, net)
 	}
-	if r.DNS = hc.DNS; len(r.DNS) == 0 {
-		r.DNS = e.cfg.Defaults.DNS
-	}
+	r.DNS, r.Search, r.Exposed = e.dnsWish(hc).DNS, e.searchDomains(hc), exposedPorts(c.Config)
 	own := e.ownNetwork(hc.NetworkMode)
 	numbers := numbered(c.Networks, c.Numbers, own)
 	for name, ep := range c.Networks {

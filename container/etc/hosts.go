@@ -87,29 +87,26 @@ func HostLines(extra []Line, own []netip.Addr, hostname, domainname string) []by
 }
 
 // mergeHosts puts our lines as they shall be into a file in which somebody may
-// have added others: lines of ours that are no more wished go, those that are
-// missing come behind the last of ours.
+// have added others: lines of ours that are no more wished go, and those that are
+// missing come behind the one of ours that is wished before them.
 func mergeHosts(now, ours, wished []byte) []byte {
 	want, old := lineSet(wished), lineSet(ours)
 	var out []string
-	last, have := 0, map[string]bool{}
 	for line := range bytes.Lines(now) {
+		if l := string(bytes.TrimSuffix(line, []byte("\n"))); want[l] || !old[l] {
+			out = append(out, l)
+		}
+	}
+	at := 0
+	for line := range bytes.Lines(wished) {
 		l := string(bytes.TrimSuffix(line, []byte("\n")))
-		if old[l] && !want[l] {
+		if i := slices.Index(out, l); i >= 0 {
+			at = i + 1
 			continue
 		}
-		out = append(out, l)
-		if want[l] {
-			have[l], last = true, len(out)
-		}
+		out = slices.Insert(out, at, l)
+		at++
 	}
-	var missing []string
-	for line := range bytes.Lines(wished) {
-		if l := string(bytes.TrimSuffix(line, []byte("\n"))); !have[l] {
-			missing, have[l] = append(missing, l), true
-		}
-	}
-	out = slices.Insert(out, last, missing...)
 	var b bytes.Buffer
 	for _, l := range out {
 		b.WriteString(l + "\n")

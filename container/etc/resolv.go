@@ -99,7 +99,7 @@ func (r Resolv) For(w Wish, ipv6 bool) []byte {
 			r.Nameservers = fallback(ipv6)
 		}
 	}
-	return r.override(w).text()
+	return r.Override(w).text()
 }
 
 // resolver is where Linkspan's own resolver answers in a sandbox.
@@ -129,7 +129,7 @@ func (r Resolv) Internal(w Wish) []byte {
 		overrides = append(overrides, "options")
 		ndots = "override"
 	}
-	r = r.override(w)
+	r = r.Override(w)
 	r.Nameservers, r.Other = []netip.Addr{resolver}, nil
 	if !slices.ContainsFunc(r.Options, validNdots) {
 		ndots = "internal"
@@ -163,10 +163,11 @@ func (r Resolv) ForHost(w Wish, raw []byte) []byte {
 	if len(w.DNS) > 0 {
 		r.Nameservers = w.DNS
 	}
-	return r.override(w).text()
+	return r.Override(w).text()
 }
 
-func (r Resolv) override(w Wish) Resolv {
+// Override puts what a wish says of search domains and options in place of r's.
+func (r Resolv) Override(w Wish) Resolv {
 	if len(w.Search) > 0 {
 		r.Search = w.Search
 	}
