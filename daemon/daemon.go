@@ -72,6 +72,7 @@ type daemon struct {
 	log    *slog.Logger
 	level  *slog.LevelVar
 	config atomic.Pointer[config.Config]
+	certs  *certificates // nil without TLS
 }
 
 // run serves until ctx ends, then takes leave. Order matters: whoever else is
@@ -96,7 +97,10 @@ func (d *daemon) run(ctx context.Context) (err error) {
 	}
 	// The sockets are taken before the engine starts, so that a wrong one is told
 	// at once, and answered on after.
-	ls, err := listen(cfg)
+	if d.certs, err = loadCertificates(cfg); err != nil {
+		return err
+	}
+	ls, err := listen(cfg, d.certs)
 	if err != nil {
 		return err
 	}
@@ -148,6 +152,11 @@ func (d *daemon) reload(e *engine) error {
 	ch, err := config.Reload(old, file)
 	if err != nil {
 		return err
+	}
+	if d.certs != nil {
+		if err := d.certs.load(old); err != nil { // the files of the same names, perhaps renewed
+			return err
+		}
 	}
 	if err := e.containers.SetDefaultRuntime(ch.Config.DefaultRuntime); err != nil {
 		return err

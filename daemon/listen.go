@@ -22,7 +22,7 @@ import (
 // listen opens the sockets that the API answers on: all of them, or none. Call
 // it once per process, before other goroutines make files (it sets the umask for
 // a moment). Closing a unix listener removes its path.
-func listen(c *config.Config) (ls []net.Listener, err error) {
+func listen(c *config.Config, certs *certificates) (ls []net.Listener, err error) {
 	defer func() {
 		if err != nil {
 			closeAll(ls)
@@ -53,10 +53,20 @@ func listen(c *config.Config) (ls []net.Listener, err error) {
 				return ls, cnm.Invalid("no socket for %s was passed on: the daemon must be started by a systemd socket unit (its FileDescriptorName, or the number of the descriptor, is what follows fd://)", h)
 			}
 			for _, l := range found {
-				if !slices.Contains(ls, l) {
-					ls = append(ls, l)
+				if slices.Contains(ls, l) {
+					continue
 				}
+				if err := passedTCP(c, h, l); err != nil {
+					return ls, err
+				}
+				ls = append(ls, l)
 			}
+		case "tcp":
+			l, err := listenTCP(h)
+			if err != nil {
+				return ls, err
+			}
+			ls = append(ls, l)
 		default:
 			return ls, cnm.Unsupported("not yet: listening on %s", h)
 		}
@@ -67,7 +77,21 @@ func listen(c *config.Config) (ls []net.Listener, err error) {
 			_ = l.Close()
 		}
 	}
+	for i, l := range ls {
+		if _, tcp := l.(*net.TCPListener); tcp && certs != nil {
+			ls[i] = &tlsListener{Listener: l, certs: certs}
+		}
+	}
 	return ls, nil
+}
+
+// passedTCP holds a TCP socket of systemd's to the rules of -H tcp://.
+func passedTCP(c *config.Config, h config.Host, l net.Listener) error {
+	a, ok := l.Addr().(*net.TCPAddr)
+	if !ok || c.TLS || c.TLSGiven || a.IP.IsLoopback() {
+		return nil
+	}
+	return cnm.Invalid("refusing to answer on %s (%s) without TLS: whoever reaches it is root on this host; use --tlsverify with certificates, or say --tls=false", h, a)
 }
 
 func closeAll(ls []net.Listener) {

@@ -24,7 +24,7 @@ func unixHost(path string) *config.Config {
 
 func TestListenUnix(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "new", "s.sock")
-	ls, err := listen(unixHost(path))
+	ls, err := listen(unixHost(path), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -34,7 +34,7 @@ func TestListenUnix(t *testing.T) {
 	}
 
 	// A second daemon is refused, and does not take the first one's socket away.
-	if _, err := listen(unixHost(path)); !errors.Is(err, cnm.ErrConflict) || !strings.Contains(err.Error(), "another daemon answers on unix://"+path) {
+	if _, err := listen(unixHost(path), nil); !errors.Is(err, cnm.ErrConflict) || !strings.Contains(err.Error(), "another daemon answers on unix://"+path) {
 		t.Errorf("second daemon: %v", err)
 	}
 	if c, err := net.Dial("unix", path); err != nil {
@@ -46,7 +46,7 @@ func TestListenUnix(t *testing.T) {
 	// A daemon that was killed leaves its socket; the next one replaces it.
 	ls[0].(*net.UnixListener).SetUnlinkOnClose(false)
 	closeAll(ls)
-	ls, err = listen(unixHost(path))
+	ls, err = listen(unixHost(path), nil)
 	if err != nil {
 		t.Fatalf("after a kill: %v", err)
 	}
@@ -64,7 +64,7 @@ func TestListenAllOrNone(t *testing.T) {
 	}
 	c := unixHost(good)
 	c.Hosts = append(c.Hosts, config.Host{Proto: "unix", Addr: file})
-	ls, err := listen(c)
+	ls, err := listen(c, nil)
 	if ls != nil || !errors.Is(err, cnm.ErrConflict) || !strings.Contains(err.Error(), "there is something else") {
 		t.Errorf("%v, %v", ls, err)
 	}
@@ -75,7 +75,7 @@ func TestListenAllOrNone(t *testing.T) {
 		t.Errorf("the first socket was left behind: %v", err)
 	}
 	c.Hosts = []config.Host{{Proto: "fd"}}
-	if _, err := listen(c); !errors.Is(err, cnm.ErrInvalid) || !strings.Contains(err.Error(), "no socket for fd://") {
+	if _, err := listen(c, nil); !errors.Is(err, cnm.ErrInvalid) || !strings.Contains(err.Error(), "no socket for fd://") {
 		t.Errorf("fd:// without systemd: %v", err)
 	}
 }
@@ -157,7 +157,7 @@ func TestListenFD(t *testing.T) {
 func serveOnce(host string) {
 	c := config.Default("linkspan")
 	c.Hosts = []config.Host{{Proto: "fd", Addr: strings.TrimPrefix(host, "fd://")}}
-	if _, err := listen(c); err != nil {
+	if _, err := listen(c, nil); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
