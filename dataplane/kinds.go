@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"time"
 )
 
 // Namespace is a pinned network namespace: a file at Path on which the
@@ -49,6 +50,16 @@ type Addr struct {
 	NS     string
 	Link   string
 	Prefix netip.Prefix
+	// Advertise tells the neighbours of the address when it is made.
+	Advertise Advertise
+}
+
+// Advertise says how often a new address is told to its neighbours (gratuitous ARP,
+// RFC 5227; unsolicited neighbour advertisements, RFC 4861), so that they forget
+// who had it before. Zero: never.
+type Advertise struct {
+	Times int
+	Every time.Duration // between two of them
 }
 
 // Up says that a link is administratively up.

@@ -1,7 +1,8 @@
 package driver
 
 import (
-	"sort"
+	"maps"
+	"slices"
 
 	"linkspan/cnm"
 )
@@ -10,18 +11,17 @@ import (
 // driver knows, in key order. An unknown key is cnm.ErrInvalid and names the
 // nearest valid one; a bad value names key and value.
 func Decode(n *cnm.Network, known map[string]func(string) error) error {
-	keys := make([]string, 0, len(n.Options))
-	for k := range n.Options {
-		keys = append(keys, k)
-	}
-	sort.Strings(keys)
-	for _, k := range keys {
+	return decode(n.Options, known, "network "+n.Name, "driver "+n.Driver+" has no option")
+}
+
+func decode(options map[string]string, known map[string]func(string) error, whose, refusal string) error {
+	for _, k := range slices.Sorted(maps.Keys(options)) {
 		set, ok := known[k]
 		if !ok {
-			return cnm.Invalid("network %s: driver %s has no option %q%s", n.Name, n.Driver, k, didYouMean(k, known))
+			return cnm.Invalid("%s: %s %q%s", whose, refusal, k, didYouMean(k, known))
 		}
-		if err := set(n.Options[k]); err != nil {
-			return cnm.Invalid("network %s: option %s=%s: %w", n.Name, k, n.Options[k], err)
+		if err := set(options[k]); err != nil {
+			return cnm.Invalid("%s: option %s=%s: %w", whose, k, options[k], err)
 		}
 	}
 	return nil

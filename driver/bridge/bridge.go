@@ -20,7 +20,31 @@ func (Driver) Name() string { return "bridge" }
 
 // Traits implements driver.Driver.
 func (Driver) Traits() driver.Traits {
-	return driver.Traits{Addresses: true, Publishes: true, IfPrefix: "eth"}
+	return driver.Traits{Addresses: true, Publishes: true, IfPrefix: "eth", Device: optName}
+}
+
+// Check implements driver.Driver.
+func (Driver) Check(n *cnm.Network) error {
+	if _, err := decode(n); err != nil {
+		return err
+	}
+	if len(n.Pools) == 0 {
+		return cnm.Invalid("network %s: the bridge driver needs a subnet; give one with --subnet", n.Name)
+	}
+	return nil
+}
+
+// plan collects objects of one owner.
+type plan struct {
+	table string
+	owner dataplane.Owner
+	objs  []dataplane.Object
+}
+
+func (p *plan) add(o ...dataplane.Object) { p.objs = append(p.objs, o...) }
+
+func (p *plan) because(format string, args ...any) dataplane.Meta {
+	return dataplane.Meta{Owner: p.owner, Reason: fmt.Sprintf(format, args...)}
 }
 
 // Network plans the bridge, its gateway addresses, and the page's elements that
@@ -30,99 +54,101 @@ func (Driver) Network(env driver.Env, n *cnm.Network) ([]dataplane.Object, error
 	if err != nil {
 		return nil, err
 	}
-	because := func(format string, args ...any) dataplane.Meta {
-		return dataplane.Meta{Owner: dataplane.Owner{Kind: dataplane.OwnerNetwork, ID: n.ID, Name: n.Name}, Reason: fmt.Sprintf(format, args...)}
+	p := &plan{table: env.Table, owner: dataplane.Owner{Kind: dataplane.OwnerNetwork, ID: n.ID, Name: n.Name}}
+	p.device(env, n, o)
+	if n.Internal {
+		p.add(dataplane.InternalElement(p.because("containers of an internal network see nothing of the host but their gateway"), p.table, o.name))
+	} else {
+		p.outside(env, n, o)
 	}
+	for _, pool := range n.Pools {
+		p.pool(n, o, pool)
+	}
+	return p.objs, nil
+}
+
+// device plans the switch, or what has to be known of one that is borrowed.
+func (p *plan) device(env driver.Env, n *cnm.Network, o options) {
 	br := o.name
-	objs := []dataplane.Object{
-		dataplane.BridgeElement(because("packets from and to %s are ours to judge", br), env.Table, br),
-		dataplane.Bridge{Meta: because("the switch that connects the network's containers"), Name: br, MTU: o.mtuOr(env.MTU), MAC: hardware(n)},
-		dataplane.Up{Meta: because("a bridge forwards only while it is up"), Link: br},
+	if n.Borrowed {
+		p.add(dataplane.BorrowedElement(p.because("packets from and to containers on %s are ours to judge, and no others", br), p.table, br),
+			dataplane.FlatElement(p.because("clients behind %s come back to it through published ports", br), p.table, br),
+			// What keeps containers apart there are isolated ports: the wire itself is not ours.
+			dataplane.ICCElement(p.because("containers reach the wire behind %s, and it them", br), p.table, br))
+		return
 	}
+	p.add(dataplane.BridgeElement(p.because("packets from and to %s are ours to judge", br), p.table, br),
+		// Kept apart, containers' packets must pass the page although they are only
+		// switched.
+		dataplane.Bridge{Meta: p.because("the switch that connects the network's containers"), Name: br, MTU: o.mtuOr(env.MTU), MAC: hardware(n), NFCall: !o.icc},
+		dataplane.Up{Meta: p.because("a bridge forwards only while it is up"), Link: br})
 	if o.icc {
-		objs = append(objs, dataplane.ICCElement(because("containers of one network reach each other"), env.Table, br))
+		p.add(dataplane.ICCElement(p.because("containers of one network reach each other"), p.table, br))
 	}
-	if !n.Internal {
-		objs = append(objs, dataplane.EgressElement(because("containers reach the outside"), env.Table, br))
+	if o.mode6 == modeIsolated {
+		p.add(dataplane.Sysctl{Meta: p.because("the host has no IPv6 address on an isolated network, not even a link-local one"),
+			Name: "net/ipv6/conf/" + br + "/disable_ipv6", Value: "1", Optional: true})
 	}
-	for _, p := range n.Pools {
-		if p.Gateway.IsValid() {
-			objs = append(objs, dataplane.Addr{Meta: because("the containers' default gateway"), Link: br, Prefix: netip.PrefixFrom(p.Gateway, p.Subnet.Bits())})
-		}
-		if o.masquerade && !n.Internal {
-			objs = append(objs, dataplane.MasqueradeElement(because("what leaves carries the host's address, so that answers come back"), env.Table, p.Subnet))
-		}
-		if p.Subnet.Addr().Is4() {
-			objs = append(objs, dataplane.Sysctl{Meta: because("ports published on 127.0.0.1 reach containers; the page's raw chain keeps containers off the host's loopback"),
-				Name: "net/ipv4/conf/" + br + "/route_localnet", Value: "1"})
-		}
-	}
-	return objs, nil
 }
 
-// Endpoint plans the veth pair, what is inside the sandbox, and the published
-// ports.
-func (Driver) Endpoint(env driver.Env, n *cnm.Network, s *cnm.Sandbox, e *cnm.Endpoint, ports []cnm.PublishedPort) ([]dataplane.Object, error) {
-	o, err := decode(n)
-	if err != nil {
-		return nil, err
-	}
-	because := func(format string, args ...any) dataplane.Meta {
-		return dataplane.Meta{Owner: dataplane.Owner{Kind: dataplane.OwnerEndpoint, ID: e.ID, Name: s.OwnerName}, Reason: fmt.Sprintf(format, args...)}
-	}
-	objs := []dataplane.Object{
-		dataplane.Veth{Meta: because("the wire from %s's %s to %s", s.OwnerName, e.IfName, o.name),
-			Name: e.HostIf, Master: o.name, MTU: o.mtuOr(env.MTU), PeerNS: s.Path, PeerName: e.IfName, PeerMAC: e.MAC,
-			// With bridge-nf on, a container's way to its own published port is bridged
-			// back out of the port it came in by; without hairpin the bridge drops it.
-			// Only where it is needed: a hairpin port also hears its own broadcasts.
-			Hairpin: env.BridgeNF && len(ports) > 0},
-		dataplane.Up{Meta: because("the host's end of the wire"), Link: e.HostIf},
-		dataplane.Up{Meta: because("the container's end of the wire"), NS: s.Path, Link: e.IfName},
-	}
-	for _, a := range e.Addrs {
-		objs = append(objs,
-			dataplane.Addr{Meta: because("the container's address on %s", n.Name), NS: s.Path, Link: e.IfName, Prefix: a},
-			dataplane.EndpointElement(because("a connection from it to a port published by its own network is masqueraded"), env.Table, a.Addr(), o.name))
-	}
-	for _, g := range e.Gateways {
-		dst := netip.PrefixFrom(netip.IPv4Unspecified(), 0)
-		if g.Is6() {
-			dst = netip.PrefixFrom(netip.IPv6Unspecified(), 0)
-		}
-		objs = append(objs, dataplane.Route{Meta: because("the way out goes through %s", o.name), NS: s.Path, Dst: dst, Via: g, Link: e.IfName})
-	}
-	return append(objs, publishElements(env, s, e, ports)...), nil
-}
-
-// publishElements are the map elements of the ports: one per port and family
-// that the endpoint has.
-func publishElements(env driver.Env, s *cnm.Sandbox, e *cnm.Endpoint, ports []cnm.PublishedPort) []dataplane.Object {
-	var objs []dataplane.Object
-	for _, p := range ports {
-		for _, to := range translated(p, e) {
-			for i := range p.Count() {
-				host, port := p.HostPort+uint16(i), p.Port+uint16(i)
-				m := dataplane.Meta{Owner: dataplane.Owner{Kind: dataplane.OwnerPort, ID: s.ID, Name: s.OwnerName},
-					Reason: fmt.Sprintf("host port %d/%s leads to port %d of %s", host, p.Proto, port, s.OwnerName)}
-				objs = append(objs, dataplane.PublishElement(m, env.Table, p.Proto, p.HostIP, host, netip.AddrPortFrom(to, port)))
-			}
+// outside plans how the network meets the outside.
+func (p *plan) outside(env driver.Env, n *cnm.Network, o options) {
+	p.add(dataplane.EgressElement(p.because("containers reach the outside"), p.table, o.name))
+	for _, pool := range n.Pools {
+		v4 := pool.Subnet.Addr().Is4()
+		switch o.mode(v4) {
+		case modeUnprotected:
+			p.add(dataplane.InboundElement(p.because("gateway mode nat-unprotected: every port of the containers is open by their own address"), p.table, v4, o.name, dataplane.InboundOpen))
+		case modeRouted:
+			p.add(dataplane.InboundElement(p.because("gateway mode routed: published ports are open by the containers' own address"), p.table, v4, o.name, dataplane.InboundRouted))
 		}
 	}
-	return objs
+	if env.DirectRouting {
+		p.add(dataplane.DirectElement(p.because("--allow-direct-routing: published ports are open by the containers' own address"), p.table, o.name))
+	}
+	for _, link := range o.trusted {
+		p.add(dataplane.TrustedElement(p.because("%s is trusted with the containers' own addresses", link), p.table, link, o.name))
+	}
 }
 
-// translated are the container addresses that a port leads to in the kernel.
-// [::1] cannot be translated, nor IPv6 to an IPv4-only container: the keeper
-// forwards those.
-func translated(p cnm.PublishedPort, e *cnm.Endpoint) []netip.Addr {
-	four, six := e.Addr4().Addr(), e.Addr6().Addr()
-	var to []netip.Addr
-	if four.IsValid() && (!p.HostIP.IsValid() || p.HostIP.Is4()) {
-		to = append(to, four)
+// pool plans the host's address in one subnet, and SNAT.
+func (p *plan) pool(n *cnm.Network, o options, pool cnm.Pool) {
+	v4 := pool.Subnet.Addr().Is4()
+	m, br := o.mode(v4), o.name
+	if m == modeIsolated {
+		return
 	}
-	if six.IsValid() && (!p.HostIP.IsValid() || p.HostIP.Is6() && !p.HostIP.IsLoopback()) {
-		to = append(to, six)
+	if pool.Gateway.IsValid() && n.Internal {
+		p.add(dataplane.GatewayElement(p.because("the host on this network, which its containers may see"), p.table, pool.Gateway, br))
 	}
-	return to
+	if pool.Gateway.IsValid() && !n.Borrowed && !(v4 && o.inhibit4) {
+		p.add(dataplane.Addr{Meta: p.because("the containers' default gateway"), Link: br, Prefix: netip.PrefixFrom(pool.Gateway, pool.Subnet.Bits())})
+	}
+	if n.Internal {
+		return
+	}
+	// Behind a borrowed bridge others have addresses of the subnet too: there each
+	// endpoint has its own.
+	if o.masquerade && m.translates() && !n.Borrowed {
+		if host := o.host(v4); host.IsValid() {
+			p.add(dataplane.SNATElement(p.because("what leaves carries %s, as the network was told", host), p.table, pool.Subnet, host))
+		} else {
+			p.add(dataplane.MasqueradeElement(p.because("what leaves carries the host's address, so that answers come back"), p.table, pool.Subnet))
+		}
+	}
+	if v4 && m.translates() {
+		p.add(dataplane.Sysctl{Meta: p.because("ports published on 127.0.0.1 reach containers; the page's raw chain keeps containers off the host's loopback"),
+			Name: "net/ipv4/conf/" + br + "/route_localnet", Value: "1", Shared: n.Borrowed})
+	}
+}
+
+// hardware pins the bridge's MAC address: 02:42 and the gateway's address, as
+// containers' are made. A bridge without one takes the lowest of its ports' and
+// changes it as containers come and go, under its neighbours' ARP caches.
+func hardware(n *cnm.Network) string {
+	p := n.Pool4()
+	if p == nil || !p.Gateway.Is4() {
+		return ""
+	}
+	return cnm.MACFor(p.Gateway)
 }

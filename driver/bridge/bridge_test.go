@@ -1,7 +1,6 @@
 package bridge_test
 
 import (
-	"errors"
 	"net/netip"
 	"strings"
 	"testing"
@@ -10,7 +9,6 @@ import (
 	"linkspan/dataplane"
 	"linkspan/driver"
 	"linkspan/driver/bridge"
-	"linkspan/driver/drivertest"
 )
 
 const table = "linkspan_00000a"
@@ -66,57 +64,6 @@ var everyKind = published(
 	cnm.PublishedPort{Proto: "tcp", HostIP: netip.MustParseAddr("::1"), HostPort: 81, HostPortEnd: 81, Port: 80},
 	cnm.PublishedPort{Proto: "tcp", HostIP: netip.MustParseAddr("fd99::31"), HostPort: 82, HostPortEnd: 82, Port: 80},
 )
-
-func TestPlans(t *testing.T) {
-	env := driver.Env{Table: table}
-	drivertest.Run(t, bridge.Driver{},
-		drivertest.Case{Name: "default bridge", Env: env, Network: network(), Sandbox: sandbox()},
-		drivertest.Case{Name: "published", Env: env, Network: network(), Sandbox: sandbox(everyKind)},
-		drivertest.Case{Name: "bridge-nf", Env: driver.Env{Table: table, BridgeNF: true}, Network: network(),
-			Sandbox: sandbox(published(cnm.PublishedPort{Proto: "tcp", HostPort: 80, HostPortEnd: 80, Port: 80}))},
-		drivertest.Case{Name: "bridge-nf without ports", Env: driver.Env{Table: table, BridgeNF: true}, Network: network(), Sandbox: sandbox()},
-		drivertest.Case{Name: "both families", Env: env, Network: network(six), Sandbox: sandbox(sandbox6, everyKind)},
-		drivertest.Case{Name: "closed", Env: env, Sandbox: sandbox(),
-			Network: network(option("com.docker.network.bridge.enable_icc", "false"), option("com.docker.network.bridge.enable_ip_masquerade", "false"))},
-		drivertest.Case{Name: "internal", Env: env, Network: network(func(n *cnm.Network) { n.Internal = true }),
-			Sandbox: sandbox(func(s *cnm.Sandbox) { s.Endpoints[0].Gateways = nil })},
-		drivertest.Case{Name: "own mtu", Env: driver.Env{Table: table, MTU: 9000}, Network: network(option("com.docker.network.driver.mtu", "1400")), Sandbox: sandbox()},
-		drivertest.Case{Name: "daemon mtu", Env: driver.Env{Table: table, MTU: 9000}, Sandbox: sandbox(),
-			Network: network(func(n *cnm.Network) { n.Options = nil })},
-	)
-}
-
-func TestOptions(t *testing.T) {
-	for _, c := range []struct{ key, value, says string }{
-		{"com.docker.network.bridge.name", "a/b", "a/b"},
-		{"com.docker.network.bridge.name", "sixteencharacter", "15 characters"},
-		{"com.docker.network.bridge.name", "", "15 characters"},
-		{"com.docker.network.bridge.name", "..", "device name"},
-		{"com.docker.network.bridge.enable_icc", "perhaps", "perhaps"},
-		{"com.docker.network.driver.mtu", "67", "68"},
-		{"com.docker.network.driver.mtu", "65536", "65535"},
-		{"com.docker.network.driver.mtu", "jumbo", "jumbo"},
-		{"com.docker.network.bridge.enable_ICC", "true", "did you mean com.docker.network.bridge.enable_icc?"},
-		{"mtu", "1400", `no option "mtu"`},
-	} {
-		n := network(option(c.key, c.value))
-		err := bridge.Driver{}.Check(&n)
-		if !errors.Is(err, cnm.ErrInvalid) || !strings.Contains(err.Error(), c.says) || !strings.Contains(err.Error(), "network bridge") {
-			t.Errorf("%s=%s: %v, want %q in it", c.key, c.value, err, c.says)
-		}
-		// What Check refuses, the plans refuse too.
-		if _, err := (bridge.Driver{}).Network(driver.Env{}, &n); err == nil {
-			t.Errorf("%s=%s: planned all the same", c.key, c.value)
-		}
-		if _, err := (bridge.Driver{}).Endpoint(driver.Env{}, &n, sandbox(), &sandbox().Endpoints[0], nil); err == nil {
-			t.Errorf("%s=%s: planned all the same", c.key, c.value)
-		}
-	}
-	n := network(func(n *cnm.Network) { n.Pools = nil })
-	if err := (bridge.Driver{}).Check(&n); !errors.Is(err, cnm.ErrInvalid) || !strings.Contains(err.Error(), "--subnet") {
-		t.Errorf("no subnet: %v", err)
-	}
-}
 
 // A network without a name for its device gets one of its id.
 func TestDeviceName(t *testing.T) {

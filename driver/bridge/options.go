@@ -2,29 +2,69 @@ package bridge
 
 import (
 	"fmt"
+	"net/netip"
 	"strconv"
 	"strings"
+	"time"
 
 	"linkspan/cnm"
+	"linkspan/dataplane"
 	"linkspan/driver"
 )
 
-// The option keys, spelt as Docker's.
+// The option keys of networks, spelt as Docker's.
 const (
 	optName       = "com.docker.network.bridge.name"
 	optMasquerade = "com.docker.network.bridge.enable_ip_masquerade"
 	optICC        = "com.docker.network.bridge.enable_icc"
+	optInhibit4   = "com.docker.network.bridge.inhibit_ipv4"
 	optBinding    = "com.docker.network.bridge.host_binding_ipv4"
 	optDefault    = "com.docker.network.bridge.default_bridge"
+	optMode4      = "com.docker.network.bridge.gateway_mode_ipv4"
+	optMode6      = "com.docker.network.bridge.gateway_mode_ipv6"
+	optTrusted    = "com.docker.network.bridge.trusted_host_interfaces"
 	optMTU        = "com.docker.network.driver.mtu"
 )
+
+// Options that networks and endpoints have; an endpoint's counts.
+const (
+	optHost4          = "com.docker.network.host_ipv4"
+	optHost6          = "com.docker.network.host_ipv6"
+	optAdvertise      = "com.docker.network.advertise_addr_nmsgs"
+	optAdvertiseEvery = "com.docker.network.advertise_addr_ms"
+)
+
+// mode is how one address family of a network meets the outside.
+type mode string
+
+// The gateway modes.
+const (
+	modeNAT         mode = "nat"             // translated both ways; own addresses are closed
+	modeUnprotected mode = "nat-unprotected" // translated, and open by their own addresses
+	modeRouted      mode = "routed"          // not translated: published ports are open by their own addresses
+	modeIsolated    mode = "isolated"        // internal, and the host has no address on the bridge
+)
+
+func (m mode) translates() bool { return m == modeNAT || m == modeUnprotected }
 
 // options are a bridge network's, decoded once.
 type options struct {
 	name       string // the bridge device; default "br-" and 12 digits of the id
 	masquerade bool   // default true
 	icc        bool   // default true
-	mtu        int    // bytes; 0: the daemon's default
+	inhibit4   bool
+	mtu        int // bytes; 0: the daemon's default
+	mode4      mode
+	mode6      mode
+	trusted    []string // interfaces of the host
+	shared
+}
+
+// shared are the options that an endpoint may have for itself.
+type shared struct {
+	host4, host6 netip.Addr // source addresses of what leaves; zero: the host's choice
+	times        int        // -1: not said
+	every        time.Duration
 }
 
 func (o options) mtuOr(daemon int) int {
@@ -34,61 +74,208 @@ func (o options) mtuOr(daemon int) int {
 	return daemon
 }
 
-// Check implements driver.Driver.
-func (Driver) Check(n *cnm.Network) error {
-	_, err := decode(n)
-	if err != nil {
-		return err
+func (o options) mode(v4 bool) mode {
+	if v4 {
+		return o.mode4
 	}
-	if n.Pool4() == nil {
-		return cnm.Invalid("network %s: the bridge driver needs an IPv4 subnet; give one with --subnet", n.Name)
-	}
-	return nil
+	return o.mode6
 }
 
+func (s shared) host(v4 bool) netip.Addr {
+	if v4 {
+		return s.host4
+	}
+	return s.host6
+}
+
+// decode reads a network's options and holds them against each other.
 func decode(n *cnm.Network) (options, error) {
-	o := options{masquerade: true, icc: true}
+	o := options{masquerade: true, icc: true, mode4: modeNAT, mode6: modeNAT, shared: shared{times: -1, every: time.Second}}
 	if o.name = "br-" + n.ID; len(n.ID) > 12 {
 		o.name = "br-" + n.ID[:12]
 	}
 	known := map[string]func(string) error{
-		optName:       func(v string) error { o.name = v; return linkName(v) },
-		optMasquerade: boolean(&o.masquerade),
-		optICC:        boolean(&o.icc),
-		optBinding:    func(string) error { return nil }, // the controller applies it to ports
-		optDefault:    func(string) error { return nil },
-		optMTU: func(v string) (err error) {
-			if o.mtu, err = strconv.Atoi(v); err == nil && (o.mtu < 68 || o.mtu > 65535) {
-				err = fmt.Errorf("%d is not between 68 (RFC 791) and 65535 bytes", o.mtu)
-			}
-			return err
-		},
+		optName:            func(v string) error { o.name = v; return driver.CheckLinkName(v) },
+		optMasquerade:      boolean(&o.masquerade),
+		optICC:             boolean(&o.icc),
+		optInhibit4:        boolean(&o.inhibit4),
+		optBinding:         func(v string) error { return anyAddress(v, true) }, // the controller applies it to ports
+		optDefault:         boolean(new(bool)),
+		optMode4:           gatewayMode(&o.mode4),
+		optMode6:           gatewayMode(&o.mode6),
+		optTrusted:         interfaces(&o.trusted),
+		optMTU:             number(&o.mtu),
+		driver.OptIfPrefix: prefix,
 	}
-	return o, driver.Decode(n, known)
+	o.shared.known(known)
+	if err := driver.Decode(n, known); err != nil {
+		return o, err
+	}
+	return o, o.check(n)
 }
 
-func boolean(to *bool) func(string) error {
-	return func(v string) (err error) {
-		*to, err = strconv.ParseBool(v)
+// known adds the decoders of the shared options.
+func (s *shared) known(to map[string]func(string) error) {
+	to[optHost4] = address(&s.host4, true)
+	to[optHost6] = address(&s.host6, false)
+	to[optAdvertise] = bounded(&s.times, 0, 3, "messages")
+	to[optAdvertiseEvery] = func(v string) error {
+		ms := 0
+		err := bounded(&ms, 100, 2000, "milliseconds")(v)
+		s.every = time.Duration(ms) * time.Millisecond
 		return err
 	}
 }
 
-// linkName holds a device name to the kernel's rules (dev_valid_name).
-func linkName(s string) error {
-	if s == "" || len(s) > 15 || s == "." || s == ".." || strings.ContainsAny(s, "/: \t\n") {
-		return fmt.Errorf("%q is no device name: 1 to 15 characters without slash, colon or space", s)
+// check refuses what contradicts itself.
+func (o options) check(n *cnm.Network) error {
+	refuse := func(format string, args ...any) error {
+		return cnm.Invalid("network %s: "+format, append([]any{n.Name}, args...)...)
+	}
+	if o.mtu != 0 && (o.mtu < 68 || o.mtu > 65535) {
+		return refuse("option %s=%d: not between 68 (RFC 791) and 65535 bytes", optMTU, o.mtu)
+	}
+	if o.mtu != 0 && o.mtu < 1280 && n.Pool6() != nil {
+		return refuse("option %s=%d: IPv6 needs 1280 bytes at least (RFC 8200)", optMTU, o.mtu)
+	}
+	for _, f := range []struct {
+		key, family, host string
+		v4                bool
+	}{{optMode4, "IPv4", optHost4, true}, {optMode6, "IPv6", optHost6, false}} {
+		m := o.mode(f.v4)
+		switch {
+		case m == modeIsolated && !n.Internal:
+			return refuse("gateway mode 'isolated' can only be used for an internal network: add --internal, or choose another %s", f.key)
+		case m == modeIsolated && n.Borrowed:
+			return refuse("gateway mode 'isolated' leaves the host without an address on the bridge, and %s is not ours to change: use a bridge that Linkspan makes", o.name)
+		case !o.host(f.v4).IsValid():
+		case m == modeRouted:
+			return refuse("%s is the address that %s is translated to, and %s=routed does not translate: leave one of them away", f.host, f.family, f.key)
+		case !o.masquerade:
+			return refuse("%s is the address that %s is translated to, and %s=false does not translate: leave one of them away", f.host, f.family, optMasquerade)
+		}
 	}
 	return nil
 }
 
-// hardware pins the bridge's MAC address: 02:42 and the gateway's address, as
-// containers' are made. A bridge without one takes the lowest of its ports' and
-// changes it as containers come and go, under its neighbours' ARP caches.
-func hardware(n *cnm.Network) string {
-	p := n.Pool4()
-	if p == nil || !p.Gateway.Is4() {
-		return ""
+// advertise is what is told of a new address. Without a wish, it is told where the
+// neighbours can hold an older idea of it: behind a borrowed bridge, and when the
+// address has another hardware address than always.
+func (o options) advertise(n *cnm.Network, e *cnm.Endpoint, own shared) dataplane.Advertise {
+	times, every := own.times, own.every
+	if times < 0 {
+		times = o.times
 	}
-	return cnm.MACFor(p.Gateway)
+	if every == 0 {
+		every = o.every
+	}
+	if times < 0 {
+		times = 0
+		if a := e.Addr4(); n.Borrowed || a.IsValid() && e.MAC != cnm.MACFor(a.Addr()) {
+			times = 3
+		}
+	}
+	if times == 0 {
+		return dataplane.Advertise{}
+	}
+	return dataplane.Advertise{Times: times, Every: every}
+}
+
+func boolean(to *bool) func(string) error {
+	return func(v string) error {
+		b, err := strconv.ParseBool(v)
+		if err != nil {
+			return fmt.Errorf("%q is neither true nor false", v)
+		}
+		*to = b
+		return nil
+	}
+}
+
+func number(to *int) func(string) error {
+	return func(v string) (err error) {
+		if *to, err = strconv.Atoi(v); err != nil {
+			return fmt.Errorf("%q is no number", v)
+		}
+		return nil
+	}
+}
+
+func bounded(to *int, low, high int, unit string) func(string) error {
+	return func(v string) error {
+		n := 0
+		if err := number(&n)(v); err != nil {
+			return err
+		}
+		if n < low || n > high {
+			return fmt.Errorf("%d is not between %d and %d %s", n, low, high, unit)
+		}
+		*to = n
+		return nil
+	}
+}
+
+func gatewayMode(to *mode) func(string) error {
+	return func(v string) error {
+		switch m := mode(v); m {
+		case modeNAT, modeUnprotected, modeRouted, modeIsolated:
+			*to = m
+			return nil
+		}
+		return fmt.Errorf("unknown gateway mode %q: there are nat, nat-unprotected, routed and isolated", v)
+	}
+}
+
+// interfaces reads a list of device names, parted by colons.
+func interfaces(to *[]string) func(string) error {
+	return func(v string) error {
+		for name := range strings.SplitSeq(v, ":") {
+			if err := driver.CheckLinkName(name); err != nil {
+				return fmt.Errorf("%w (several are parted by colons)", err)
+			}
+			if strings.Contains(name, ",") { // the kernel allows it, and nobody means it
+				return fmt.Errorf("%q: several interfaces are parted by colons", v)
+			}
+			*to = append(*to, name)
+		}
+		return nil
+	}
+}
+
+// prefix of interface names; a number follows it.
+func prefix(v string) error {
+	if v == "lo" {
+		return fmt.Errorf("lo is the loopback's: choose another beginning")
+	}
+	if err := driver.CheckLinkName(v + "999"); v == "" || err != nil {
+		return fmt.Errorf("%q begins no device names: 1 to 12 characters without slash, colon or space", v)
+	}
+	return nil
+}
+
+// address reads an address that packets may have as their source.
+func address(to *netip.Addr, v4 bool) func(string) error {
+	return func(v string) error {
+		if err := anyAddress(v, v4); err != nil {
+			return err
+		}
+		a := netip.MustParseAddr(v)
+		if a.IsUnspecified() || a.IsLoopback() || a.IsMulticast() || a.IsLinkLocalUnicast() {
+			return fmt.Errorf("%s cannot be the source of what leaves: give one of the host's own addresses", a)
+		}
+		*to = a
+		return nil
+	}
+}
+
+func anyAddress(v string, v4 bool) error {
+	a, err := netip.ParseAddr(v)
+	family := "IPv6"
+	if v4 {
+		family = "IPv4"
+	}
+	if err != nil || a.Is4() != v4 || a.Zone() != "" || a.Is4In6() {
+		return fmt.Errorf("%q is no %s address", v, family)
+	}
+	return nil
 }

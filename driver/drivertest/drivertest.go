@@ -45,6 +45,9 @@ func Run(t *testing.T, d driver.Driver, cases ...Case) {
 			if err := d.Check(&c.Network); err != nil {
 				t.Fatalf("Check: %v", err)
 			}
+			if c.Sandbox != nil {
+				endpointOptions(t, d, c)
+			}
 			p := plan(t, d, c)
 			again := plan(t, d, c)
 			if p.text() != again.text() {
@@ -156,8 +159,26 @@ func unknownOption(t *testing.T, d driver.Driver, n cnm.Network) {
 	for _, k := range known {
 		v := n.Options[k]
 		delete(n.Options, k)
-		try(k[:len(k)-1], v, "did you mean "+k+"?")
+		try(k[1:], v, "did you mean "+k+"?")
 		n.Options[k] = v
+	}
+}
+
+// endpointOptions: the case's are taken, and one that nobody knows is refused by name.
+func endpointOptions(t *testing.T, d driver.Driver, c Case) {
+	t.Helper()
+	e := c.Sandbox.Endpoints[0]
+	if err := driver.CheckEndpoint(d, &c.Network, &e); err != nil {
+		t.Fatalf("CheckEndpoint: %v", err)
+	}
+	e.DriverOpts = maps.Clone(e.DriverOpts)
+	if e.DriverOpts == nil {
+		e.DriverOpts = map[string]string{}
+	}
+	e.DriverOpts["org.example.nonsense"] = "1"
+	if err := driver.CheckEndpoint(d, &c.Network, &e); !errors.Is(err, cnm.ErrInvalid) || !strings.Contains(err.Error(), "org.example.nonsense") ||
+		!strings.Contains(err.Error(), c.Network.Name) {
+		t.Errorf("an endpoint's unknown option: %v", err)
 	}
 }
 

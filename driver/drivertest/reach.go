@@ -53,7 +53,10 @@ func (p *planned) reach(t *testing.T, env driver.Env) {
 			if o.PeerNS == "" || o.PeerName != p.s.Endpoints[0].IfName || o.Name != p.s.Endpoints[0].HostIf {
 				t.Errorf("%s is not the endpoint's wire: %+v", o.Key(), o)
 			}
-			if o.Master != "" {
+			if o.Borrowed != p.n.Borrowed {
+				t.Errorf("%s: its bridge is borrowed: %v, the network's: %v", o.Key(), o.Borrowed, p.n.Borrowed)
+			}
+			if o.Master != "" && !o.Borrowed {
 				link(o, "", o.Master)
 			}
 		case dataplane.Addr:
@@ -64,10 +67,12 @@ func (p *planned) reach(t *testing.T, env driver.Env) {
 		case dataplane.Route:
 			link(o, o.NS, o.Link)
 		case dataplane.Sysctl:
-			// net/ipv4/conf/LINK/NAME
-			if f := strings.Split(o.Name, "/"); o.Shared || len(f) != 5 {
+			// net/ipv4/conf/LINK/NAME; on a borrowed link with the prior value on record.
+			f := strings.Split(o.Name, "/")
+			switch {
+			case len(f) != 5 || o.Shared && (!p.n.Borrowed || o.NS != ""):
 				t.Errorf("%s is the whole host's", o.Key())
-			} else {
+			case !o.Shared:
 				link(o, o.NS, f[3])
 			}
 		case dataplane.Element:
@@ -88,6 +93,11 @@ func (p *planned) reach(t *testing.T, env driver.Env) {
 func (p *planned) lives(t *testing.T, env driver.Env) {
 	t.Helper()
 	k := dptest.New()
+	for _, o := range p.all() {
+		if v, ok := o.(dataplane.Veth); ok && v.Borrowed {
+			k.Stranger(v.Master, "bridge, group 0")
+		}
+	}
 	made := func(what string, objs []dataplane.Object) string {
 		t.Helper()
 		if err := k.Apply(t.Context(), diff.Create(objs)); err != nil {
