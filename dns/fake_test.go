@@ -152,7 +152,7 @@ func (f *fake) heard() []string {
 func says(ttl int, records ...string) func(*mdns.Msg) *mdns.Msg {
 	return func(q *mdns.Msg) *mdns.Msg {
 		r := new(mdns.Msg).SetReply(q)
-		r.RecursionAvailable = true
+		r.RecursionAvailable, r.Compress = true, true
 		for _, line := range records {
 			ns := len(line) > 3 && line[:3] == "ns "
 			if ns {
@@ -248,4 +248,3 @@ func (s *sandbox) exchange(m *mdns.Msg) (*mdns.Msg, time.Duration, error) {
 	}
 	return r, time.Since(start), err
 }
-

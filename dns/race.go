@@ -129,12 +129,19 @@ func (r *race) rest() (*message, []string) {
 	}
 	if r.refusal == nil {
 		for _, t := range r.tries {
-			if line := t.addr.String() + ": no answer"; !t.over && !slices.Contains(r.errs, line) {
-				r.errs = append(r.errs, line)
+			if !t.over {
+				r.failed(t.addr.String() + ": no answer")
 			}
 		}
 	}
 	return r.refusal, r.errs
+}
+
+// failed notes what went wrong, for people.
+func (r *race) failed(what string) {
+	if !slices.Contains(r.errs, what) {
+		r.errs = append(r.errs, what)
+	}
 }
 
 // wait is how long after so many servers were asked the next one is.
@@ -155,7 +162,7 @@ func (r *race) judge(res result) *message {
 	res.over = true
 	switch m := res.m; {
 	case res.err != nil:
-		r.errs = append(r.errs, say(res.upstream, res.err))
+		r.failed(say(res.upstream, res.err))
 	case m.rcode == rcodeSuccess && m.answers || m.cut:
 		return m
 	case m.rcode == rcodeSuccess || m.rcode == rcodeNXDomain:
