@@ -20,7 +20,7 @@ import (
 
 // trees is an image and a container on it, by a real overlay.
 type trees struct {
-	t                           *testing.T
+	t                              *testing.T
 	lower, upper, work, at, second string
 }
 

@@ -6,7 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// watcher tells when a file was written to. Where inotify cannot be had (its
+// watcher tells when a file was written to, renamed or removed. Where inotify cannot be had (its
 // instances are limited per user, inotify(7)), it stays silent and the caller's
 // poll is what remains.
 type watcher struct {
@@ -20,7 +20,7 @@ func newWatcher(path string) *watcher {
 	if err != nil {
 		return w
 	}
-	if _, err := unix.InotifyAddWatch(fd, path, unix.IN_MODIFY); err != nil {
+	if _, err := unix.InotifyAddWatch(fd, path, unix.IN_MODIFY|unix.IN_MOVE_SELF|unix.IN_ATTRIB); err != nil {
 		unix.Close(fd)
 		return w
 	}
@@ -30,7 +30,7 @@ func newWatcher(path string) *watcher {
 }
 
 func (w *watcher) read() {
-	// Which event it was does not matter: there is only one kind.
+	// Which event it was does not matter: whoever hears looks at the file.
 	buf := make([]byte, 4096)
 	for {
 		if _, err := w.f.Read(buf); err != nil {
