@@ -162,13 +162,20 @@ func (s *stream) abandon() {
 	}
 }
 
-// run starts one reader for each output that has not ended.
+// run starts one reader for each output that has not ended. All are counted before
+// the first begins: it may end at once.
 func (s *stream) run() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var live []*output
 	for _, o := range s.outs {
 		if !o.done {
-			s.open++
-			s.pumps.Go(func() { s.pump(o) })
+			live = append(live, o)
 		}
+	}
+	s.open = len(live)
+	for _, o := range live {
+		s.pumps.Go(func() { s.pump(o) })
 	}
 }
 
