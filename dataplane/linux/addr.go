@@ -31,6 +31,8 @@ func (a *applier) addr(o dataplane.Addr, del bool) error {
 	}
 	err = c.addr(unix.RTM_NEWADDR, unix.NLM_F_CREATE|unix.NLM_F_EXCL, l.index, o.Prefix)
 	switch {
+	case err == nil:
+		a.k.news.tell(o)
 	case errors.Is(err, unix.EEXIST):
 		// IPv4 tells addresses apart by prefix length too, IPv6 does not (ipv6_add_addr).
 		return c.sameAddr(l, o.Prefix)
@@ -77,11 +79,18 @@ func (c *rtnl) sameAddr(l *link, p netip.Prefix) error {
 	return fmt.Errorf("%s is on %s with another prefix length: %w", p.Addr(), l.name, unix.EEXIST)
 }
 
+// From linux/if_addr.h.
+const (
+	ifaProto    = 11
+	protoMadeLL = 3 // IFAPROT_KERNEL_LL: a link-local address that the kernel made by itself
+)
+
 // address is one observed address.
 type address struct {
 	index     int
 	prefix    netip.Prefix
 	permanent bool
+	proto     byte // IFA_PROTO: who made it; 0 on kernels before 5.18
 }
 
 func (c *rtnl) addrs() ([]address, error) {
@@ -93,13 +102,17 @@ func (c *rtnl) addrs() ([]address, error) {
 	for _, m := range msgs {
 		h := nl.DeserializeIfAddrmsg(m)
 		var local, addr netip.Addr
-		flags := uint32(h.IfAddrmsg.Flags)
+		flags, proto := uint32(h.IfAddrmsg.Flags), byte(0)
 		eachAttr(m[h.Len():], func(t int, b []byte) {
 			switch t {
 			case unix.IFA_LOCAL:
 				local, _ = netip.AddrFromSlice(b)
 			case unix.IFA_ADDRESS:
 				addr, _ = netip.AddrFromSlice(b)
+			case ifaProto:
+				if len(b) > 0 {
+					proto = b[0]
+				}
 			case unix.IFA_FLAGS:
 				flags = nl.NativeEndian().Uint32(b)
 			}
@@ -110,7 +123,7 @@ func (c *rtnl) addrs() ([]address, error) {
 		if !local.IsValid() {
 			continue
 		}
-		out = append(out, address{int(h.Index), netip.PrefixFrom(local, int(h.Prefixlen)), flags&unix.IFA_F_PERMANENT != 0})
+		out = append(out, address{int(h.Index), netip.PrefixFrom(local, int(h.Prefixlen)), flags&unix.IFA_F_PERMANENT != 0, proto})
 	}
 	return out, nil
 }

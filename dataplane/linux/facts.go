@@ -1,11 +1,9 @@
 package linux
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"net/netip"
-	"os"
 
 	"linkspan/dataplane"
 )
@@ -99,16 +97,4 @@ func (k *Kernel) hostRTNL() (rt *rtnl, err error) {
 		return err
 	})
 	return rt, err
-}
-
-// BridgeNF says whether bridged IPv4 packets pass nftables in this kernel's
-// namespace (kernel documentation, networking/bridge: br_netfilter). Without
-// the module they do not.
-func (k *Kernel) BridgeNF() (on bool) {
-	k.inHost(func() error {
-		b, err := os.ReadFile("/proc/sys/net/bridge/bridge-nf-call-iptables")
-		on = err == nil && bytes.Equal(bytes.TrimSpace(b), []byte("1"))
-		return nil
-	})
-	return on
 }

@@ -38,6 +38,11 @@ func (a *applier) bridge(v dataplane.Verb, o dataplane.Bridge) error {
 	if err != nil {
 		return err
 	}
+	if o.NFCall {
+		if err := k.needBridgeNF(o.Name); err != nil {
+			return err
+		}
+	}
 	if v == dataplane.Create {
 		// The MTU comes after: only a change of it tells the bridge not to follow its
 		// ports' (br_mtu_auto_adjust). STP is off by default, and without it a port

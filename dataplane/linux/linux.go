@@ -25,6 +25,7 @@ import (
 	"os"
 	"os/exec"
 	"sync"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -61,6 +62,8 @@ type Config struct {
 	Hook func(point string)
 	// NFT is the nft program; empty: found in PATH.
 	NFT string
+	// SysctlDirs are where settings of the host are written down; nil: sysctl(8)'s.
+	SysctlDirs []string
 }
 
 // Instance decodes a hex instance id ("a1b2c3", or longer: its first 24 bits).
@@ -99,6 +102,7 @@ type Kernel struct {
 	tableMu sync.Mutex
 
 	back *background
+	news *advertiser
 }
 
 var _ dataplane.Kernel = (*Kernel)(nil)
@@ -121,6 +125,9 @@ func New(cfg Config) (*Kernel, error) {
 			cfg.NFT = p
 		}
 	}
+	if cfg.SysctlDirs == nil {
+		cfg.SysctlDirs = sysctlDirs
+	}
 	if err := netns.Prepare(cfg.PinDir); err != nil {
 		return nil, err
 	}
@@ -131,6 +138,7 @@ func New(cfg Config) (*Kernel, error) {
 		return nil, err
 	}
 	k.back = newBackground(k)
+	k.news = &advertiser{k: k, timers: map[*time.Timer]bool{}}
 	k.back.sweep()
 	return k, nil
 }
@@ -164,6 +172,7 @@ func (k *Kernel) Settle(ctx context.Context) error { return k.back.settle(ctx) }
 
 // Close settles, for as long as that takes, and ends the background work.
 func (k *Kernel) Close() error {
+	k.news.close()
 	err := k.back.close()
 	k.closeSockets()
 	return err

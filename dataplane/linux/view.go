@@ -53,7 +53,11 @@ func (v *view) objects(keep func(*link) bool) (out []dataplane.Object) {
 	for _, a := range v.addrs {
 		l := v.byIdx[a.index]
 		ip := a.prefix.Addr()
-		if l == nil || !keep(l) || !a.permanent || ip.IsLoopback() || ip.Is6() && ip.IsLinkLocalUnicast() {
+		if l == nil || !keep(l) || !a.permanent || ip.IsLoopback() {
+			continue
+		}
+		// In a sandbox a person may have given one (--link-local-ip).
+		if ip.Is6() && ip.IsLinkLocalUnicast() && (v.ns == "" || a.proto == protoMadeLL) {
 			continue
 		}
 		out = append(out, dataplane.Addr{NS: v.ns, Link: l.name, Prefix: a.prefix})

@@ -1,0 +1,240 @@
+package linux_test
+
+import (
+	"bytes"
+	"context"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"linkspan/dataplane"
+	"linkspan/dataplane/diff"
+	"linkspan/dataplane/linux"
+	"linkspan/netns"
+	"linkspan/probe"
+)
+
+// sniff returns every frame that comes in by a host link until the returned func is
+// called.
+func (h *host) sniff(link string) func() [][]byte {
+	h.t.Helper()
+	var fd int
+	err := netns.Do(h.ns, func() (err error) {
+		const all = unix.ETH_P_ALL<<8&0xff00 | unix.ETH_P_ALL>>8
+		fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, all)
+		return err
+	})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	tv := unix.NsecToTimeval((50 * time.Millisecond).Nanoseconds())
+	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &tv); err != nil {
+		h.t.Fatal(err)
+	}
+	stop, done := make(chan bool), make(chan [][]byte)
+	go func() {
+		var got [][]byte
+		b := make([]byte, 2048)
+		for {
+			select {
+			case <-stop:
+				unix.Close(fd)
+				done <- got
+				return
+			default:
+			}
+			n, from, err := unix.Recvfrom(fd, b, 0)
+			if ll, ok := from.(*unix.SockaddrLinklayer); err == nil && ok && ll.Pkttype != unix.PACKET_OUTGOING {
+				got = append(got, bytes.Clone(b[:n]))
+			}
+		}
+	}()
+	return func() [][]byte { close(stop); return <-done }
+}
+
+// TestAdvertise: a new address is told to the wire as often as it was asked for, in
+// both families, and one that goes is told no more.
+func TestAdvertise(t *testing.T) {
+	probe.Require(t, probe.IPv6)
+	h := newHost(t)
+	h.apply(diff.Create(bridgeNet()))
+	v4, v6 := netip.MustParsePrefix("172.17.0.2/16"), netip.MustParsePrefix("fd00:17::2/64")
+	tell := dataplane.Advertise{Times: 3, Every: 100 * time.Millisecond}
+	web := h.container("web", 2)
+	for i, o := range web {
+		if a, ok := o.(dataplane.Addr); ok {
+			a.Advertise = tell
+			web[i] = a
+		}
+	}
+	six := dataplane.Addr{Meta: endpoint, NS: h.pin("web"), Link: "eth0", Prefix: v6, Advertise: tell}
+	got := h.sniff("docker0")
+	h.apply(diff.Create(append(web, six)))
+	time.Sleep(450 * time.Millisecond)
+	h.apply(diff.Create([]dataplane.Object{six})) // as wanted: nothing new to tell
+	time.Sleep(100 * time.Millisecond)
+	frames := got()
+	arp, na := 0, 0
+	for _, f := range frames {
+		if len(f) < 42 {
+			continue
+		}
+		ethertype := int(f[12])<<8 | int(f[13])
+		switch {
+		case ethertype == unix.ETH_P_ARP && bytes.Equal(f[28:32], v4.Addr().AsSlice()) && bytes.Equal(f[38:42], v4.Addr().AsSlice()):
+			arp++
+			if !bytes.Equal(f[:6], []byte{255, 255, 255, 255, 255, 255}) || !bytes.Equal(f[22:28], []byte{2, 0x42, 0xac, 0x11, 0, 2}) {
+				t.Errorf("announcement % x", f)
+			}
+		case ethertype == unix.ETH_P_IPV6 && len(f) == 86 && f[54] == 136 && bytes.Equal(f[62:78], v6.Addr().AsSlice()):
+			na++
+			if f[58] != 0x20 || f[21] != 255 || !bytes.Equal(f[80:86], []byte{2, 0x42, 0xac, 0x11, 0, 2}) {
+				t.Errorf("advertisement % x", f)
+			}
+			if sum := checksum(f); sum != 0 {
+				t.Errorf("its checksum is off by %x", sum)
+			}
+		}
+	}
+	// The kernel's own hook sees each frame on the port and on the bridge.
+	if arp < 3 || arp > 6 || na < 3 || na > 6 {
+		t.Errorf("%d announcements and %d advertisements of %d frames", arp, na, len(frames))
+	}
+
+	gone := h.sniff("docker0")
+	six.Prefix = netip.MustParsePrefix("fd00:17::3/64")
+	six.Advertise.Every = 300 * time.Millisecond
+	h.apply(diff.Create([]dataplane.Object{six}))
+	time.Sleep(100 * time.Millisecond)
+	h.apply(diff.Delete(web))
+	start := time.Now()
+	if h.k.Close(); time.Since(start) > 3*time.Second {
+		t.Error("closing waits for news")
+	}
+	time.Sleep(300 * time.Millisecond)
+	gone()
+}
+
+// checksum of an ICMPv6 message in a frame, which is 0 over all of it when right.
+func checksum(f []byte) uint16 {
+	b := append(append([]byte{}, f[22:54]...), 0, 0, 0, byte(len(f)-54), 0, 0, 0, unix.IPPROTO_ICMPV6)
+	b = append(b, f[54:]...)
+	sum := uint32(0)
+	for i := 0; i+1 < len(b); i += 2 {
+		sum += uint32(b[i])<<8 | uint32(b[i+1])
+	}
+	for sum > 0xffff {
+		sum = sum>>16 + sum&0xffff
+	}
+	return ^uint16(sum)
+}
+
+// TestLinkLocal: link-local addresses that a person gave are ours to see, the
+// kernel's own are not.
+func TestLinkLocal(t *testing.T) {
+	probe.Require(t, probe.IPv6)
+	h := newHost(t)
+	h.apply(diff.Create(bridgeNet()))
+	web := append(h.container("web", 2),
+		dataplane.Addr{Meta: endpoint, NS: h.pin("web"), Link: "eth0", Prefix: netip.MustParsePrefix("169.254.34.68/16")},
+		dataplane.Addr{Meta: endpoint, NS: h.pin("web"), Link: "eth0", Prefix: netip.MustParsePrefix("fe80::34:68/64")})
+	h.apply(diff.Create(web))
+	want := dataplane.NewState(append(bridgeNet(), web...)...)
+	p := diff.Compute(want, h.observe(h.pin("web")))
+	if len(notSysctl(p.Ops)) > 0 || len(p.Drift) > 0 {
+		t.Errorf("not as wanted: %v, %v", p.Ops, p.Drift)
+	}
+	if out := h.in(h.pin("web"), "ip", "-6", "addr", "show", "eth0"); !strings.Contains(out, "fe80::34:68/64") {
+		t.Errorf("addresses:\n%s", out)
+	}
+}
+
+// TestBridgeNFUsers: who may need the host-wide switches.
+func TestBridgeNFUsers(t *testing.T) {
+	dir := t.TempDir()
+	h := newHost(t, func(c *linux.Config) { c.SysctlDirs = []string{dir, filepath.Join(dir, "sysctl.conf")} })
+	h.apply(diff.Create(append(bridgeNet(), h.container("web", 2)...)))
+	users := func() string {
+		t.Helper()
+		u, err := h.k.BridgeNFUsers(context.Background())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.Join(u, ", ")
+	}
+	if got := users(); got != "" {
+		t.Errorf("nobody but us: %s", got)
+	}
+	write := func(name, text string) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("10-off.conf", "# net.bridge.bridge-nf-call-iptables = 1\nnet.bridge.bridge-nf-call-iptables = 0\n")
+	if got := users(); got != "" {
+		t.Errorf("a setting that is off, and a comment: %s", got)
+	}
+	write("99-k8s.conf", "net.ipv4.ip_forward=1\nnet.bridge.bridge-nf-call-ip6tables\t= 1\n")
+	if got := users(); got != filepath.Join(dir, "99-k8s.conf") {
+		t.Errorf("a setting: %s", got)
+	}
+	os.Remove(filepath.Join(dir, "99-k8s.conf"))
+	write("sysctl.conf", "-net/bridge/bridge-nf-call-iptables=1")
+	if got := users(); !strings.Contains(got, "sysctl.conf") {
+		t.Errorf("a setting with slashes: %s", got)
+	}
+	os.Remove(filepath.Join(dir, "sysctl.conf"))
+	h.run("ip", "link", "add", "virbr0", "type", "bridge")
+	h.run("ip", "link", "add", "va", "type", "veth", "peer", "name", "vb")
+	if got := users(); got != "bridge virbr0" {
+		t.Errorf("another bridge: %s", got)
+	}
+}
+
+// TestNFCall: on a bridge with the flag, packets between its ports pass the page
+// although the host-wide switch is off; without it they do not.
+func TestNFCall(t *testing.T) {
+	probe.Require(t, probe.BridgeNetfilter)
+	h := newHost(t)
+	objs := bridgeNet()
+	for _, name := range []string{"a", "b"} {
+		objs = append(objs, h.container(name, name[0]-'a'+2)...)
+	}
+	h.apply(diff.Create(objs))
+	h.run("sysctl", "-qw", "net.bridge.bridge-nf-call-iptables=0")
+	icc := dataplane.ICCElement(network, table, "docker0")
+	h.apply(op(dataplane.Delete, icc))
+	reached := func() bool {
+		return command(h.pin("a"), "ping", "-c1", "-W1", "172.17.0.3").Run() == nil
+	}
+	if !reached() {
+		t.Fatal("without the flag, switched packets are judged")
+	}
+	for _, on := range []bool{true, false, true} {
+		h.apply(op(dataplane.Change, dataplane.Bridge{Meta: network, Name: "docker0", MAC: "02:42:0a:0b:0c:0d", NFCall: on}))
+		if reached() == on {
+			t.Errorf("with the flag %v, reached: %v", on, !on)
+		}
+	}
+	hole := dataplane.HoleElement(endpoint, table, netip.MustParseAddr("172.17.0.2"), netip.MustParseAddr("172.17.0.3"), "tcp", 53)
+	h.apply(op(dataplane.Create, hole))
+	echo(t, h.pin("b"), "b", "0.0.0.0:53")
+	echo(t, h.pin("a"), "a", "0.0.0.0:53")
+	if got := question(t, h.pin("a"), "tcp4", "172.17.0.3:53", "q"); got != "b q" {
+		t.Errorf("through the hole: %q", got)
+	}
+	for what, got := range map[string]string{
+		"the other way": question(t, h.pin("b"), "tcp4", "172.17.0.2:53", "q"),
+		"by UDP":        question(t, h.pin("a"), "udp4", "172.17.0.3:53", "q"),
+	} {
+		if !strings.Contains(got, "timeout") {
+			t.Errorf("%s: %q", what, got)
+		}
+	}
+}
