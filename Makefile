@@ -27,7 +27,7 @@ help:
 	@echo 'make soak       the same and what takes longer (root)'
 	@echo 'make bench      side by side with dockerd 20.10 (root)'
 	@echo 'make images     build the test images (root)'
-	@echo 'make lint       gofmt, go vet, shell syntax, file lengths'
+	@echo 'make lint       gofmt, go vet, staticcheck, shell syntax, file lengths'
 	@echo 'make install    binary, systemd units, man pages, completions, docker context (root; PREFIX, DESTDIR)'
 	@echo 'make uninstall  all of it away again, and what daemons left in the kernel; PURGE=1: the data too'
 	@echo 'make clean      remove what make built'

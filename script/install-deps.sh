@@ -15,6 +15,8 @@ test="mmdebstrap:mmdebstrap docker-registry:docker-registry unshare:util-linux n
 	mariadb:mariadb-client psql:postgresql-client redis-cli:redis-tools curl:curl ping:iputils-ping
 	brctl:bridge-utils ethtool:ethtool netstat:net-tools jq:jq conntrack:conntrack dig:bind9-dnsutils
 	iptables:iptables socat:socat nc:netcat-openbsd iperf3:iperf3 tar:tar ps:procps
+	tini:tini dnsmasq:dnsmasq-base script:bsdutils
+	docker-compose:docker-compose /usr/lib/python3/dist-packages/docker/__init__.py:python3-docker
 	/usr/share/keyrings/debian-archive-keyring.gpg:debian-archive-keyring"
 
 # The administrator's commands, also for a caller whose PATH lacks them.

@@ -61,7 +61,7 @@ func Layers() []Layer {
 		},
 		{
 			Name: "python-web", From: "base",
-			Packages: []string{"python3-flask", "python3-redis"},
+			Packages: []string{"python3-flask", "python3-redis", "python3-pymysql"},
 			Without:  append([]string{"libjs-*", "javascript-common", "python3-pkg-resources", "python3-pyinotify", "media-types"}, perl...),
 		},
 		{

@@ -48,7 +48,7 @@ func TestStories(t *testing.T) {
 			lab.LeakCheck(t, s.d.Lasting()...)
 			t.Cleanup(s.d.RemoveAll)
 			testscript.Run(t, testscript.Params{
-				Files: []string{f}, RequireExplicitExec: true, Setup: s.setup,
+				Files: []string{f}, RequireExplicitExec: true, ContinueOnError: true, Setup: s.setup,
 				Cmds: map[string]func(*testscript.TestScript, bool, []string){
 					"daemon": s.daemon, "nodaemon": s.nodaemon, "kill9": s.kill9, "up": s.up,
 					"on": s.on, "serve": s.serve, "until": s.until, "let": s.let, "docker": s.dockerCmd,

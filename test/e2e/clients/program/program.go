@@ -122,3 +122,13 @@ func locked(t testing.TB, path string) (unlock func()) {
 	}
 	return func() { f.Close() }
 }
+
+// Installed is a program of a Debian package that script/install-deps.sh installs.
+func Installed(t testing.TB, path, pkg string) string {
+	t.Helper()
+	probe.Require(t, probe.Root)
+	if _, err := os.Stat(path); err != nil {
+		t.Fatalf("%s is not there: script/install-deps.sh test installs it (package %s)", path, pkg)
+	}
+	return path
+}
