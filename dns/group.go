@@ -213,7 +213,7 @@ func (v *view) ask(g *group, q *query, out []byte, c client) []byte {
 	case f == nil:
 		f = newFlight(q, k, it)
 		g.flights[k] = f
-		v.server.busy.Go(func() { g.fly(f) })
+		v.server.busy.Go(func() { g.server.guard(g.name, func() { g.fly(f) }) })
 	default:
 		count.Joined.Add(1)
 	}
@@ -239,7 +239,7 @@ func (g *group) refresh(q *query, key string, it *item) {
 	if g.flights[key] == nil && len(g.flights) < maxFlights {
 		f := newFlight(q, key, it)
 		g.flights[key] = f
-		g.server.busy.Go(func() { g.fly(f) })
+		g.server.busy.Go(func() { g.server.guard(g.name, func() { g.fly(f) }) })
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"runtime/debug"
 	"sync"
 
 	"golang.org/x/net/ipv4"
@@ -112,7 +113,25 @@ func (v *view) serve(l *listeners) {
 	v.mu.Unlock()
 	old.close()
 	if l != nil {
-		v.server.busy.Go(func() { v.serveUDP(l) })
-		v.server.busy.Go(func() { v.serveTCP(l) })
+		v.server.busy.Go(func() { v.server.again(v.id, func() { v.serveUDP(l) }) })
+		v.server.busy.Go(func() { v.server.again(v.id, func() { v.serveTCP(l) }) })
 	}
+}
+
+// again calls f until it ends without a panic.
+func (s *Server) again(who string, f func()) {
+	for !s.guard(who, f) {
+	}
+}
+
+// guard calls f; false: it panicked, which is logged. The process serves all
+// sandboxes, and holds more than their names: no message of one may end it.
+func (s *Server) guard(who string, f func()) (ended bool) {
+	defer func() {
+		if p := recover(); p != nil {
+			s.log.Error("dns: a fault of ours, please report it", "sandbox", who, "panic", p, "stack", string(debug.Stack()))
+		}
+	}()
+	f()
+	return true
 }

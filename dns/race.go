@@ -191,7 +191,7 @@ func (r *race) launch(u *upstream) {
 	t := &try{upstream: u, index: slices.Index(r.set.servers, u.addr), sent: time.Now()}
 	r.tries = append(r.tries, t)
 	r.pending++
-	go func() {
+	go r.server.guard(r.name, func() {
 		m, err := u.exchange(r.dial, r.ask, r.deadline, t.hold)
 		t.mu.Lock()
 		judged := t.judged
@@ -204,7 +204,7 @@ func (r *race) launch(u *upstream) {
 			u.bad(r.now())
 		}
 		r.results <- result{t, m, err} // there is room for all
-	}()
+	})
 }
 
 // hold takes note of the socket, so that settle can end the wait.

@@ -34,7 +34,7 @@ func (v *view) serveTCP(l *listeners) {
 			_ = c.Close()
 			continue
 		}
-		v.server.busy.Go(func() { v.serveConn(l, c) })
+		v.server.busy.Go(func() { v.server.guard(v.id, func() { v.serveConn(l, c) }) })
 	}
 }
 
