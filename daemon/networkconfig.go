@@ -13,7 +13,7 @@ func (e *engine) networkConfig() network.Config {
 	return network.Config{
 		Store: e.store, Kernel: e.kernel, Drivers: e.Drivers, Predefined: e.Networks, Ports: hooked(e.keeper, e.hook), Events: e.events,
 		Table: e.table(), PinDir: e.pins(), HostPath: e.hostPin(), ID: e.id, Log: e.log,
-		HostRoutes: e.kernel.HostRoutes, HostLink: e.kernel.HostLink, LinkStats: e.kernel.LinkStats, Resolver: resolverSockets,
+		HostRoutes: e.kernel.HostRoutes, HostLink: e.kernel.HostLink, LinkStats: e.kernel.LinkStats, Resolver: resolverSockets, RALinks: raLinks,
 		Env: func() driver.Env {
 			return driver.Env{Table: e.table(), BridgeNF: e.kernel.BridgeNF(), MTU: c.MTU, DirectRouting: c.AllowDirectRouting}
 		},

@@ -107,8 +107,9 @@ type Controller struct {
 	world sync.RWMutex
 	locks keyed // one change of a sandbox at a time, by its owner's id
 
-	host  hostSpace   // what the host uses
-	noSix atomic.Bool // the host has no IPv6: ports on every address are reserved on IPv4
+	host      hostSpace   // what the host uses
+	sixRouted bool        // a network that needs IPv6 forwarding was made; under mu
+	noSix     atomic.Bool // the host has no IPv6: ports on every address are reserved on IPv4
 
 	mu        sync.RWMutex
 	networks  map[string]*cnm.Network      // by id

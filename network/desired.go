@@ -1,6 +1,7 @@
 package network
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -11,23 +12,9 @@ import (
 )
 
 // hostObjects are what exists as long as Linkspan is installed on the host.
-func (c *Controller) hostObjects() []dataplane.Object {
-	because := func(s string) dataplane.Meta {
-		return dataplane.Meta{Owner: dataplane.Owner{Kind: dataplane.OwnerHost}, Reason: s}
-	}
-	objs := []dataplane.Object{dataplane.BasePage(c.cfg.Table), forwarding()}
-	c.mu.RLock()
-	defer c.mu.RUnlock()
-	if c.shared[forwarding().Name] == "0" {
-		objs = append(objs, dataplane.GuardForwarding(because("the host did not forward before Linkspan: between interfaces that are not ours it still does not"), c.cfg.Table, true))
-	}
-	return objs
-}
-
-// forwarding is the one host-wide switch that publishing cannot do without.
-func forwarding() dataplane.Sysctl {
-	return dataplane.Sysctl{Meta: dataplane.Meta{Owner: dataplane.Owner{Kind: dataplane.OwnerHost}, Reason: "packets pass between containers and the outside"},
-		Name: "net/ipv4/ip_forward", Value: "1", Shared: true}
+func (c *Controller) hostObjects(ctx context.Context) ([]dataplane.Object, error) {
+	forward, err := c.hostForwarding(ctx)
+	return append([]dataplane.Object{dataplane.BasePage(c.cfg.Table)}, forward...), err
 }
 
 // sandboxObjects are a sandbox's namespace and what its endpoints' drivers plan:
@@ -77,9 +64,13 @@ func sysctlPath(key string) string {
 }
 
 // desired is everything that should exist on this host.
-func (c *Controller) desired() (*dataplane.State, []string, error) {
+func (c *Controller) desired(ctx context.Context) (*dataplane.State, []string, error) {
 	env := c.cfg.Env()
-	st := dataplane.NewState(c.hostObjects()...)
+	host, err := c.hostObjects(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	st := dataplane.NewState(host...)
 	for _, n := range c.Networks() {
 		objs, err := c.networkObjects(env, n)
 		if err != nil {

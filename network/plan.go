@@ -86,7 +86,7 @@ func (c *Controller) Plan(ctx context.Context, r Request) ([]dataplane.Object, e
 			held = append(held, other.Ports...)
 		}
 		dry := publish.NewChooser(publish.Dry{Held: held}, publish.Options{Publisher: c.publisher})
-		if s.Ports, err = dry.Choose(ctx, s.ID, c.bound(r.Publish)); err != nil {
+		if s.Ports, err = dry.Choose(ctx, s.ID, c.bound(s, r.Publish)); err != nil {
 			return nil, err
 		}
 	}

@@ -112,7 +112,7 @@ func (c *Controller) choose(ctx context.Context, s *cnm.Sandbox, reqs []publish.
 	if len(reqs) == 0 || !c.publishes(s) {
 		return nil
 	}
-	ports, err := c.chooser.Choose(context.WithValue(ctx, sandboxKey{}, s), s.ID, c.bound(reqs))
+	ports, err := c.chooser.Choose(context.WithValue(ctx, sandboxKey{}, s), s.ID, c.bound(s, reqs))
 	if err != nil {
 		// Docker answers 500 here and scripts look for its phrase.
 		return cnm.Errorf(cnm.ErrExhausted, "driver failed programming external connectivity on endpoint %s (%s): %w", s.OwnerName, s.Endpoints[0].ID, err)
@@ -121,15 +121,31 @@ func (c *Controller) choose(ctx context.Context, s *cnm.Sandbox, reqs []publish.
 	return nil
 }
 
-// bound applies the daemon's --ip to requests that name no address.
-func (c *Controller) bound(reqs []publish.Request) []publish.Request {
-	if !c.cfg.BindIP.IsValid() || c.cfg.BindIP.IsUnspecified() && c.cfg.BindIP.Is6() {
+// optHostBinding of a network is where its ports are published that name no
+// address of the host.
+const optHostBinding = "com.docker.network.bridge.host_binding_ipv4"
+
+// bound applies the network's binding, or the daemon's --ip, to requests that name
+// no address.
+func (c *Controller) bound(s *cnm.Sandbox, reqs []publish.Request) []publish.Request {
+	ip := c.cfg.BindIP
+	if four, _ := c.serving(s); four >= 0 {
+		if n, err := c.Network(s.Endpoints[four].NetworkID); err == nil && !n.Predefined {
+			// "0.0.0.0" is Docker's word for every address of both families.
+			if a, err := netip.ParseAddr(n.Options[optHostBinding]); err == nil {
+				if ip = a; a == netip.IPv4Unspecified() {
+					ip = netip.Addr{}
+				}
+			}
+		}
+	}
+	if !ip.IsValid() || ip.IsUnspecified() && ip.Is6() {
 		return reqs
 	}
 	out := make([]publish.Request, len(reqs))
 	for i, r := range reqs {
 		if out[i] = r; !r.HostIP.IsValid() {
-			out[i].HostIP = c.cfg.BindIP
+			out[i].HostIP = ip
 		}
 	}
 	return out

@@ -25,7 +25,7 @@ func (c *Controller) reconcile(ctx context.Context, dryRun bool) (*Report, error
 			return nil, err
 		}
 	}
-	want, pins, err := c.desired()
+	want, pins, err := c.desired(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -52,6 +52,7 @@ func newWorld(t *testing.T, adjust ...func(*world)) *world {
 		Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
 	}
 	w.kernel.Meddle(dataplane.Sysctl{Name: "net/ipv4/ip_forward", Value: "1"})
+	w.kernel.Meddle(dataplane.Sysctl{Name: "net/ipv6/conf/all/forwarding", Value: "1"})
 	for _, f := range adjust {
 		f(w)
 	}
