@@ -77,7 +77,12 @@ type Defaults struct {
 	HostGateway     []netip.Addr
 	SeccompProfile  string // a file, "builtin" or "unconfined"
 	NoNewPrivileges bool
-	Init            bool
+	// Init is for containers that do not say; InitPath is the host's program,
+	// default: docker-init, tini-static or tini, where it is found.
+	Init     bool
+	InitPath string
+	// LogConfig is for containers that name no log driver; default json-file.
+	LogConfig apicontainer.LogConfig
 }
 
 func (c *Config) fill() {

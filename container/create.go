@@ -16,7 +16,6 @@ import (
 	"linkspan/container/etc"
 	"linkspan/container/spec"
 	"linkspan/image"
-	"linkspan/keeper"
 )
 
 // Create implements Service. Before the last commit nobody sees the container;
@@ -93,6 +92,14 @@ func (e *Engine) define(ctx context.Context, r CreateRequest) (*Container, *imag
 	if _, err := blockIO(&hc.Resources); err != nil {
 		return nil, nil, nil, err
 	}
+	if _, err := logOptions(c); err != nil {
+		return nil, nil, nil, err
+	}
+	if e.withInit(hc) {
+		if _, err := e.initProgram(); err != nil {
+			return nil, nil, nil, err
+		}
+	}
 	c.Mounts, err = e.resolveMounts(c)
 	return c, img, warnings, err
 }
@@ -141,9 +148,7 @@ func (e *Engine) fillHostConfig(hc *apicontainer.HostConfig) {
 	if hc.RestartPolicy.Name == "" {
 		hc.RestartPolicy.Name = apicontainer.RestartPolicyDisabled
 	}
-	if hc.LogConfig.Type == "" {
-		hc.LogConfig.Type = "json-file"
-	}
+	fillLogConfig(&hc.LogConfig, d.LogConfig)
 	if hc.ShmSize == 0 {
 		hc.ShmSize = d.ShmSize
 	}
@@ -288,14 +293,4 @@ func (e *Engine) build(ctx context.Context, c *Container, img *image.Image) erro
 	}
 	_, err = e.openStream(ctx, c)
 	return err
-}
-
-// openStream declares the container's stdio to the keeper: it exists from the
-// creation on, so that attaching before the start works.
-func (e *Engine) openStream(ctx context.Context, c *Container) (keeper.Stream, error) {
-	s := keeper.StreamSpec{ID: c.ID, TTY: c.Config.Tty, Stdin: c.Config.OpenStdin, StdinOnce: c.Config.StdinOnce}
-	if c.HostConfig.LogConfig.Type != "none" {
-		s.LogPath = e.logPath(c.ID)
-	}
-	return e.cfg.Keeper.OpenStream(ctx, s)
 }

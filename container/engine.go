@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 
 	"linkspan/cnm"
+	"linkspan/container/logs"
 	"linkspan/container/spec"
 )
 
@@ -43,8 +44,10 @@ var _ Service = (*Engine)(nil)
 // New makes an engine. It looks at the host and touches nothing but its folders.
 func New(cfg Config) (*Engine, error) {
 	cfg.fill()
-	if cfg.Defaults.Init {
-		return nil, cnm.Unsupported("not yet: --init on the daemon: no init process is put into containers")
+	if l := cfg.Defaults.LogConfig; l.Type != "" || len(l.Config) > 0 {
+		if _, err := logs.Parse(l.Type, l.Config); err != nil {
+			return nil, fmt.Errorf("the daemon's log driver: %w", err)
+		}
 	}
 	profile, err := spec.SeccompFile(cfg.Defaults.SeccompProfile)
 	if err != nil {

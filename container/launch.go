@@ -56,8 +56,10 @@ func (e *Engine) input(c *Container) (*spec.Input, error) {
 	if in.BlockIO, err = blockIO(&hc.Resources); err != nil {
 		return nil, err
 	}
-	in.Mounts, err = specMounts(c)
-	return in, err
+	if in.Mounts, err = specMounts(c); err != nil {
+		return nil, err
+	}
+	return in, e.addInit(c, in)
 }
 
 func specMounts(c *Container) ([]spec.Mount, error) {

@@ -164,7 +164,6 @@ func verifyLater(c *apicontainer.Config, hc *apicontainer.HostConfig) error {
 		what  string
 		why   string
 	}{
-		{hc.Init != nil && *hc.Init, "--init", "no init process is put into containers; let the image bring one (tini, dumb-init) as its entry point"},
 		{len(hc.DeviceRequests) > 0, "--gpus", "devices are only given by path (--device)"},
 		{len(hc.StorageOpt) > 0, "--storage-opt", "writable layers have no size limit"},
 		{hc.Cgroup != "", "the cgroup of another container", "each container has its own; --cgroup-parent groups them"},
@@ -174,14 +173,6 @@ func verifyLater(c *apicontainer.Config, hc *apicontainer.HostConfig) error {
 		if x.asked {
 			return cnm.Unsupported("not yet: %s is not supported by Linkspan: %s", x.what, x.why)
 		}
-	}
-	switch hc.LogConfig.Type {
-	case "", "json-file", "none":
-	default:
-		return cnm.Unsupported("not yet: log driver %q is not supported by Linkspan: json-file and none are", hc.LogConfig.Type)
-	}
-	for k := range hc.LogConfig.Config {
-		return cnm.Unsupported("not yet: log option %q is not supported by Linkspan: logs are kept whole, without rotation, labels or tags", k)
 	}
 	return nil
 }

@@ -77,7 +77,6 @@ func TestVerify(t *testing.T) {
 		{"ulimit", func(_ *apicontainer.Config, h *apicontainer.HostConfig) {
 			h.Ulimits = []*units.Ulimit{{Name: "nofile", Soft: 5, Hard: 4}}
 		}, "ulimit soft limit must be less than or equal to hard limit: 5 > 4", nil},
-		{"init", func(_ *apicontainer.Config, h *apicontainer.HostConfig) { h.Init = p(true) }, "--init", cnm.ErrUnsupported},
 		{"no init", func(_ *apicontainer.Config, h *apicontainer.HostConfig) { h.Init = p(false) }, "", nil},
 		{"gpus", func(_ *apicontainer.Config, h *apicontainer.HostConfig) {
 			h.DeviceRequests = []apicontainer.DeviceRequest{{}}
@@ -88,10 +87,6 @@ func TestVerify(t *testing.T) {
 		{"no health", func(c *apicontainer.Config, _ *apicontainer.HostConfig) {
 			c.Healthcheck = &apicontainer.HealthConfig{Test: []string{"NONE"}}
 		}, "", nil},
-		{"log driver", func(_ *apicontainer.Config, h *apicontainer.HostConfig) { h.LogConfig.Type = "syslog" }, `log driver "syslog"`, cnm.ErrUnsupported},
-		{"log option", func(_ *apicontainer.Config, h *apicontainer.HostConfig) {
-			h.LogConfig.Config = map[string]string{"max-size": "1m"}
-		}, `log option "max-size"`, cnm.ErrUnsupported},
 	} {
 		cfg, hc := &apicontainer.Config{Image: "img"}, &apicontainer.HostConfig{}
 		if c.change != nil {
