@@ -54,13 +54,8 @@ func (e *Engine) define(ctx context.Context, r CreateRequest) (*Container, *imag
 		return nil, nil, nil, err
 	}
 	c.ImageID, c.ImageRef = img.ID, c.Config.Image
-	asked := c.Config.Healthcheck
 	if err := merge(c.Config, img); err != nil {
 		return nil, nil, nil, err
-	}
-	var warnings []string
-	if h := c.Config.Healthcheck; asked == nil && h != nil && len(h.Test) > 0 && h.Test[0] != "NONE" {
-		warnings = append(warnings, "The image's HEALTHCHECK is not run: Linkspan has no health checks yet.")
 	}
 	if c.Path, c.Args, err = command(c.Config); err != nil {
 		return nil, nil, nil, err
@@ -69,7 +64,7 @@ func (e *Engine) define(ctx context.Context, r CreateRequest) (*Container, *imag
 		return nil, nil, nil, err
 	}
 	e.fillHostConfig(hc)
-	warnings = append(warnings, e.fitResources(&hc.Resources)...)
+	warnings := e.fitResources(&hc.Resources)
 	if err := e.resolveRefs(c); err != nil {
 		return nil, nil, nil, err
 	}

@@ -28,6 +28,9 @@ type execEntry struct {
 	x       Exec
 	rev     int64
 	claimed bool // somebody starts it
+	// passing says that the exec is a health check's: nobody asks for it later, and no
+	// store has it.
+	passing bool
 }
 
 // execRecord is what the store has of an exec, under execs/<ID>: from its start
@@ -205,6 +208,9 @@ func (e *Engine) ExecResize(ctx context.Context, id string, height, width uint) 
 
 // commitExec writes what is to outlive the daemon.
 func (e *Engine) commitExec(ctx context.Context, what string, en *execEntry) error {
+	if en.passing {
+		return nil
+	}
 	en.mu.Lock()
 	defer en.mu.Unlock()
 	r := execRecord{ContainerID: en.x.ContainerID, Config: en.x.Config, Running: en.x.Running, ExitCode: en.x.ExitCode}

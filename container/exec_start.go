@@ -220,6 +220,9 @@ func (e *Engine) watchExec(en *execEntry) {
 
 // expireExec forgets an ended exec after a while.
 func (e *Engine) expireExec(en *execEntry, after time.Duration) {
+	if en.passing {
+		return
+	}
 	time.AfterFunc(after, func() {
 		if e.ctx.Err() == nil {
 			e.forgetExec(e.ctx, en)

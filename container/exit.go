@@ -92,7 +92,7 @@ func (e *Engine) exited(en *entry, r *run, x exit) {
 
 	c = e.observe(en, "exited", func(c *Container) {
 		s := &c.State
-		s.Phase, s.Pid, s.ExitCode, s.FinishedAt, s.OOMKilled = Exited, 0, x.code, x.at.UTC(), oom
+		s.Phase, s.Pid, s.ExitCode, s.FinishedAt, s.OOMKilled, s.Health = Exited, 0, x.code, x.at.UTC(), oom, endHealth(s.Health)
 		if policy || again {
 			s.Phase = Restarting
 		}

@@ -54,10 +54,9 @@ func merge(c *apicontainer.Config, img *image.Image) error {
 	if len(c.OnBuild) == 0 {
 		c.OnBuild = img.OnBuild
 	}
-	if c.Healthcheck == nil && img.Healthcheck != nil {
-		h := img.Healthcheck
-		c.Healthcheck = &apicontainer.HealthConfig{Test: h.Test, Interval: h.Interval, Timeout: h.Timeout,
-			StartPeriod: h.StartPeriod, StartInterval: h.StartInterval, Retries: h.Retries}
+	if h := img.Healthcheck; h != nil {
+		c.Healthcheck = mergeHealth(c.Healthcheck, &apicontainer.HealthConfig{Test: h.Test, Interval: h.Interval, Timeout: h.Timeout,
+			StartPeriod: h.StartPeriod, StartInterval: h.StartInterval, Retries: h.Retries})
 	}
 	return nil
 }

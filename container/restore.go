@@ -242,7 +242,10 @@ func (e *Engine) adopt(ctx context.Context, en *entry, t task, live bool) {
 		e.observe(en, "adopted", func(c *Container) { c.State.Phase, c.State.Pid = phase, t.pid })
 	}
 	e.bringUp(ctx, en)
+	e.dropProbes(ctx, en.load())
+	r.pid = t.pid
 	e.watch(en, r)
+	e.monitor(en, r, true)
 }
 
 // holdStream makes sure that the keeper reads a running container's stdio.

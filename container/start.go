@@ -148,6 +148,7 @@ func (e *Engine) started(ctx context.Context, en *entry, pid int) error {
 	now := time.Now().UTC()
 	c, err := e.change(ctx, en, "running", func(c *Container) {
 		s := &c.State
+		s.Health = healthOf(c.Config).begin(s.Health)
 		s.Phase, s.Pid, s.StartedAt, s.FinishedAt = Running, pid, now, time.Time{}
 		s.ExitCode, s.Error, s.OOMKilled, s.Starting = 0, "", false, false
 	})
@@ -156,7 +157,9 @@ func (e *Engine) started(ctx context.Context, en *entry, pid int) error {
 	}
 	e.publish(c, "start")
 	e.followLinks(ctx, c)
-	e.watch(en, &run{pid: pid, started: now, done: make(chan struct{})})
+	r := &run{pid: pid, started: now, done: make(chan struct{})}
+	e.watch(en, r)
+	e.monitor(en, r, false)
 	return nil
 }
 

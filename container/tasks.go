@@ -8,6 +8,7 @@ import (
 
 	"github.com/containerd/containerd/api/services/tasks/v1"
 	"github.com/containerd/containerd/api/types"
+	"github.com/containerd/containerd/api/types/runc/options"
 	tasktypes "github.com/containerd/containerd/api/types/task"
 	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/containerd/containerd/v2/pkg/protobuf"
@@ -185,6 +186,25 @@ func (r *runtime) pids(ctx context.Context, id string) (pids []int, err error) {
 		return err
 	})
 	return pids, err
+}
+
+// execs are the ids of a task's execs whose processes run.
+func (r *runtime) execs(ctx context.Context, id string) (ids []string, err error) {
+	err = r.call(ctx, "task.execs", quick, func(ctx context.Context) error {
+		a, err := r.client.TaskService().ListPids(ctx, &tasks.ListPidsRequest{ContainerID: id})
+		for _, p := range a.GetProcesses() {
+			if p.Info == nil {
+				continue
+			}
+			// The runc shim names the exec that a process belongs to.
+			var d options.ProcessDetails
+			if err := typeurl.UnmarshalTo(p.Info, &d); err == nil && d.ExecID != "" {
+				ids = append(ids, d.ExecID)
+			}
+		}
+		return err
+	})
+	return ids, err
 }
 
 // createExec adds a process to a task, which waits to be started.

@@ -55,6 +55,9 @@ func verifyConfig(c *apicontainer.Config, hc *apicontainer.HostConfig) error {
 	if c.StopTimeout != nil && *c.StopTimeout < -1 {
 		return cnm.Invalid("invalid stop timeout: %d: seconds, 0 for none to wait, or -1 to wait for ever", *c.StopTimeout)
 	}
+	if err := verifyHealth(c.Healthcheck); err != nil {
+		return err
+	}
 	if err := apicontainer.ValidateRestartPolicy(hc.RestartPolicy); err != nil {
 		return cnm.Invalid("%w", err)
 	}
@@ -158,7 +161,6 @@ func (e *Engine) runtimeBinary(name string) (string, error) {
 
 // verifyLater names what is known and not granted yet.
 func verifyLater(c *apicontainer.Config, hc *apicontainer.HostConfig) error {
-	h := c.Healthcheck
 	for _, x := range []struct {
 		asked bool
 		what  string
@@ -168,7 +170,6 @@ func verifyLater(c *apicontainer.Config, hc *apicontainer.HostConfig) error {
 		{len(hc.StorageOpt) > 0, "--storage-opt", "writable layers have no size limit"},
 		{hc.Cgroup != "", "the cgroup of another container", "each container has its own; --cgroup-parent groups them"},
 		{hc.Umask != nil, "a umask", "the image's program sets its own"},
-		{h != nil && len(h.Test) > 0 && h.Test[0] != "NONE", "--health-cmd", "no health checks are run"},
 	} {
 		if x.asked {
 			return cnm.Unsupported("not yet: %s is not supported by Linkspan: %s", x.what, x.why)

@@ -284,6 +284,7 @@ type fakeImages struct {
 	client *containerd.Client
 	ns     string
 	config ocispec.ImageConfig
+	health *image.Healthcheck
 	fail   error // of Prepare
 }
 
@@ -350,7 +351,7 @@ func (f *fakeImages) Get(_ context.Context, ref string) (*image.Image, error) {
 	}
 	i := &image.Image{ID: "sha256:busybox", Ref: "docker.io/library/busybox:latest", Size: 2 << 20}
 	i.Config.OS, i.Config.Architecture = "linux", "amd64"
-	i.Config.Config = f.config
+	i.Config.Config, i.Healthcheck = f.config, f.health
 	return i, nil
 }
 
