@@ -195,3 +195,22 @@ func TestHelp(t *testing.T) {
 		t.Error("as dockerd, it is called otherwise")
 	}
 }
+
+func TestSettings(t *testing.T) {
+	all := Settings()
+	if len(all) != len(directives()) {
+		t.Fatalf("%d of %d", len(all), len(directives()))
+	}
+	verdicts := map[string]string{}
+	for _, s := range all {
+		verdicts[s.Flag] = s.Verdict
+		if s.Words == "" || s.Flag+s.Key == "" {
+			t.Errorf("%+v", s)
+		}
+	}
+	for flag, want := range map[string]string{"bridge": "works", "icc": "works", "live-restore": "accepted", "rootless": "refused"} {
+		if verdicts[flag] != want {
+			t.Errorf("%s: %s", flag, verdicts[flag])
+		}
+	}
+}

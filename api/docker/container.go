@@ -36,7 +36,7 @@ func (s *server) containerRoutes() []route {
 		post("/containers/{id}/resize", s.containerResize),
 		post("/containers/{id}/wait", s.containerWait),
 		post("/containers/{id}/attach", s.containerAttach),
-		del("/containers/{id...}", s.containerRemove),
+		del("/containers/{id}", s.containerRemove),
 		head("/containers/{id}/archive", s.archiveStat),
 		get("/containers/{id}/archive", s.archiveGet),
 		put("/containers/{id}/archive", s.archivePut),

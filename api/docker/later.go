@@ -25,10 +25,11 @@ func (s *server) laterRoutes() []route {
 	build := later("building images: BuildKit is not embedded yet; build elsewhere, then `docker load` or `docker pull` the image")
 	plugins := later("managed plugins are not run; network and IPAM plugins come as programs of their own in a later version")
 	return []route{
-		get("/containers/{id}/attach/ws", of("attach over a websocket: use POST /containers/{id}/attach")),
+		get("/containers/{id}/attach/ws", of("attach over a websocket is not spoken; use POST /containers/{id}/attach")),
 		get("/containers/{id}/checkpoints", of("checkpoints (CRIU) are not made yet")),
 		post("/containers/{id}/checkpoints", of("checkpoints (CRIU) are not made yet")),
 		del("/containers/{id}/checkpoints/{name}", of("checkpoints (CRIU) are not made yet")),
+		del("/containers/{id...}", s.containerRemove), // a link's name has two parts
 		post("/build", build),
 		post("/build/cancel", build),
 		post("/session", build),
