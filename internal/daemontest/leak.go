@@ -31,6 +31,8 @@ func (d *Daemon) Watches() []lab.Watch {
 		for _, w := range h.Watches() {
 			if strings.HasSuffix(w.Name, " processes") {
 				w = d.withoutNumbers(w)
+			} else if strings.HasSuffix(w.Name, " nft") {
+				w = withoutGuard(w)
 			}
 			ws = append(ws, w)
 		}
@@ -53,6 +55,18 @@ func (d *Daemon) Lasting() []lab.Watch {
 	ws := append(d.Host.Watches(), d.Machine.Watches()...)
 	ws = append(ws, lab.Mounts(d.Dir), lab.Watch{Name: "pinned namespaces", List: d.pins})
 	return slices.DeleteFunc(ws, func(w lab.Watch) bool { return strings.HasSuffix(w.Name, " processes") })
+}
+
+// withoutGuard leaves out whom forwarding was turned on for: the first network with
+// IPv6 turns it on for good.
+func withoutGuard(w lab.Watch) lab.Watch {
+	return lab.Watch{Name: w.Name, List: func() ([]string, error) {
+		lines, err := w.List()
+		for i, l := range lines {
+			lines[i] = strings.Replace(l, "ipv4 : drop, ipv6 : drop", "ipv4 : drop", 1)
+		}
+		return lines, err
+	}}
 }
 
 var pidSuffix = regexp.MustCompile(` \(pid [0-9]+\)$`)
@@ -118,7 +132,11 @@ func (d *Daemon) keeperFiles() ([]string, error) {
 		if err != nil {
 			continue
 		}
-		if kind, _, ok := strings.Cut(to, ":["); ok {
+		if to == "anon_inode:[eventpoll]" {
+			continue // made once, when a port first sleeps, and kept
+		} else if strings.HasPrefix(to, "anon_inode:") {
+			count[to]++ // says of what kind
+		} else if kind, _, ok := strings.Cut(to, ":["); ok {
 			// Forwarded connections leave pipes in the Go runtime's pool for splice(2),
 			// which its garbage collection empties in its own time. Stdio is FIFOs, with names.
 			if kind != "pipe" {
