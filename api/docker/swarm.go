@@ -4,16 +4,22 @@ import (
 	"net/http"
 
 	"linkspan/cnm"
+
+	"github.com/moby/moby/api/types/common"
 )
 
 // swarmRoutes are what a dockerd that is in no swarm answers, in its words:
 // clients ask and go on.
 func (s *server) swarmRoutes() []route {
-	notManager := func(*call) error {
-		return cnm.Errorf(cnm.ErrUnavailable, `This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node to swarm and try again.`)
+	// Not errors: nothing is wrong here, and nothing is worth a line in the log.
+	unavailable := func(c *call, words string) error {
+		return c.JSON(http.StatusServiceUnavailable, common.ErrorResponse{Message: words})
 	}
-	notMember := func(*call) error {
-		return cnm.Errorf(cnm.ErrUnavailable, "This node is not part of a swarm")
+	notManager := func(c *call) error {
+		return unavailable(c, `This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node to swarm and try again.`)
+	}
+	notMember := func(c *call) error {
+		return unavailable(c, "This node is not part of a swarm")
 	}
 	noSwarm := func(*call) error {
 		return cnm.Unsupported("not yet: Linkspan does not speak Docker's swarm protocol; its own networks over several hosts (linkspan mesh) come with a later version")

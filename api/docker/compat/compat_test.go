@@ -232,7 +232,7 @@ func (p *page) commands(d *daemontest.Daemon) {
 		}
 		p.line("")
 	}
-	d.Docker("rm", "-f", "web", "member")
+	d.Docker("rm", "-f", "web", "member", "tty")
 	d.Docker("network", "rm", "there", "base", "other")
 }
 
@@ -261,7 +261,7 @@ func TestCompatibility(t *testing.T) {
 	serveRegistry(t, d.World.Host.NS)
 	// What the first network with IPv6 turns on stays on until the daemon is uninstalled.
 	d.Docker("network", "create", "--ipv6", "first")
-	d.Docker("run", "--rm", "--network", "first", "busybox", "true")
+	d.Docker("run", "--rm", "--network", "first", "-p", "8080:80", "busybox", "true")
 	d.Docker("rmi", "busybox")
 	d.Docker("network", "rm", "first")
 	d.LeakCheck()
