@@ -121,15 +121,14 @@ func (n *fakeNet) Join(_ context.Context, r network.Request) (*cnm.Sandbox, erro
 	b := n.boxes[owner]
 	if b == nil {
 		b = &cnm.Sandbox{ID: owner, Owner: owner, Path: filepath.Join(n.dir, owner[:12])}
-		if len(r.Endpoints) > 0 && r.Endpoints[0].Network == "host" {
-			b.Host = true
-			if err := netns.PinSelf(b.Path); err != nil {
-				return nil, err
-			}
-		} else if err := netns.Create(b.Path); err != nil {
+		if err := n.shape(b, r); err != nil {
 			return nil, err
 		}
-		if err := n.shape(b, r); err != nil {
+		make := netns.Create
+		if len(r.Endpoints) > 0 && r.Endpoints[0].Network == "host" {
+			b.Host, make = true, netns.PinSelf
+		}
+		if err := make(b.Path); err != nil {
 			return nil, err
 		}
 		n.boxes[owner] = b

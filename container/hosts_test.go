@@ -104,3 +104,46 @@ func TestHostGateway(t *testing.T) {
 	}
 	w.clean()
 }
+
+// The host's resolv.conf changes under running containers.
+func TestResolvIsFollowed(t *testing.T) {
+	w := newWorld(t)
+	w.shops()
+	host := filepath.Join(t.TempDir(), "resolv.conf")
+	put := func(s string) {
+		t.Helper()
+		// As programs do that are careful: another file, moved over it.
+		if err := os.WriteFile(host+".new", []byte(s), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(host+".new", host); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put("nameserver 10.0.0.53\nsearch one.example\n")
+	w.change = func(c *Config) { c.HostResolv.Resolv = host }
+	w.start()
+	plain := w.run("plain", "sleep 1000")
+	named := w.run("named", "sleep 1000", func(r *CreateRequest) { r.HostConfig.NetworkMode = "shop" })
+	own := w.run("own", "sleep 1000", func(r *CreateRequest) { r.HostConfig.DNS = []netip.Addr{netip.MustParseAddr("9.9.9.9")} })
+	edited := w.run("edited", "sleep 1000; true")
+	w.execute(edited, ExecConfig{Cmd: []string{"sh", "-c", "echo options rotate >>/etc/resolv.conf"}}, "")
+	was := w.resolvOf(edited)
+	put("nameserver 10.8.0.1\nsearch vpn.example\n")
+	w.eventually("the container has it", func() bool { return strings.Contains(w.resolvOf(plain), "nameserver 10.8.0.1\nsearch vpn.example\n") })
+	w.eventually("the others have it", func() bool {
+		return strings.Contains(w.resolvOf(named), "nameserver 127.0.0.11\nsearch vpn.example\n") && strings.Contains(w.resolvOf(named), "host(10.8.0.1)") &&
+			strings.Contains(w.resolvOf(own), "nameserver 9.9.9.9\nsearch vpn.example\n")
+	})
+	if _, out := w.execute(plain, ExecConfig{Cmd: []string{"cat", "/etc/resolv.conf"}}, ""); !strings.Contains(out, "10.8.0.1") {
+		t.Errorf("inside: %q", out)
+	}
+	if got := w.resolvOf(edited); got != was {
+		t.Errorf("an edit was lost: %q", got)
+	}
+	if err := os.Remove(host); err != nil {
+		t.Fatal(err)
+	}
+	w.eventually("the last resort", func() bool { return strings.Contains(w.resolvOf(plain), "nameserver 8.8.8.8\n") })
+	w.clean()
+}

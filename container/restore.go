@@ -72,6 +72,7 @@ func (e *Engine) Restore(ctx context.Context) error {
 	}
 	e.mu.Unlock()
 	e.defineAll(ctx)
+	e.followResolv()
 	if err := e.restoreExecs(ctx); err != nil {
 		return err
 	}

@@ -57,7 +57,7 @@ func WriteResolv(dir string, content []byte) error {
 	}
 	if err == nil {
 		was, err := os.ReadFile(hash)
-		if err == nil && string(was) != sum(now) {
+		if err == nil && (string(was) != sum(now) || bytes.Equal(now, content)) {
 			return nil
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 )
 
 const (
@@ -208,6 +209,26 @@ type Host struct {
 
 func (h Host) paths() (path, behind string) {
 	return cmp.Or(h.Resolv, hostResolv), cmp.Or(h.Behind, resolvedBehind)
+}
+
+// Mark changes when the host's file, or the list behind it, is written, replaced
+// or removed.
+func (h Host) Mark() string {
+	var b strings.Builder
+	path, behind := h.paths()
+	for _, p := range []string{path, behind} {
+		st, err := os.Stat(p) // of what a link leads to
+		if err != nil {
+			b.WriteString("none ")
+			continue
+		}
+		var inode uint64
+		if s, ok := st.Sys().(*syscall.Stat_t); ok {
+			inode = s.Ino
+		}
+		fmt.Fprintf(&b, "%d/%d/%d ", inode, st.Size(), st.ModTime().UnixNano())
+	}
+	return b.String()
 }
 
 // Read reads the host's file. For a container with a namespace of its own,
