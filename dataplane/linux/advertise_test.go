@@ -210,8 +210,9 @@ func TestNFCall(t *testing.T) {
 	h.run("sysctl", "-qw", "net.bridge.bridge-nf-call-iptables=0")
 	icc := dataplane.ICCElement(network, table, "docker0")
 	h.apply(op(dataplane.Delete, icc))
+	// An ARP request that is lost while a port comes up is repeated after a second.
 	reached := func() bool {
-		return command(h.pin("a"), "ping", "-c1", "-W1", "172.17.0.3").Run() == nil
+		return command(h.pin("a"), "ping", "-c1", "-w3", "172.17.0.3").Run() == nil
 	}
 	if !reached() {
 		t.Fatal("without the flag, switched packets are judged")

@@ -78,13 +78,21 @@ func (a *applier) clearDoomedPeer(o dataplane.Veth) bool {
 	return gone(a.k.rt.delLink(l.index)) == nil
 }
 
-// deleteLink removes a host link at once. The caller holds hostMu.
-func (k *Kernel) deleteLink(name string) error {
+// unplugBridge takes a bridge out of use: its deletion waits for RCU as a veth's
+// does, and whoever removes a network need not. Down, it has no routes; ports that
+// are still on it leave it with the deletion, or for another master before. The
+// caller holds hostMu.
+func (k *Kernel) unplugBridge(name string) error {
 	l, err := k.mineByName(name)
 	if err != nil || l == nil {
 		return err
 	}
-	return gone(k.rt.delLink(l.index))
+	if err := k.rt.set(l.index, name, 0, unix.IFF_UP, u32(unix.IFLA_GROUP, k.doom)); err != nil {
+		return gone(err)
+	}
+	k.back.doomed()
+	k.point("between doom and rename link " + name)
+	return k.freeName(l)
 }
 
 // mineByName finds what is to be deleted. A stranger that holds the name now is left

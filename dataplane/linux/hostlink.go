@@ -32,7 +32,7 @@ func (a *applier) bridge(v dataplane.Verb, o dataplane.Bridge) error {
 	k.hostMu.Lock()
 	defer k.hostMu.Unlock()
 	if v == dataplane.Delete {
-		return k.deleteLink(o.Name)
+		return k.unplugBridge(o.Name)
 	}
 	mac, err := k.mac(o.Name, o.MAC)
 	if err != nil {

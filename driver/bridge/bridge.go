@@ -72,9 +72,12 @@ func (p *plan) device(env driver.Env, n *cnm.Network, o options) {
 	br := o.name
 	if n.Borrowed {
 		p.add(dataplane.BorrowedElement(p.because("packets from and to containers on %s are ours to judge, and no others", br), p.table, br),
-			dataplane.FlatElement(p.because("clients behind %s come back to it through published ports", br), p.table, br),
-			// What keeps containers apart there are isolated ports: the wire itself is not ours.
-			dataplane.ICCElement(p.because("containers reach the wire behind %s, and it them", br), p.table, br))
+			dataplane.FlatElement(p.because("what comes from the wire behind %s and stays on it is not ours to judge", br), p.table, br))
+	}
+	if o.icc {
+		p.add(dataplane.ICCElement(p.because("containers of one network reach each other"), p.table, br))
+	}
+	if n.Borrowed {
 		return
 	}
 	p.add(dataplane.BridgeElement(p.because("packets from and to %s are ours to judge", br), p.table, br),
@@ -82,9 +85,6 @@ func (p *plan) device(env driver.Env, n *cnm.Network, o options) {
 		// switched.
 		dataplane.Bridge{Meta: p.because("the switch that connects the network's containers"), Name: br, MTU: o.mtuOr(env.MTU), MAC: hardware(n), NFCall: !o.icc},
 		dataplane.Up{Meta: p.because("a bridge forwards only while it is up"), Link: br})
-	if o.icc {
-		p.add(dataplane.ICCElement(p.because("containers of one network reach each other"), p.table, br))
-	}
 	if o.mode6 == modeIsolated {
 		p.add(dataplane.Sysctl{Meta: p.because("the host has no IPv6 address on an isolated network, not even a link-local one"),
 			Name: "net/ipv6/conf/" + br + "/disable_ipv6", Value: "1", Optional: true})

@@ -41,8 +41,9 @@ func (p *plan) wire(env driver.Env, n *cnm.Network, s *cnm.Sandbox, e *cnm.Endpo
 			// is bridged back out of the port it came in by; without hairpin the bridge drops
 			// it. Only where it is needed: a hairpin port also hears its own broadcasts.
 			Hairpin: bridgedPackets && publishes,
-			// Isolated ports reach the wire behind a borrowed bridge and not each other.
-			Isolated: n.Borrowed && !o.icc},
+			// A borrowed bridge has no flag of ours: where its packets do not pass the page,
+			// isolated ports reach the wire behind it and not each other.
+			Isolated: n.Borrowed && !o.icc && !env.BridgeNF},
 		dataplane.Up{Meta: p.because("the host's end of the wire"), Link: e.HostIf},
 		dataplane.Up{Meta: p.because("the container's end of the wire"), NS: s.Path, Link: e.IfName})
 }
@@ -108,7 +109,7 @@ func (p *plan) addresses(n *cnm.Network, e *cnm.Endpoint, o options, eo endpoint
 
 // holes plans what links open where containers do not reach each other.
 func (p *plan) holes(n *cnm.Network, e *cnm.Endpoint, o options) {
-	if o.icc || n.Borrowed {
+	if o.icc {
 		return
 	}
 	seen := map[string]bool{}

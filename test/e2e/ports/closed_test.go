@@ -209,7 +209,7 @@ func TestHostLoopback(t *testing.T) {
 	if n := accepted.Load(); n > 0 {
 		t.Errorf("%d connections to a service on the host's loopback", n)
 	}
-	if out := d.Host.Run("nft", "list", "ruleset"); !strings.Contains(out, "ip daddr 127.0.0.0/8 counter packets") {
+	if out := d.Host.Run("nft", "list", "ruleset"); !strings.Contains(out, `ip daddr 127.0.0.0/8 iif != "lo" jump loopback`) {
 		t.Error("the page has lost its loopback guard")
 	}
 	if _, err := os.Stat(c.ns); err != nil {
