@@ -21,6 +21,7 @@ import (
 
 	"linkspan/cnm"
 	"linkspan/config"
+	"linkspan/internal/daemontest"
 )
 
 // authority makes certificates for a test.
@@ -47,7 +48,7 @@ func (a *authority) make(name string, until time.Time, ca bool) (*x509.Certifica
 	serial, _ := rand.Int(rand.Reader, big.NewInt(1<<62))
 	c := &x509.Certificate{
 		SerialNumber: serial, Subject: pkix.Name{CommonName: name}, NotBefore: time.Now().Add(-2 * time.Hour), NotAfter: until,
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: ca, BasicConstraintsValid: true,
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1), net.ParseIP(daemontest.HostAddr)}, IsCA: ca, BasicConstraintsValid: true,
 		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	}
 	parent, signer := a.cert, a.key
