@@ -1,0 +1,73 @@
+package main
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"linkspan/network"
+)
+
+// BenchmarkNetwork is the life of a network with a running container on it, as far
+// as requests wait for it, with few others there and with many.
+func BenchmarkNetwork(b *testing.B) {
+	for _, there := range []int{few, many} {
+		b.Run(fmt.Sprint(there), func(b *testing.B) {
+			c, k := newController(b)
+			ctx := b.Context()
+			for i := range there {
+				if _, _, err := c.CreateNetwork(ctx, network.NetworkWish{Name: fmt.Sprint("n", i)}); err != nil {
+					b.Fatal(err)
+				}
+			}
+			one := request(0)
+			if _, err := c.Join(ctx, one); err != nil {
+				b.Fatal(err)
+			}
+			two := one
+			two.Endpoints = append(two.Endpoints[:1:1], network.EndpointWish{Network: "x", Number: 1})
+			took := map[string][]time.Duration{}
+			timed := func(what string, f func() error) {
+				start := time.Now()
+				if err := f(); err != nil {
+					b.Fatal(what, err)
+				}
+				took[what] = append(took[what], time.Since(start))
+			}
+			for b.Loop() {
+				timed("create", func() error {
+					_, _, err := c.CreateNetwork(ctx, network.NetworkWish{Name: "x"})
+					return err
+				})
+				timed("connect", func() error { return c.Update(ctx, two) })
+				timed("disconnect", func() error { return c.Update(ctx, one) })
+				timed("rm", func() error { return c.RemoveNetwork(ctx, "x") })
+				b.StopTimer()
+				if err := k.Settle(ctx); err != nil {
+					b.Fatal(err)
+				}
+				b.StartTimer()
+			}
+			for what, d := range took {
+				b.ReportMetric(ms(medianOf(d)), what+"-ms")
+			}
+			b.StopTimer()
+			if err := c.Leave(ctx, one.ContainerID, false); err != nil {
+				b.Fatal(err)
+			}
+			for i := range there {
+				if err := c.RemoveNetwork(ctx, fmt.Sprint("n", i)); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+func medianOf(d []time.Duration) time.Duration {
+	v := make([]float64, len(d))
+	for i := range d {
+		v[i] = float64(d[i])
+	}
+	return time.Duration(median(v))
+}
