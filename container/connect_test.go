@@ -69,7 +69,7 @@ func TestConnectStoppedRunningPaused(t *testing.T) {
 	for _, n := range []string{"shop-id", "back"} {
 		ok(t, n, e.Disconnect(ctx, id, n, false))
 	}
-	if got := w.networks(id); got != "bridge=0" {
+	if got := w.networks(id); got != "bridge=3" {
 		t.Error(got)
 	}
 	ok(t, "last", e.Disconnect(ctx, id, "bridge", false))

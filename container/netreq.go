@@ -96,13 +96,19 @@ func (e *Engine) ownNetwork(m apicontainer.NetworkMode) string {
 
 // numbered gives the networks that have no interface number yet the lowest free
 // one: own first, the others by name. What has one keeps it, and what is not
-// there any more gives its own back.
+// there any more gives its own back. Among networks of one priority the lowest
+// number carries the default route, so that none comes before those that are
+// there: a connect would move the route.
 func numbered(networks map[string]*apinetwork.EndpointSettings, had map[string]int, own string) map[string]int {
 	out, taken := map[string]int{}, map[int]bool{}
 	for name := range networks {
 		if n, ok := had[name]; ok {
 			out[name], taken[n] = n, true
 		}
+	}
+	first := 0
+	if len(out) > 0 {
+		first = slices.Min(slices.Collect(maps.Values(out)))
 	}
 	names := slices.SortedFunc(maps.Keys(networks), func(a, b string) int {
 		return cmp.Or(behind(a, own)-behind(b, own), cmp.Compare(a, b))
@@ -111,7 +117,7 @@ func numbered(networks map[string]*apinetwork.EndpointSettings, had map[string]i
 		if _, ok := out[name]; ok {
 			continue
 		}
-		n := 0
+		n := first
 		for taken[n] {
 			n++
 		}

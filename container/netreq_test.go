@@ -36,6 +36,7 @@ func TestNumbered(t *testing.T) {
 		{"what is there stays", []string{"b", "a", "z"}, map[string]int{"b": 0, "z": 1}, "z", map[string]int{"b": 0, "z": 1, "a": 2}},
 		{"the lowest free", []string{"a", "c", "d"}, map[string]int{"a": 0, "b": 1, "c": 2}, "a", map[string]int{"a": 0, "c": 2, "d": 1}},
 		{"own comes back", []string{"x", "own"}, map[string]int{"x": 0}, "own", map[string]int{"x": 0, "own": 1}},
+		{"none before those that are there", []string{"own", "x"}, map[string]int{"x": 2}, "own", map[string]int{"x": 2, "own": 3}},
 		{"nothing", nil, map[string]int{"x": 0}, "", map[string]int{}},
 	} {
 		if got := numbered(on(c.networks...), c.had, c.own); !maps.Equal(got, c.want) {
