@@ -40,7 +40,7 @@ func full() (Network, Sandbox) {
 			{Proto: "udp", HostPort: 53, HostPortEnd: 53, Port: 53},
 		},
 		Sysctls:  map[string]string{"net.ipv4.ip_forward": "1"},
-		Resolver: true, DNS: []netip.Addr{netip.MustParseAddr("10.0.0.53")}, Search: []string{"corp.example"}, Exposed: []string{"80/tcp"},
+		Resolver: true, Answers: true, DNS: []netip.Addr{netip.MustParseAddr("10.0.0.53")}, Search: []string{"corp.example"}, Exposed: []string{"80/tcp"},
 	}
 	return n, s
 }

@@ -53,6 +53,7 @@ func (c *Controller) compose(r Request, was *cnm.Sandbox, from source) (*cnm.San
 	if s.Host {
 		s.Resolver = false
 	}
+	s.Answers = s.Answers || s.Resolver
 	return s, nil
 }
 

@@ -29,7 +29,7 @@ func (c *Controller) sandboxObjects(env driver.Env, s *cnm.Sandbox) ([]dataplane
 	for k, v := range s.Sysctls {
 		objs = append(objs, dataplane.Sysctl{Meta: meta, NS: s.Path, Name: sysctlPath(k), Value: v})
 	}
-	if s.Resolver {
+	if s.Answers {
 		meta.Reason = "names are asked of 127.0.0.11, where the resolver answers"
 		objs = append(objs, dataplane.Redirect{Meta: meta, NS: s.Path})
 	}

@@ -23,7 +23,7 @@ func (c *Controller) named(ctx context.Context, was, now *cnm.Sandbox) error {
 		return nil
 	}
 	var errs []error
-	had, has := was != nil && was.Resolver, now != nil && now.Resolver
+	had, has := was != nil && was.Answers, now != nil && now.Answers
 	switch {
 	case has && !had:
 		errs = append(errs, c.openView(ctx, now))
@@ -190,7 +190,7 @@ func (c *Controller) holdNames(ctx context.Context) error {
 				zones[e.NetworkID] = append(zones[e.NetworkID], record(s, e))
 			}
 		}
-		if !s.Resolver {
+		if !s.Answers {
 			continue
 		}
 		alive[s.ID] = true
