@@ -3,6 +3,7 @@ package docker
 import (
 	"encoding/json"
 	"net/http"
+	"strings"
 	"time"
 
 	"linkspan/cnm"
@@ -129,7 +130,7 @@ func (s *server) renderImage(c *call, img *image.Image) *imageJSON {
 	if c.Version.Before(50) {
 		j.Config = oldConfig{imageConfig: cfg}
 	}
-	if c.Version.Before(45) {
+	if c.Version.Before(45) || oldCompose(c.R) {
 		j.Container, j.ContainerConfig = new(string), &oldConfig{}
 	}
 	if c.Version.Before(44) {
@@ -137,6 +138,11 @@ func (s *server) renderImage(c *call, img *image.Image) *imageJSON {
 	}
 	return j
 }
+
+// oldCompose: docker-compose 1 asks in the newest version that a server offers, and
+// reads ContainerConfig, which ended with 1.44: dockerd from 25 on breaks its `up` for a
+// container that is there already (KeyError: 'ContainerConfig').
+func oldCompose(r *http.Request) bool { return strings.HasPrefix(r.UserAgent(), "docker-compose/1.") }
 
 func renderImageConfig(img *image.Image) imageConfig {
 	o := img.Config.Config

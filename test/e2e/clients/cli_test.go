@@ -166,7 +166,7 @@ func (c *command) containers() {
 	c.run("restart", "-t", "0", "cli-renamed")
 	c.run("kill", "cli-renamed")
 	c.says([]string{"137"}, "wait", "cli-renamed")
-	c.says([]string{"die", "kill", "rename"}, "events", "--since", "1m", "--until", "0s", "--filter", "type=container")
+	c.says([]string{"die", "kill", "rename"}, "events", "--since", "1m", "--until", time.Now().Format(time.RFC3339Nano), "--filter", "type=container")
 	c.says([]string{"hello 0"}, "run", "--rm", "busybox", "sh", "-c", "echo hello $?")
 	if _, err := c.try("run", "--rm", "busybox", "nosuch"); exitCode(err) != 127 {
 		c.t.Errorf("a command that is not there: %v", err)

@@ -25,7 +25,7 @@ func TestDebian(t *testing.T) {
 
 // TestBuilt is Compose 5, built from source.
 func TestBuilt(t *testing.T) {
-	shop(t, daemontest.Shared(t), "-", program.BuiltCompose(t), "compose")
+	shop(t, daemontest.Shared(t), "-", program.BuiltCompose(t))
 }
 
 // project is the application in a folder of its own.
