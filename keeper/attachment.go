@@ -119,7 +119,7 @@ func (s *stream) attach(o AttachOptions, conn streamConn, from origin) error {
 	}
 	switch {
 	case o.Replay && s.spec.LogPath != "":
-		r, err := openReplay(s.spec.LogPath, 0)
+		r, err := openReplay(s.spec.LogPath)
 		if err != nil {
 			return fmt.Errorf("stream %s: %w", s.spec.ID, err)
 		}
@@ -326,7 +326,7 @@ func (a *attachment) leave() {
 	delete(a.s.all, a)
 	a.s.mu.Unlock()
 	if a.replay != nil {
-		a.replay.f.Close()
+		a.replay.close()
 	}
 }
 

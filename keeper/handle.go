@@ -113,10 +113,14 @@ func (s *server) openStream(spec StreamSpec) (any, error) {
 	if spec.LogPath != "" && !filepath.IsAbs(spec.LogPath) {
 		return nil, cnm.Invalid("stream %s: the log's path %q is not absolute", spec.ID, spec.LogPath)
 	}
+	if spec.Log.MaxSize < 0 || spec.Log.MaxFile < 0 {
+		return nil, cnm.Invalid("stream %s: the log's size %d and number of files %d cannot be negative", spec.ID, spec.Log.MaxSize, spec.Log.MaxFile)
+	}
 	s.opening.Lock()
 	defer s.opening.Unlock()
 	former := s.find(spec.ID)
 	if former != nil && !former.hasEnded() {
+		former.setLog(spec.Log)
 		return former.paths(), nil
 	}
 	st, err := s.env.openStream(spec, former != nil)

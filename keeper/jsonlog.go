@@ -15,7 +15,9 @@ const maxLine = 16 << 10
 // splitter cuts one output into log entries. It keeps what has no newline yet,
 // up to one entry.
 type splitter struct {
-	source string // "stdout", "stderr"
+	source string        // "stdout", "stderr"
+	attrs  []byte        // JSON, for each entry; nil: none
+	tick   func() []byte // the time of each entry; nil: what add is told
 	held   []byte
 	// since is the time of the first part while parts of one long line are being
 	// logged; all of its parts carry it, as Docker's do.
@@ -37,7 +39,7 @@ func (s *splitter) add(dst, chunk, now []byte) []byte {
 				s.held = append(s.held, line...)
 				line = s.held
 			}
-			dst = appendEntry(dst, line, s.source, s.stamp(now))
+			dst = appendEntry(dst, line, s.source, s.attrs, s.stamp(now))
 			s.held, s.since = release(s.held), nil
 			chunk = chunk[end+1:]
 			continue
@@ -58,7 +60,7 @@ func (s *splitter) part(dst, now []byte) []byte {
 	if s.since == nil {
 		s.since = append([]byte(nil), ts...)
 	}
-	dst = appendEntry(dst, s.held[:cut], s.source, ts)
+	dst = appendEntry(dst, s.held[:cut], s.source, s.attrs, ts)
 	s.held = append(s.held[:0], s.held[cut:]...)
 	return dst
 }
@@ -66,7 +68,7 @@ func (s *splitter) part(dst, now []byte) []byte {
 // flush logs at the end of the output what came without a newline.
 func (s *splitter) flush(dst, now []byte) []byte {
 	if len(s.held) > 0 {
-		dst = appendEntry(dst, s.held, s.source, s.stamp(now))
+		dst = appendEntry(dst, s.held, s.source, s.attrs, s.stamp(now))
 	}
 	s.held, s.since = nil, nil
 	return dst
@@ -75,6 +77,9 @@ func (s *splitter) flush(dst, now []byte) []byte {
 func (s *splitter) stamp(now []byte) []byte {
 	if s.since != nil {
 		return s.since
+	}
+	if s.tick != nil {
+		return s.tick()
 	}
 	return now
 }
@@ -104,12 +109,16 @@ func wholeRunes(b []byte) int {
 // appendEntry writes one entry with its newline, byte for byte as dockerd's
 // json-file driver does: `docker logs`, log shippers and people's jq scripts
 // read these files directly.
-func appendEntry(dst, line []byte, source string, ts []byte) []byte {
+func appendEntry(dst, line []byte, source string, attrs, ts []byte) []byte {
 	dst = append(dst, `{"log":`...)
 	dst = appendJSONString(dst, line)
 	dst = append(dst, `,"stream":"`...)
 	dst = append(dst, source...)
-	dst = append(dst, `","time":"`...)
+	dst = append(dst, '"')
+	if len(attrs) > 0 {
+		dst = append(append(dst, `,"attrs":`...), attrs...)
+	}
+	dst = append(dst, `,"time":"`...)
 	dst = append(dst, ts...)
 	return append(dst, '"', '}', '\n')
 }
@@ -170,7 +179,34 @@ func decodeEntry(line []byte) (e entry, ok bool) {
 	return e, err == nil && e.Stream != ""
 }
 
-// stampNow is the time of a batch as entries carry it.
-func stampNow() []byte {
-	return time.Now().UTC().AppendFormat(make([]byte, 0, 32), time.RFC3339Nano)
+// stamps are the times of a stream's entries: no two are equal, and each is after
+// the one before, whatever the clock does. Who reads rotated files tells by them
+// which entries he has; so do log shippers.
+type stamps struct {
+	last time.Time
+	buf  []byte
+}
+
+// next is valid until the following call.
+func (s *stamps) next() []byte {
+	now := time.Now().UTC().Round(0)
+	if !now.After(s.last) {
+		now = s.last.Add(1)
+	}
+	s.last = now
+	s.buf = now.AppendFormat(s.buf[:0], time.RFC3339Nano)
+	return s.buf
+}
+
+// attrsJSON renders the attributes of each entry, as dockerd's driver does: by
+// encoding/json, sorted.
+func attrsJSON(attrs map[string]string) []byte {
+	if len(attrs) == 0 {
+		return nil
+	}
+	b, err := json.Marshal(attrs)
+	if err != nil {
+		return nil // strings can be marshalled
+	}
+	return b
 }

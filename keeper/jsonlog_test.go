@@ -3,6 +3,7 @@ package keeper
 import (
 	"bytes"
 	"encoding/json"
+	"log/slog"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -143,7 +144,7 @@ func TestOpenLogMendsTornEnd(t *testing.T) {
 			if err := os.WriteFile(path, []byte(c.in), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			l, err := openLog(path)
+			l, err := openLog(path, LogOptions{}, slog.New(slog.DiscardHandler), nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -157,7 +158,7 @@ func TestOpenLogMendsTornEnd(t *testing.T) {
 			}
 		})
 	}
-	if _, err := openLog(t.TempDir()); err == nil {
+	if _, err := openLog(t.TempDir(), LogOptions{}, slog.New(slog.DiscardHandler), nil); err == nil {
 		t.Error("a folder was opened as a log")
 	}
 }

@@ -2,10 +2,13 @@ package keeper
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -18,13 +21,40 @@ type logFile struct {
 	f    *os.File
 	// torn: a write stopped in the middle of a line and could not be taken back.
 	torn bool
+
+	logger    *slog.Logger
+	options   LogOptions
+	size      int64
+	notBefore time.Time // no rotation until then: it failed
+	rotated   func()    // called for each new file
+	// packed is closed when the compressing of old files is over; nil: none was.
+	packed      chan struct{}
+	stopPacking context.CancelFunc
+}
+
+// newLogFile is an open log; rotated may be nil.
+func newLogFile(path string, f *os.File, o LogOptions, logger *slog.Logger, rotated func()) *logFile {
+	l := &logFile{path: path, f: f, options: o, logger: logger, rotated: rotated}
+	if info, err := f.Stat(); err == nil {
+		l.size = info.Size()
+	}
+	l.compressOld()
+	return l
+}
+
+// set changes the options; what is too much by the new ones goes.
+func (l *logFile) set(o LogOptions) {
+	l.endCompressing()
+	l.options = o
+	l.trim()
+	l.compressOld()
 }
 
 // openLog opens a log for appending and mends its end: after a power loss or a
 // full disk the file can end in half a line (or, on ext4, in zeros where the
 // data never arrived), onto which the next entry would be glued. What follows
 // the last newline goes.
-func openLog(path string) (*logFile, error) {
+func openLog(path string, o LogOptions, logger *slog.Logger, rotated func()) (*logFile, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o640)
 	if err != nil {
 		return nil, cnm.Errorf(classOf(err), "container log %s cannot be opened: %w", path, err)
@@ -33,7 +63,8 @@ func openLog(path string) (*logFile, error) {
 		f.Close()
 		return nil, cnm.Errorf(classOf(err), "container log %s has a torn last line that cannot be cut off: %w", path, err)
 	}
-	return &logFile{path: path, f: f}, nil
+	(&logFile{path: path, options: o}).trim()
+	return newLogFile(path, f, o, logger, rotated), nil
 }
 
 // classOf sorts the errors of files and folders.
@@ -74,9 +105,31 @@ func mend(f *os.File) error {
 	}
 }
 
-// write appends whole entries with one system call. On a full disk it takes a
-// half-written line back, so that the log stays readable, and reports the error.
+// write appends whole entries, and begins new files where the options say so.
+// That a new one cannot be had is no error: the present one goes on.
 func (l *logFile) write(entries []byte) error {
+	for len(entries) > 0 {
+		if l.full() {
+			fresh, err := l.rotate()
+			if err != nil {
+				l.logger.Error(err.Error())
+			}
+			if fresh && l.rotated != nil {
+				l.rotated()
+			}
+		}
+		n := l.room(entries)
+		if err := l.append(entries[:n]); err != nil {
+			return err
+		}
+		entries = entries[n:]
+	}
+	return nil
+}
+
+// append writes whole entries with one system call. On a full disk it takes a
+// half-written line back, so that the log stays readable, and reports the error.
+func (l *logFile) append(entries []byte) error {
 	if l.torn {
 		if err := mend(l.f); err != nil {
 			return err
@@ -90,7 +143,16 @@ func (l *logFile) write(entries []byte) error {
 			l.torn = false
 		}
 	}
+	if l.size += int64(n); err != nil {
+		if info, serr := l.f.Stat(); serr == nil {
+			l.size = info.Size()
+		}
+	}
 	return err
 }
 
-func (l *logFile) close() error { return l.f.Close() }
+// close ends compressing too: who removes the container's folder meets no one.
+func (l *logFile) close() error {
+	l.endCompressing()
+	return l.f.Close()
+}

@@ -64,7 +64,7 @@ func (s *stream) deliver(o *output, chunk []byte) (full []*attachment) {
 	defer s.mu.Unlock()
 	if s.log != nil {
 		lines := s.chunks.lines.Get().(*[]byte)
-		*lines = o.split.add((*lines)[:0], chunk, stampNow())
+		*lines = o.split.add((*lines)[:0], chunk, nil)
 		s.writeLog(*lines, len(chunk))
 		s.chunks.lines.Put(lines)
 	}
@@ -104,7 +104,7 @@ func (s *stream) endOutput(o *output) {
 	defer s.mu.Unlock()
 	if s.log != nil {
 		left := len(o.split.held)
-		s.writeLog(o.split.flush(nil, stampNow()), left)
+		s.writeLog(o.split.flush(nil, nil), left)
 	}
 	o.done = true
 	o.hold.release()

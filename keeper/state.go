@@ -77,7 +77,12 @@ type (
 		Finishing bool
 		Detached  bool
 		Flushed   bool
-		Replay    int64 // offset in the log; -1: none
+		Replay    int64          // offset in the log, or in the first of Reading; -1: none
+		Reading   []savedReading `json:",omitempty"`
+	}
+	savedReading struct { // a file of a log that is being replayed
+		File int
+		GZ   bool
 	}
 	savedPort struct {
 		Request    PortRequest

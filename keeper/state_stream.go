@@ -93,8 +93,7 @@ func (a *attachment) save(b *bag, controls map[*control]int) savedClient {
 	default:
 	}
 	if a.replay != nil {
-		c.Replay = a.replay.off
-		a.replay.f.Close()
+		c.Replay, c.Reading = a.replay.save(b)
 	}
 	a.conn.Close()
 	return c
@@ -105,7 +104,7 @@ func (e *environment) thaw(st savedStream, controls []*control) *stream {
 	s := e.base(st.Spec)
 	s.started, s.lost, s.gap = st.Started, st.Lost, st.Gap
 	if f := file(st.Log, st.Spec.LogPath); f != nil {
-		s.log = &logFile{path: st.Spec.LogPath, f: f}
+		s.log = newLogFile(st.Spec.LogPath, f, st.Spec.Log, s.logger, s.follow)
 	}
 	if st.Spec.Stdin {
 		path := filepath.Join(s.dir, "stdin")
@@ -116,7 +115,7 @@ func (e *environment) thaw(st savedStream, controls []*control) *stream {
 		o := &output{kind: so.Kind, done: so.Done, hold: held(so.Hold)}
 		closeOnExec(so.Hold)
 		o.path = filepath.Join(s.dir, o.name())
-		o.split = splitter{source: o.name(), held: so.Held, since: so.Since}
+		o.split = splitter{source: o.name(), attrs: attrsJSON(st.Spec.Log.Attrs), tick: s.stamps.next, held: so.Held, since: so.Since}
 		o.r = file(so.FIFO, o.path)
 		s.outs = append(s.outs, o)
 	}
@@ -149,7 +148,7 @@ func (s *stream) thawClient(sc savedClient, controls []*control) error {
 		close(a.flushed)
 	}
 	if sc.Replay >= 0 {
-		if a.replay, err = openReplay(s.spec.LogPath, sc.Replay); err != nil {
+		if a.replay, err = thawReplay(s.spec.LogPath, sc.Replay, sc.Reading); err != nil {
 			conn.Close()
 			return err
 		}

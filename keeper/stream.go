@@ -8,6 +8,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"sync"
 	"time"
@@ -36,6 +37,7 @@ type stream struct {
 
 	mu      sync.Mutex // before attachment.mu
 	outs    []*output
+	stamps  stamps   // of the log's entries
 	in      *stdin   // nil: none
 	log     *logFile // nil: none, or ended
 	lost    uint64   // bytes that did not get into the log, ever
@@ -98,7 +100,7 @@ func (e *environment) openStream(spec StreamSpec, fresh bool) (_ *stream, err er
 		}
 	}()
 	if spec.LogPath != "" {
-		if s.log, err = openLog(spec.LogPath); err != nil {
+		if s.log, err = openLog(spec.LogPath, spec.Log, s.logger, s.follow); err != nil {
 			return nil, fmt.Errorf("stream %s: %w", spec.ID, err)
 		}
 	}
@@ -120,7 +122,7 @@ func (s *stream) openFIFOs(fresh bool) error {
 	for _, kind := range kinds {
 		o := &output{kind: kind, hold: nothing}
 		o.path = filepath.Join(s.dir, o.name())
-		o.split.source = o.name()
+		o.split = splitter{source: o.name(), attrs: attrsJSON(s.spec.Log.Attrs), tick: s.stamps.next}
 		if err := makeFIFO(o.path, fresh); err != nil {
 			return err
 		}
@@ -176,6 +178,32 @@ func (s *stream) run() {
 	s.open = len(live)
 	for _, o := range live {
 		s.pumps.Go(func() { s.pump(o) })
+	}
+}
+
+// setLog changes the log's options of a stream that goes on.
+func (s *stream) setLog(o LogOptions) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if reflect.DeepEqual(s.spec.Log, o) {
+		return
+	}
+	s.spec.Log = o
+	for _, out := range s.outs {
+		out.split.attrs = attrsJSON(o.Attrs)
+	}
+	if s.log != nil {
+		s.log.set(o)
+	}
+}
+
+// follow tells those who are being replayed the log that it goes on in a new file.
+// The lock is held.
+func (s *stream) follow() {
+	for a := range s.all {
+		if a.replay != nil {
+			a.replay.add(s.spec.LogPath)
+		}
 	}
 }
 

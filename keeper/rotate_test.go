@@ -1,0 +1,308 @@
+package keeper
+
+import (
+	"bytes"
+	"compress/gzip"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"linkspan/cnm"
+)
+
+// files are a log's, the current one first, with their sizes' order kept.
+func logFiles(t testing.TB, path string) (names []string) {
+	t.Helper()
+	all, err := filepath.Glob(path + "*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range all {
+		names = append(names, strings.TrimPrefix(p, filepath.Dir(path)+"/"))
+	}
+	slices.Sort(names)
+	return names
+}
+
+// content is a file's, unpacked.
+func content(t testing.TB, path string) string {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err == nil && strings.HasSuffix(path, ".gz") {
+		var z *gzip.Reader
+		if z, err = gzip.NewReader(bytes.NewReader(b)); err == nil {
+			b, err = io.ReadAll(z)
+		}
+	}
+	if err != nil {
+		t.Error(err)
+	}
+	return string(b)
+}
+
+// write appends numbered lines of 20 bytes to a log.
+func writeLines(t testing.TB, l *logFile, from, n, batch int) {
+	t.Helper()
+	for i := from; i < from+n; i += batch {
+		var b []byte
+		for j := i; j < min(i+batch, from+n); j++ {
+			b = fmt.Appendf(b, "line %014d\n", j)
+		}
+		if err := l.write(b); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func openTestLog(t testing.TB, o LogOptions) *logFile {
+	t.Helper()
+	l, err := openLog(filepath.Join(t.TempDir(), "c.log"), o, slog.New(slog.NewTextHandler(t.Output(), nil)), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.close() })
+	return l
+}
+
+func TestRotate(t *testing.T) {
+	for _, c := range []struct {
+		name         string
+		o            LogOptions
+		lines, batch int
+		want         map[string]int // lines in each
+		first        int            // the oldest that is kept
+	}{
+		{"no bound", LogOptions{}, 100, 7, map[string]int{"c.log": 100}, 0},
+		{"number without size", LogOptions{MaxFile: 3}, 100, 7, map[string]int{"c.log": 100}, 0},
+		{"at the size", LogOptions{MaxSize: 200, MaxFile: 3}, 10, 1, map[string]int{"c.log": 10}, 0},
+		{"one more", LogOptions{MaxSize: 200, MaxFile: 3}, 11, 1, map[string]int{"c.log": 1, "c.log.1": 10}, 0},
+		{"a size between lines", LogOptions{MaxSize: 190, MaxFile: 3}, 11, 4, map[string]int{"c.log": 1, "c.log.1": 10}, 0},
+		{"one byte less than lines", LogOptions{MaxSize: 181, MaxFile: 3}, 11, 4, map[string]int{"c.log": 1, "c.log.1": 10}, 0},
+		{"three files", LogOptions{MaxSize: 200, MaxFile: 3}, 45, 1, map[string]int{"c.log": 5, "c.log.1": 10, "c.log.2": 10}, 20},
+		{"three files in one write", LogOptions{MaxSize: 200, MaxFile: 3}, 45, 45, map[string]int{"c.log": 5, "c.log.1": 10, "c.log.2": 10}, 20},
+		{"one file", LogOptions{MaxSize: 200, MaxFile: 1}, 45, 3, map[string]int{"c.log": 5}, 40},
+		{"no number", LogOptions{MaxSize: 200}, 45, 3, map[string]int{"c.log": 5}, 40},
+		{"less than a line", LogOptions{MaxSize: 1, MaxFile: 3}, 5, 5, map[string]int{"c.log": 1, "c.log.1": 1, "c.log.2": 1}, 2},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			l := openTestLog(t, c.o)
+			writeLines(t, l, 0, c.lines, c.batch)
+			got := logFiles(t, l.path)
+			if len(got) != len(c.want) {
+				t.Errorf("files %q", got)
+			}
+			slices.Reverse(got) // .2, .1, the current one
+			var all strings.Builder
+			for _, name := range got {
+				s := content(t, filepath.Join(filepath.Dir(l.path), name))
+				if n := strings.Count(s, "\n"); n != c.want[name] {
+					t.Errorf("%s has %d lines, want %d", name, n, c.want[name])
+				}
+				all.WriteString(s)
+			}
+			var want strings.Builder
+			for i := c.first; i < c.lines; i++ {
+				fmt.Fprintf(&want, "line %014d\n", i)
+			}
+			if all.String() != want.String() {
+				t.Errorf("they hold %q", all.String())
+			}
+		})
+	}
+}
+
+// TestRotateCompressed: every old file becomes a .gz of the same time; a kill in
+// the middle leaves what the next open puts right.
+func TestRotateCompressed(t *testing.T) {
+	o := LogOptions{MaxSize: 200, MaxFile: 4, Compress: true}
+	l := openTestLog(t, o)
+	for i := range 3 {
+		writeLines(t, l, 10*i, 10, 10)
+		if i < 2 {
+			writeLines(t, l, 10*i+10, 0, 1)
+		}
+	}
+	writeLines(t, l, 30, 1, 1)
+	eventually(t, "old files are compressed", func() bool { return !l.compressing() })
+	l.compressOld() // what came while it was busy
+	eventually(t, "old files are compressed", func() bool {
+		return slices.Equal(logFiles(t, l.path), []string{"c.log", "c.log.1.gz", "c.log.2.gz"}) ||
+			slices.Equal(logFiles(t, l.path), []string{"c.log", "c.log.1.gz", "c.log.2.gz", "c.log.3.gz"}) ||
+			slices.Equal(logFiles(t, l.path), []string{"c.log", "c.log.1.gz"})
+	})
+	var all string
+	for n := 3; n > 0; n-- {
+		if exists(l.old(n) + gz) {
+			all += content(t, l.old(n)+gz)
+		}
+	}
+	all += content(t, l.path)
+	var want strings.Builder
+	for i := range 31 {
+		fmt.Fprintf(&want, "line %014d\n", i)
+	}
+	if all != want.String() {
+		t.Errorf("they hold %q", all)
+	}
+	if err := l.close(); err != nil {
+		t.Fatal(err)
+	}
+	// As a kill leaves it.
+	was := content(t, l.old(1)+gz)
+	for name, text := range map[string]string{l.old(1): was, l.old(1) + ".gz.new": "half", l.path + ".new": "", l.old(4): "too many", l.old(5) + gz: "too many"} {
+		if err := os.WriteFile(name, []byte(text), 0o640); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l2, err := openLog(l.path, o, l.logger, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l2.close()
+	eventually(t, "it is put right", func() bool { return !l2.compressing() })
+	for _, f := range logFiles(t, l.path) {
+		if strings.HasSuffix(f, ".new") || f == "c.log.1" || strings.HasPrefix(f, "c.log.4") || strings.HasPrefix(f, "c.log.5") {
+			t.Errorf("%s is there", f)
+		}
+	}
+	if got := content(t, l.old(1)+gz); got != was {
+		t.Errorf("%q, was %q", got, was)
+	}
+}
+
+// TestRotateThatFails: the log goes on in its file, which is said and tried again
+// later; nothing is lost.
+func TestRotateThatFails(t *testing.T) {
+	l := openTestLog(t, LogOptions{MaxSize: 100, MaxFile: 2})
+	var said lockedBuffer
+	l.logger = slog.New(slog.NewTextHandler(&said, nil))
+	if err := os.MkdirAll(l.old(1)+"/x", 0o700); err != nil { // neither renamed over nor removed
+		t.Fatal(err)
+	}
+	writeLines(t, l, 0, 50, 3)
+	if n := strings.Count(content(t, l.path), "\n"); n != 50 {
+		t.Errorf("%d lines of 50", n)
+	}
+	if n := strings.Count(said.String(), "cannot be rotated"); n != 1 {
+		t.Errorf("said %d times: %s", n, said.String())
+	}
+	os.RemoveAll(l.old(1))
+	l.notBefore = time.Time{}
+	writeLines(t, l, 50, 1, 1)
+	if n := strings.Count(content(t, l.path), "\n"); n != 1 {
+		t.Errorf("%d lines in the new file", n)
+	}
+	// Truncated and removed by hand.
+	writeLines(t, l, 0, 4, 4)
+	if err := os.Truncate(l.path, 0); err != nil {
+		t.Fatal(err)
+	}
+	writeLines(t, l, 90, 1, 1)
+	if got := content(t, l.path); got != "line 00000000000090\n" {
+		t.Errorf("after truncation %q", got)
+	}
+	os.Remove(l.path)
+	writeLines(t, l, 91, 20, 1)
+	if !exists(l.path) {
+		t.Error("a removed log does not come back with the next rotation")
+	}
+}
+
+// TestLogOptions: through the keeper, with attributes; options that change when
+// the stream is declared again, living or ended.
+func TestLogOptions(t *testing.T) {
+	k := newKeeper(t)
+	for _, o := range []LogOptions{{MaxSize: -1}, {MaxFile: -1}} {
+		if _, err := k.OpenStream(ctxT(t), StreamSpec{ID: "c", LogPath: k.log, Log: o}); !errors.Is(err, cnm.ErrInvalid) {
+			t.Errorf("%+v: %v", o, err)
+		}
+	}
+	spec := StreamSpec{ID: "c", LogPath: "log", Log: LogOptions{MaxSize: 1000, MaxFile: 3, Attrs: map[string]string{"tag": "a<b", "env": "x"}}}
+	sh := newShim(t, k.declare(spec))
+	k.must(k.Started(ctxT(t), "c"))
+	print := func(from, n int) {
+		for i := from; i < from+n; i++ {
+			fmt.Fprintf(sh.Out, "%04d\n", i)
+		}
+	}
+	print(0, 2)
+	eventually(t, "it is logged", func() bool { return strings.Count(content(t, k.log), "\n") == 2 })
+	if got := content(t, k.log); !strings.HasPrefix(got, `{"log":"0000\n","stream":"stdout","attrs":{"env":"x","tag":"a\u003cb"},"time":"20`) {
+		t.Errorf("%s", got)
+	}
+	// Declared again while it lives, by the next daemon.
+	spec.Log = LogOptions{MaxSize: 200, MaxFile: 2}
+	k.declare(spec)
+	print(2, 20)
+	eventually(t, "it rotates by the new options", func() bool {
+		return slices.Equal(logFiles(t, k.log), []string{"c.log", "c.log.1"}) && strings.Contains(content(t, k.log), "0021")
+	})
+	if got := content(t, k.log); strings.Contains(got, "attrs") || strings.Count(got, "\n") > 3 {
+		t.Errorf("%s", got)
+	}
+	all, err := k.Streams(ctxT(t))
+	if err != nil || len(all) != 1 || all[0].Log.MaxSize != 200 || all[0].Log.Attrs != nil {
+		t.Errorf("%+v %v", all, err)
+	}
+	sh.exit()
+	k.must(k.Drain(ctxT(t), "c"))
+	// Started anew with one file only: the old one goes.
+	spec.Log = LogOptions{MaxSize: 200, MaxFile: 1}
+	sh = newShim(t, k.declare(spec))
+	k.must(k.Started(ctxT(t), "c"))
+	if got := logFiles(t, k.log); !slices.Equal(got, []string{"c.log"}) {
+		t.Errorf("files %q", got)
+	}
+	sh.exit()
+	k.must(k.Drain(ctxT(t), "c"))
+}
+
+// TestReplayAcrossRotation: attached clients that get the log first lose nothing
+// and see nothing twice, compressed or not, and across upgrades of the keeper.
+func TestReplayAcrossRotation(t *testing.T) {
+	for _, compressed := range []bool{false, true} {
+		t.Run(fmt.Sprintf("compressed %v", compressed), func(t *testing.T) {
+			k, cfg := newProcess(t)
+			sh := newShim(t, k.declare(StreamSpec{ID: "c", LogPath: "log", Log: LogOptions{MaxSize: 30_000, MaxFile: 500, Compress: compressed}}))
+			k.must(k.Started(ctxT(t), "c"))
+			const lines = 30_000
+			var want strings.Builder
+			for i := range lines {
+				fmt.Fprintf(&want, "line %06d\n", i)
+			}
+			var work sync.WaitGroup
+			var clients []*attached
+			rest := want.String()
+			for i := range 4 {
+				io.WriteString(sh.Out, rest[:len(rest)/(4-i)])
+				rest = rest[len(rest)/(4-i):]
+				c := k.attach("c", AttachOptions{Stdout: true, Replay: true})
+				clients = append(clients, c)
+				work.Go(func() {
+					if got := c.all(t); got != want.String() {
+						t.Errorf("client %d got %d bytes of %d", i, len(got), want.Len())
+					}
+				})
+				if i == 1 || i == 2 {
+					k.must(k.Upgrade(ctxT(t), cfg.Exe))
+				}
+			}
+			io.WriteString(sh.Out, rest)
+			sh.exit()
+			k.must(k.Drain(ctxT(t), "c"))
+			work.Wait()
+			if n := len(logFiles(t, k.log)); n < 4 {
+				t.Errorf("only %d files", n)
+			}
+			k.must(k.CloseStream(ctxT(t), "c"))
+		})
+	}
+}
