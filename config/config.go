@@ -92,8 +92,8 @@ type Config struct {
 	// not say. InitPath is that binary; default "": Linkspan's own.
 	Init     bool
 	InitPath string
-	// LogDriver keeps the logs of containers that name none: "json-file" (default) or
-	// "none". LogOpts are its options; default none.
+	// LogDriver keeps the logs of containers that name none: "json-file" (default),
+	// "local" or "none". LogOpts are its options; default none.
 	LogDriver string
 	LogOpts   map[string]string
 

@@ -255,14 +255,14 @@ func only6(a netip.Addr) error {
 }
 
 // logDrivers are those that keep a log here.
-var logDrivers = []string{"json-file", "none"}
+var logDrivers = []string{"json-file", "local", "none"}
 
 func logDriver(s string) (string, error) {
 	if s == "" {
 		return "json-file", nil
 	}
 	if !slices.Contains(logDrivers, s) {
-		return "", fmt.Errorf("log driver %q is not there: want %s", s, strings.Join(logDrivers, " or "))
+		return "", fmt.Errorf("log driver %q is not there: want one of %s", s, strings.Join(logDrivers, ", "))
 	}
 	return s, nil
 }

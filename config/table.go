@@ -56,7 +56,7 @@ func directives() []directive {
 
 		{flag: "init", key: "init", help: "Run an init as the first process of containers", val: boolean(func(c *Config) *bool { return &c.Init })},
 		{flag: "init-path", key: "init-path", old: []string{"default-init"}, help: "The init binary (default: Linkspan's own)", val: text(func(c *Config) *string { return &c.InitPath }, optionalPath)},
-		{flag: "log-driver", key: "log-driver", help: "Log driver of containers that name none: json-file or none", val: text(func(c *Config) *string { return &c.LogDriver }, logDriver)},
+		{flag: "log-driver", key: "log-driver", help: "Log driver of containers that name none: json-file, local or none", val: text(func(c *Config) *string { return &c.LogDriver }, logDriver)},
 		{flag: "log-opt", key: "log-opts", help: "Option of that log driver, key=value", val: table(func(c *Config) *map[string]string { return &c.LogOpts }, logOptFlag, logOptMember)},
 
 		// The API over TCP.

@@ -18,7 +18,8 @@ func (e *engine) containerConfig() container.Config {
 			Ulimits: map[string]*apicontainer.Ulimit{}, ShmSize: c.DefaultShmSize, IpcMode: apicontainer.IpcMode(c.DefaultIPCMode),
 			CgroupnsMode: apicontainer.CgroupnsMode(c.DefaultCgroupnsMode), CgroupParent: c.CgroupParent, Runtime: c.DefaultRuntime,
 			DNS: c.DNS, DNSSearch: c.DNSSearch, DNSOptions: c.DNSOptions, HostGateway: c.HostGatewayIPs,
-			SeccompProfile: c.SeccompProfile, NoNewPrivileges: c.NoNewPrivileges, Init: c.Init,
+			SeccompProfile: c.SeccompProfile, NoNewPrivileges: c.NoNewPrivileges, Init: c.Init, InitPath: c.InitPath,
+			LogConfig: apicontainer.LogConfig{Type: c.LogDriver, Config: c.LogOpts},
 		},
 	}
 	for name, r := range c.Runtimes {

@@ -1,6 +1,7 @@
 package docker
 
 import (
+	"errors"
 	"net"
 	"net/http"
 
@@ -24,6 +25,7 @@ func (s *server) containerCreate(c *call) error {
 	if err != nil {
 		return err
 	}
+	s.withoutDefault(&r)
 	id, more, err := s.Containers.Create(c.Context(), r)
 	if err != nil {
 		return err
@@ -31,6 +33,22 @@ func (s *server) containerCreate(c *call) error {
 	return c.JSON(http.StatusCreated, apicontainer.CreateResponse{
 		ID: id, Warnings: orEmpty(append(warnings, more...)),
 	})
+}
+
+// withoutDefault: where the daemon has no default network (--bridge=none), a
+// container that names none has its loopback alone, as in dockerd.
+func (s *server) withoutDefault(r *container.CreateRequest) {
+	if m := r.HostConfig.NetworkMode; m != "" && !m.IsDefault() {
+		return
+	}
+	if _, err := s.Network.Network(apinetwork.NetworkBridge); !errors.Is(err, cnm.ErrNotFound) {
+		return
+	}
+	r.HostConfig.NetworkMode = apinetwork.NetworkNone
+	if ep, ok := r.Networks[apinetwork.NetworkDefault]; ok {
+		delete(r.Networks, apinetwork.NetworkDefault)
+		r.Networks[apinetwork.NetworkNone] = ep
+	}
 }
 
 // DecodeCreate reads a request to POST /containers/create, as the API does, for

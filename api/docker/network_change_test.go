@@ -259,3 +259,26 @@ func TestOldMAC(t *testing.T) {
 		}
 	}
 }
+
+// TestNoDefaultNetwork: with --bridge=none, who names no network has none.
+func TestNoDefaultNetwork(t *testing.T) {
+	h, f, n := userNetwork(t)
+	n.networks = slices.DeleteFunc(n.networks, func(n *cnm.Network) bool { return n.Name == "bridge" })
+	for body, want := range map[string]string{
+		`{"Image":"box"}`: "none",
+		`{"Image":"box","HostConfig":{"NetworkMode":"default"},"NetworkingConfig":{"EndpointsConfig":{"default":{}}}}`: "none none",
+		`{"Image":"box","HostConfig":{"NetworkMode":"my-net"}}`:                                                        "my-net",
+		`{"Image":"box","HostConfig":{"NetworkMode":"bridge"}}`:                                                        "bridge", // refused by the engine
+	} {
+		if w := request(t, h, "POST", "/containers/create", body); w.Code != 201 {
+			t.Errorf("%s: %d %s", body, w.Code, w.Body)
+		}
+		got := string(f.created.HostConfig.NetworkMode)
+		for name := range f.created.Networks {
+			got += " " + name
+		}
+		if got != want {
+			t.Errorf("%s: %s, want %s", body, got, want)
+		}
+	}
+}
