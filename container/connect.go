@@ -10,17 +10,18 @@ import (
 	apinetwork "github.com/moby/moby/api/types/network"
 
 	"linkspan/cnm"
+	"linkspan/network"
 )
 
 // Connect implements Service.
-func (e *Engine) Connect(ctx context.Context, ref, network string, ep *apinetwork.EndpointSettings) error {
-	return e.reconnect(ctx, ref, "connected", func(c *Container) error { return e.connected(c, network, ep) })
+func (e *Engine) Connect(ctx context.Context, ref, to string, ep *apinetwork.EndpointSettings) error {
+	return e.reconnect(ctx, ref, "connected", func(c *Container) error { return e.connected(c, to, ep) })
 }
 
 // Disconnect implements Service. force has no more to do here: an endpoint never
 // outlives its container.
-func (e *Engine) Disconnect(ctx context.Context, ref, network string, force bool) error {
-	return e.reconnect(ctx, ref, "disconnected", func(c *Container) error { return e.disconnected(c, network) })
+func (e *Engine) Disconnect(ctx context.Context, ref, from string, force bool) error {
+	return e.reconnect(ctx, ref, "disconnected", func(c *Container) error { return e.disconnected(c, from) })
 }
 
 // reconnect changes the networks of a definition, of a container that runs or
@@ -60,10 +61,6 @@ func (e *Engine) redefine(ctx context.Context, en *entry, what string, f func(*C
 	old := en.load()
 	next := *old
 	f(&next)
-	was, err := e.networkRequest(old)
-	if err != nil {
-		return err
-	}
 	req, err := e.networkRequest(&next)
 	if err != nil {
 		return err
@@ -81,14 +78,23 @@ func (e *Engine) redefine(ctx context.Context, en *entry, what string, f func(*C
 		if _, err = e.change(ctx, en, what, f); err == nil {
 			return nil
 		}
-		if uerr := e.cfg.Network.Update(ctx, was); uerr != nil {
+		if uerr := e.back(ctx, old, e.cfg.Network.Update); uerr != nil {
 			e.log.Error("a change of a container's networks could not be written, and not be taken back", "container", old.Name, "error", uerr)
 		}
 	}
-	if derr := e.cfg.Network.Define(ctx, was); derr != nil {
+	if derr := e.back(ctx, old, e.cfg.Network.Define); derr != nil {
 		e.log.Error("a container's addresses are not held", "container", old.Name, "error", derr)
 	}
 	return err
+}
+
+// back tells the controller a definition that stays.
+func (e *Engine) back(ctx context.Context, old *Container, tell func(context.Context, network.Request) error) error {
+	req, err := e.networkRequest(old)
+	if err != nil {
+		return err
+	}
+	return tell(ctx, req)
 }
 
 // connected adds a network to a definition, or says in Docker's words why it
