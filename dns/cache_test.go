@@ -235,6 +235,32 @@ func TestCutForUDP(t *testing.T) {
 	})
 }
 
+// TestStub: answers of a server on the loopback are kept for a moment only, however
+// long they might live, and are there when it is not.
+func TestStub(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		local := netip.MustParseAddrPort("127.0.0.53:53")
+		f := &fake{udp: says(3600, "A 1.1.1.1")}
+		s := newSandbox(t, &world{servers: map[netip.AddrPort]*fake{local: f}}, View{Upstreams: []netip.AddrPort{local}})
+		for range 10 {
+			if got, _ := s.ask("www.example"); !strings.Contains(got, " 36") && !strings.Contains(got, " 35") {
+				t.Error(got)
+			}
+			time.Sleep(2 * time.Second)
+		}
+		if h := f.heard(); len(h) != 4 {
+			t.Errorf("heard %q", h)
+		}
+		f.set(func(f *fake) { f.refuse = true })
+		time.Sleep(stubLife)
+		if got, _ := s.ask("www.example"); !strings.Contains(got, "30 IN A 1.1.1.1") {
+			t.Error(got)
+		}
+		s.Close()
+		time.Sleep(10 * time.Second)
+	})
+}
+
 func TestCacheSize(t *testing.T) {
 	c := newCache(maphash.MakeSeed(), 100_000)
 	m := &message{wire: make([]byte, 300)}

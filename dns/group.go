@@ -261,8 +261,12 @@ func (g *group) fly(f *flight) {
 	good := m != nil && (m.rcode == rcodeSuccess || m.rcode == rcodeNXDomain)
 	switch {
 	case good:
-		if g.seen.Load() == asked { // else other servers may say another thing
-			g.cache.put(f.key, m, m.life, now)
+		if g.seen.Load() == asked { // else others are asked now, who may say another thing
+			life := m.life
+			if asked.stub() {
+				life = min(life, stubLife)
+			}
+			g.cache.put(f.key, m, life, now)
 		}
 	case f.old != nil:
 		f.old.recheckAt.Store(int64(now + recheck))

@@ -20,8 +20,14 @@ type message struct {
 }
 
 const (
-	maxLife         = 24 * time.Hour
-	maxNegativeLife = time.Hour // RFC 2308 5: one to three hours
+	maxLife = 24 * time.Hour
+	// maxNegativeLife is less than the hours that RFC 2308 5 would allow: who just
+	// made the name should not wait for it.
+	maxNegativeLife = 5 * time.Minute
+	// stubLife is for answers of a server on the loopback, such as systemd-resolved:
+	// it keeps them itself, and knows when a VPN or another network makes them wrong,
+	// which resolv.conf does not tell.
+	stubLife = 5 * time.Second
 )
 
 var errMalformed = errors.New("malformed answer")

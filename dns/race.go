@@ -18,7 +18,9 @@ const (
 	// person put before it: the first may be a VPN's, which knows more.
 	holdNegative = 500 * time.Millisecond
 	// again is the wait before servers are asked once more, and twice that each time.
-	again     = 400 * time.Millisecond
+	// A resolver that looks for an answer is not helped by hearing the question twice,
+	// so that this is not the hedge.
+	again     = 300 * time.Millisecond
 	againMost = 2 * time.Second
 
 	attemptsLeast, attemptsMost = 3, 12
@@ -146,14 +148,14 @@ func (r *race) failed(what string) {
 
 // wait is how long after so many servers were asked the next one is.
 func (r *race) wait(asked int) time.Duration {
-	if asked <= len(r.list) {
+	if asked < len(r.list) {
 		return r.list[asked-1].hedge()
 	}
 	most := againMost
 	if r.set.timeout > 0 {
 		most = min(most, r.set.timeout)
 	}
-	return min(again<<(asked-len(r.list)-1), most)
+	return min(again<<(asked-len(r.list)), most)
 }
 
 // judge takes one result in; an answer is the race's.

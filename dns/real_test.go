@@ -18,14 +18,7 @@ import (
 // server is miekg's on a loopback port, as another's view of the protocol.
 func server(t *testing.T, answer func(*mdns.Msg) *mdns.Msg) netip.AddrPort {
 	t.Helper()
-	pc, err := net.ListenPacket("udp4", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	l, err := net.Listen("tcp4", pc.LocalAddr().String())
-	if err != nil {
-		t.Skip(err) // someone else's port
-	}
+	l, pc := pair(t)
 	h := mdns.HandlerFunc(func(w mdns.ResponseWriter, q *mdns.Msg) {
 		r := answer(q)
 		if _, udp := w.RemoteAddr().(*net.UDPAddr); udp {
@@ -37,7 +30,7 @@ func server(t *testing.T, answer func(*mdns.Msg) *mdns.Msg) netip.AddrPort {
 		go s.ActivateAndServe()
 		t.Cleanup(func() { _ = s.Shutdown() })
 	}
-	return netip.MustParseAddrPort(pc.LocalAddr().String())
+	return l.Addr().(*net.TCPAddr).AddrPort()
 }
 
 // TestRealUpstream: real sockets all the way, with the host's list of servers and

@@ -24,6 +24,11 @@ type settings struct {
 	tcp      bool          // use-vc
 }
 
+// stub says whether all servers are on the loopback, and so keep answers themselves.
+func (s *settings) stub() bool {
+	return !slices.ContainsFunc(s.servers, func(a netip.AddrPort) bool { return !a.Addr().IsLoopback() })
+}
+
 // source is where a group's settings come from.
 type source interface{ settings() *settings }
 

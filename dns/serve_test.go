@@ -16,37 +16,41 @@ import (
 // quiet is a log that nobody reads.
 func quiet() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
 
-// sockets opens a pair on one port of the loopback, as the keeper would in a
-// sandbox.
-func sockets(t testing.TB) (*Sockets, netip.AddrPort) {
+// pair opens sockets of both kinds on one port of the loopback.
+func pair(t testing.TB) (*net.TCPListener, *net.UDPConn) {
 	t.Helper()
 	for range 100 {
 		l, err := net.ListenTCP("tcp4", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
 		if err != nil {
 			t.Fatal(err)
 		}
-		at := l.Addr().(*net.TCPAddr).AddrPort()
-		u, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(at))
-		if err != nil {
-			l.Close()
-			continue
+		u, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(l.Addr().(*net.TCPAddr).AddrPort()))
+		if err == nil {
+			return l, u
 		}
-		uf, err := u.File()
-		if err != nil {
-			t.Fatal(err)
-		}
-		lf, err := l.File()
-		if err != nil {
-			t.Fatal(err)
-		}
-		u.Close()
-		l.Close()
-		s := &Sockets{UDP: uf, TCP: lf}
-		t.Cleanup(func() { s.UDP.Close(); s.TCP.Close() })
-		return s, netip.AddrPortFrom(at.Addr().Unmap(), at.Port())
+		l.Close() // that port is someone's for udp
 	}
 	t.Fatal("no port is free for both")
-	return nil, netip.AddrPort{}
+	return nil, nil
+}
+
+// sockets are a pair of files, as the keeper would open them in a sandbox.
+func sockets(t testing.TB) (*Sockets, netip.AddrPort) {
+	t.Helper()
+	l, u := pair(t)
+	defer l.Close()
+	defer u.Close()
+	uf, err := u.File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	lf, err := l.File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { uf.Close(); lf.Close() })
+	at := l.Addr().(*net.TCPAddr).AddrPort()
+	return &Sockets{UDP: uf, TCP: lf}, netip.AddrPortFrom(at.Addr().Unmap(), at.Port())
 }
 
 // serve starts a server with one view on the loopback.
@@ -67,7 +71,7 @@ func serve(t testing.TB, c Config, v View) (*Server, netip.AddrPort) {
 	return s, at
 }
 
-// ask asks like any client.
+// query1 asks like any client.
 func query1(t testing.TB, network string, at netip.AddrPort, m *mdns.Msg) *mdns.Msg {
 	t.Helper()
 	c := mdns.Client{Net: network, Timeout: 6 * time.Second, UDPSize: 4096}

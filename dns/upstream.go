@@ -35,7 +35,7 @@ const (
 	slow = 250 * time.Millisecond
 	// hedgeLeast and hedgeMost bound how long the next server waits for the one
 	// before it; hedgeUnknown is for one that was never asked.
-	hedgeLeast, hedgeUnknown, hedgeMost = 20 * time.Millisecond, 150 * time.Millisecond, 300 * time.Millisecond
+	hedgeLeast, hedgeUnknown, hedgeMost = 50 * time.Millisecond, 150 * time.Millisecond, 300 * time.Millisecond
 	// downAfter failures in a row put a server behind all others, for backoffLeast
 	// and twice that each time.
 	downAfter                 = 2
