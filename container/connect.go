@@ -65,7 +65,7 @@ func (e *Engine) redefine(ctx context.Context, en *entry, what string, f func(*C
 	if err != nil {
 		return err
 	}
-	if _, err := e.cfg.Network.Check(ctx, req); err != nil {
+	if err := e.checkNew(ctx, req, old); err != nil {
 		return err
 	}
 	if err := e.cfg.Network.Define(ctx, req); err != nil {
@@ -85,6 +85,17 @@ func (e *Engine) redefine(ctx context.Context, en *entry, what string, f func(*C
 	if derr := e.back(ctx, old, e.cfg.Network.Define); derr != nil {
 		e.log.Error("a container's addresses are not held", "container", old.Name, "error", derr)
 	}
+	return err
+}
+
+// checkNew has the endpoints checked that a definition did not have. Of the others
+// a network may be gone; that is for the start to say.
+func (e *Engine) checkNew(ctx context.Context, req network.Request, old *Container) error {
+	req.Endpoints = slices.DeleteFunc(slices.Clone(req.Endpoints), func(w network.EndpointWish) bool { return old.Networks[w.Network] != nil })
+	if len(req.Endpoints) == 0 {
+		return nil
+	}
+	_, err := e.cfg.Network.Check(ctx, req)
 	return err
 }
 

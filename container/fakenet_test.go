@@ -71,6 +71,11 @@ func (n *fakeNet) network(name, subnet, gateway string) *cnm.Network {
 func (n *fakeNet) Check(_ context.Context, r network.Request) ([]string, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	for _, w := range r.Endpoints {
+		if n.nets[w.Network] == nil {
+			return nil, cnm.NotFound("network %s not found", w.Network)
+		}
+	}
 	return nil, n.fail
 }
 
