@@ -50,6 +50,7 @@ func newRoot(dockerCLI *command.DockerCli, name string) (*cli.TopLevelCommand, *
 
 	commands.AddCommands(root, dockerCLI)
 	guard(root, dockerCLI)
+	explainPorts(root)
 	help := root.HelpFunc()
 	root.SetHelpFunc(func(c *cobra.Command, args []string) {
 		if err := pluginmanager.AddPluginCommandStubs(dockerCLI, c.Root()); err != nil {
