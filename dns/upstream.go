@@ -271,7 +271,11 @@ func say(u *upstream, err error) string {
 	return fmt.Sprintf("%s: %v", u.addr, err)
 }
 
+// dial opens a socket where the process is. A datagram socket's is open at once.
 func dial(network string, server netip.AddrPort) (net.Conn, error) {
+	if network == "udp" {
+		return net.DialUDP(network, nil, net.UDPAddrFromAddrPort(server))
+	}
 	d := net.Dialer{Timeout: 3 * time.Second}
 	return d.Dial(network, server.String())
 }

@@ -38,13 +38,21 @@ func run(args []string) error {
 		return err
 	}
 	if args[0] == "serve" {
-		return serve(at, n)
+		return serve(at, n, args[3:])
 	}
 	return loadFrom(at, n, args[3:])
 }
 
 // serve answers for names name0, name1, ... until it is ended.
-func serve(at netip.AddrPort, n int) error {
+func serve(at netip.AddrPort, n int, upstreams []string) error {
+	view := dns.View{Sandbox: "bench", Zones: []string{"bench"}}
+	for _, u := range upstreams {
+		a, err := netip.ParseAddrPort(u)
+		if err != nil {
+			return err
+		}
+		view.Upstreams = append(view.Upstreams, a)
+	}
 	udp, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(at))
 	if err != nil {
 		return err
@@ -68,7 +76,7 @@ func serve(at netip.AddrPort, n int) error {
 			Addrs: []netip.Addr{netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)})}}
 	}
 	s.SetNames("bench", records, true)
-	if err := s.SetView(dns.View{Sandbox: "bench", Zones: []string{"bench"}}, &held); err != nil {
+	if err := s.SetView(view, &held); err != nil {
 		return err
 	}
 	end := make(chan os.Signal, 1)
