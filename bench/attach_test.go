@@ -13,6 +13,7 @@ import (
 
 	"linkspan/cnm"
 	"linkspan/dataplane/linux"
+	"linkspan/dns"
 	"linkspan/driver"
 	"linkspan/driver/bridge"
 	"linkspan/driver/host"
@@ -79,7 +80,12 @@ func newController(b *testing.B) (*network.Controller, *linux.Kernel) {
 	b.Cleanup(func() { kp.Shutdown(ctx) })
 	c, err = network.New(ctx, network.Config{Store: db, Kernel: k, Drivers: driver.NewRegistry(bridge.Driver{}, host.Driver{}, none.Driver{}),
 		Ports: kp, Events: events.New(), Table: "linkspan_" + name, PinDir: pins, HostPath: filepath.Join(dir, "hostns"), Log: log,
-		Env: func() driver.Env { return driver.Env{Table: "linkspan_" + name, BridgeNF: k.BridgeNF()} }})
+		Env:        func() driver.Env { return driver.Env{Table: "linkspan_" + name, BridgeNF: k.BridgeNF()} },
+		HostRoutes: k.HostRoutes, HostLink: k.HostLink, LinkStats: k.LinkStats,
+		Resolver: func(path string) (*dns.Sockets, error) {
+			udp, tcp, ns, err := netns.ResolverSockets(path, dns.Addr, dns.Port)
+			return &dns.Sockets{UDP: udp, TCP: tcp, Namespace: ns}, err
+		}})
 	must(err)
 	_, err = c.Start(ctx)
 	must(err)

@@ -141,9 +141,10 @@ func (c *Controller) realize(ctx context.Context, n *cnm.Network) error {
 	if err := c.openPools(n); err != nil {
 		return err
 	}
+	env := c.look()
 	err := c.store(ctx, n)
 	if err == nil {
-		err = c.apply(ctx, n)
+		err = c.apply(ctx, env(), n)
 		if err != nil {
 			err = errors.Join(asked(fmt.Errorf("network %s: %w", n.Name, err)), c.unstore(context.WithoutCancel(ctx), n))
 		}
@@ -157,14 +158,14 @@ func (c *Controller) realize(ctx context.Context, n *cnm.Network) error {
 }
 
 // apply makes a network's fragment, or nothing of it.
-func (c *Controller) apply(ctx context.Context, n *cnm.Network) error {
+func (c *Controller) apply(ctx context.Context, env driver.Env, n *cnm.Network) error {
 	if n.ConfigOnly {
 		return nil
 	}
 	if err := c.forwards(ctx, n); err != nil {
 		return err
 	}
-	objs, err := c.networkObjects(c.cfg.Env(), n)
+	objs, err := c.networkObjects(env, n)
 	if err != nil {
 		return err
 	}

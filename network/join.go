@@ -71,8 +71,7 @@ func (c *Controller) enter(ctx context.Context, s *cnm.Sandbox, r Request) (*cnm
 
 // make makes a sandbox: addresses, reserved ports, one commit, and the barrier.
 func (c *Controller) make(ctx context.Context, r Request) (_ *cnm.Sandbox, err error) {
-	env := make(chan driver.Env, 1)
-	go func() { env <- c.cfg.Env() }() // looking at the host takes as long as a link does
+	env := c.look()
 	s, err := c.compose(r, nil, (*real)(c))
 	undo := func() {
 		// The request may be over; what it took must go back all the same.
@@ -95,7 +94,7 @@ func (c *Controller) make(ctx context.Context, r Request) (_ *cnm.Sandbox, err e
 		undo()
 		return nil, err
 	}
-	objs, err := c.sandboxObjects(<-env, s)
+	objs, err := c.sandboxObjects(env(), s)
 	if err == nil {
 		err = c.cfg.Kernel.Apply(ctx, diff.Create(objs))
 	}
@@ -109,6 +108,14 @@ func (c *Controller) make(ctx context.Context, r Request) (_ *cnm.Sandbox, err e
 		c.tell("connect", s, &s.Endpoints[i])
 	}
 	return clone(s), nil
+}
+
+// look looks at the host, which takes as long as a link does, while the caller does
+// something else.
+func (c *Controller) look() func() driver.Env {
+	env := make(chan driver.Env, 1)
+	go func() { env <- c.cfg.Env() }()
+	return func() driver.Env { return <-env }
 }
 
 // asked tells apart what the kernel refused of the request's own values: with

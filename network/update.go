@@ -8,6 +8,7 @@ import (
 
 	"linkspan/cnm"
 	"linkspan/dataplane/diff"
+	"linkspan/driver"
 )
 
 // Update implements Service.
@@ -59,11 +60,12 @@ func (c *Controller) update(ctx context.Context, was *cnm.Sandbox, r Request) (e
 	if same(was, now) {
 		return nil
 	}
+	env := c.look()
 	if err := c.commit(ctx, now.ID, now); err != nil {
 		undo()
 		return err
 	}
-	if err := c.move(ctx, was, now); err != nil {
+	if err := c.move(ctx, env(), was, now); err != nil {
 		c.revert(context.WithoutCancel(ctx), now, was)
 		undo()
 		return asked(fmt.Errorf("network of container %s: %w", r.ContainerName, err))
@@ -84,8 +86,7 @@ func (c *Controller) update(ctx context.Context, was *cnm.Sandbox, r Request) (e
 
 // move brings kernel, keeper and resolver from one committed form of a sandbox to
 // another: what is new is made first, then what is no longer goes.
-func (c *Controller) move(ctx context.Context, was, now *cnm.Sandbox) error {
-	env := c.cfg.Env()
+func (c *Controller) move(ctx context.Context, env driver.Env, was, now *cnm.Sandbox) error {
 	from, err := c.sandboxObjects(env, was)
 	if err != nil {
 		return err
@@ -109,7 +110,7 @@ func (c *Controller) move(ctx context.Context, was, now *cnm.Sandbox) error {
 func (c *Controller) revert(ctx context.Context, now, was *cnm.Sandbox) {
 	err := c.commit(ctx, was.ID, was)
 	if err == nil {
-		err = c.move(ctx, now, was)
+		err = c.move(ctx, c.cfg.Env(), now, was)
 	}
 	if err != nil {
 		c.log.Error("a change that failed could not be taken back whole; the next reconciliation does", "container", was.OwnerName, "err", err)
