@@ -65,13 +65,14 @@ func decodeEndpoint(n *cnm.Network, o options, e *cnm.Endpoint) (endpointOptions
 	return eo, nil
 }
 
-// parameters reads "KEY=VALUE,KEY=VALUE".
+// parameters reads "KEY=VALUE,KEY=VALUE". The docker command writes the options of
+// --network name=…,driver-opt=… in small letters, IFNAME too.
 func (eo *endpointOptions) parameters(list, ifname string) error {
 	for item := range strings.SplitSeq(list, ",") {
 		key, value, ok := strings.Cut(strings.TrimSpace(item), "=")
 		part := strings.Split(key, ".")
-		if !ok || len(part) != 5 || part[0] != "net" || part[3] != "IFNAME" || slices.Contains(part, "") || slices.Contains(part, "..") ||
-			strings.ContainsAny(key, "/ ") || value == "" {
+		if !ok || len(part) != 5 || part[0] != "net" || !strings.EqualFold(part[3], "IFNAME") ||
+			slices.Contains(part, "") || slices.Contains(part, "..") || strings.ContainsAny(key, "/ ") || value == "" {
 			return fmt.Errorf("%q is no parameter of an interface: write net.ipv4.conf.IFNAME.log_martians=1, with the word IFNAME, several parted by commas", item)
 		}
 		part[3] = ifname

@@ -99,7 +99,7 @@ func TestPlans(t *testing.T) {
 			Network: network(func(n *cnm.Network) { n.Options = nil })},
 		drivertest.Case{Name: "names", Env: env, Network: network(option(keyPrefix, "lan"), option(keyBinding, "10.0.0.1")),
 			Sandbox: sandbox(func(s *cnm.Sandbox) { s.Endpoints[0].IfName = "wan.7" }, endpointOption(keyIfName, "wan.7"),
-				endpointOption(keySysctls, "net.ipv4.conf.IFNAME.log_martians=1, net.ipv6.conf.IFNAME.disable_ipv6=0"))},
+				endpointOption(keySysctls, "net.ipv4.conf.IFNAME.log_martians=1, net.ipv6.conf.ifname.disable_ipv6=0"))},
 		drivertest.Case{Name: "link-local", Env: env, Network: network(),
 			Sandbox: sandbox(func(s *cnm.Sandbox) {
 				s.Endpoints[0].LinkLocal = []netip.Addr{netip.MustParseAddr("169.254.34.68"), netip.MustParseAddr("fe80::34:68")}
