@@ -1,6 +1,7 @@
 package container
 
 import (
+	"syscall"
 	"testing"
 	"time"
 
@@ -76,4 +77,25 @@ func TestBackoff(t *testing.T) {
 	if got := b.next(0); got != ms(200) {
 		t.Errorf("and then: %s", got)
 	}
+}
+
+// A container that a person stopped and the daemon's start brought back is one
+// that runs like any other: its policy counts again.
+func TestPolicyAfterAStopAndABoot(t *testing.T) {
+	w := newWorld(t)
+	e := w.start()
+	ctx := t.Context()
+	id := w.run("again", "sleep 1000", func(r *CreateRequest) { r.HostConfig.RestartPolicy.Name = "always" })
+	ok(t, "stop", e.Stop(ctx, id, StopOptions{Timeout: p(0)}))
+	e = w.reborn(nil)
+	w.eventually("the boot", func() bool { return w.phase(id) == Running })
+	c, _ := e.Get(id)
+	if c.State.ManuallyStopped {
+		t.Error("still stopped by a person")
+	}
+	if err := syscall.Kill(c.State.Pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	w.eventually("the policy's restart", func() bool { n, _ := e.Get(id); return n.State.Phase == Running && n.State.Pid != c.State.Pid })
+	w.clean()
 }

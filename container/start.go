@@ -151,6 +151,8 @@ func (e *Engine) started(ctx context.Context, en *entry, pid int) error {
 		s.Health = healthOf(c.Config).begin(s.Health)
 		s.Phase, s.Pid, s.StartedAt, s.FinishedAt = Running, pid, now, time.Time{}
 		s.ExitCode, s.Error, s.OOMKilled, s.Starting = 0, "", false, false
+		// Whoever started it: that a person stopped it once is over.
+		s.ManuallyStopped = false
 	})
 	if err != nil {
 		return err
