@@ -122,9 +122,10 @@ func (c *Controller) bridgeLink(ctx context.Context, old *cnm.Network) (link *da
 	}
 	c.mu.RLock()
 	id, taken := c.devices[name]
+	other := c.nameOf(id)
 	c.mu.RUnlock()
 	if taken && (old == nil || id != old.ID) {
-		return nil, "", cnm.Conflict("--bridge %s: network %s is on that device; choose another bridge, or remove that network", name, c.nameOf(id))
+		return nil, "", cnm.Conflict("--bridge %s: network %s is on that device; choose another bridge, or remove that network", name, other)
 	}
 	l, err := c.cfg.HostLink(ctx, name)
 	switch {

@@ -50,7 +50,7 @@ func (c *Controller) join(ctx context.Context, r Request) (*cnm.Sandbox, error) 
 // enter puts a container into a sandbox that lives: a dependent, or the owner
 // come back into the same one, which is brought to its definition as it is now.
 func (c *Controller) enter(ctx context.Context, s *cnm.Sandbox, r Request) (*cnm.Sandbox, error) {
-	back := s.Owner == r.ContainerID
+	back, came := s.Owner == r.ContainerID, false
 	if !slices.Contains(s.Members, r.ContainerID) {
 		s.Members = append(s.Members, r.ContainerID)
 		if back {
@@ -59,9 +59,14 @@ func (c *Controller) enter(ctx context.Context, s *cnm.Sandbox, r Request) (*cnm
 		if err := c.commit(ctx, s.ID, s); err != nil {
 			return nil, err
 		}
+		came = true
 	}
 	if back {
-		if err := c.update(ctx, s, r); err != nil {
+		if err := c.update(ctx, clone(s), r); err != nil {
+			if came {
+				s.Members = slices.DeleteFunc(s.Members, func(m string) bool { return m == r.ContainerID })
+				err = errors.Join(err, c.commit(context.WithoutCancel(ctx), s.ID, s))
+			}
 			return nil, err
 		}
 		s, _ = c.owned(r.ContainerID)
