@@ -36,7 +36,8 @@ func (k *Kernel) HostRoutes(context.Context) ([]dataplane.HostRoute, error) {
 		}
 		return "another interface"
 	}
-	ours := func(index int) bool { l := v.byIdx[index]; return l != nil && k.mine(l) }
+	// What is about to be deleted is nobody's any more.
+	ours := func(index int) bool { l := v.byIdx[index]; return l != nil && (k.mine(l) || l.group == k.doom) }
 	var out []dataplane.HostRoute
 	for _, a := range v.addrs {
 		if !ours(a.index) {

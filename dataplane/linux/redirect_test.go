@@ -263,6 +263,11 @@ func TestFacts(t *testing.T) {
 	if strings.Contains(got, "172.17.0.0") || strings.Contains(got, "/1 ") || strings.Contains(got, "/2 ") {
 		t.Errorf("too much:\n%s", got)
 	}
+	// A network that was just removed does not keep its subnet from the next.
+	gone := []dataplane.Object{dataplane.Bridge{Meta: network, Name: "br-gone"},
+		dataplane.Addr{Meta: network, Link: "br-gone", Prefix: netip.MustParsePrefix("10.93.0.1/24")}, dataplane.Up{Meta: network, Link: "br-gone"}}
+	h.apply(diff.Create(gone))
+	h.apply(diff.Delete(gone))
 	ps, err := h.k.HostPrefixes(t.Context())
 	if err != nil || len(ps) != len(rs) {
 		t.Errorf("HostPrefixes: %v, %v", ps, err)

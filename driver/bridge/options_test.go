@@ -149,7 +149,7 @@ func TestEndpointOptions(t *testing.T) {
 		}
 	}
 	s, n := sandbox(), network()
-	for k, v := range map[string]string{keyIfName: "eth0", keyHost4: "60.191.82.107", keyAdvertise: "1", keyEvery: "250", keySysctls: "net.ipv4.neigh.IFNAME.gc_stale_time=9"} {
+	for k, v := range map[string]string{keyIfName: "eth0", keyHost4: "60.191.82.107", keyAdvertise: "1", keyEvery: "250", keySysctls: "net.ipv4.neigh.IFNAME.gc_stale_time=9,net.ipv4.conf.ifname.log_martians=1"} {
 		endpointOption(k, v)(s)
 	}
 	if err := (bridge.Driver{}).CheckEndpoint(&n, &s.Endpoints[0]); err != nil {

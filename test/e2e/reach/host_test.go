@@ -1,0 +1,143 @@
+package reach
+
+import (
+	"net/netip"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"linkspan/internal/daemontest"
+	"linkspan/internal/lab"
+)
+
+// TestFlat: the story of -b br0. The daemon first lives with docker0, which
+// the user deletes; then it uses a bridge that the user made and joined to a LAN, and
+// containers sit flat on it.
+func TestFlat(t *testing.T) {
+	w := daemontest.NewWorld(t)
+	w.Host.Sysctl("net.ipv4.ip_forward", "1") // the LAN is routed, as its owner wants it
+	d := daemontest.Start(t, daemontest.Options{World: w})
+	serve(t, d, "old")
+	d.Docker("rm", "-f", "old")
+	d.Stop()
+	d.Host.Run("ip", "link", "set", "docker0", "down")
+	d.Host.Run("ip", "link", "del", "docker0")
+	if err := d.TryRun("-b=br0"); err == nil || !strings.Contains(d.Log(), "ip link add br0 type bridge") {
+		t.Errorf("without br0: %v, and the log does not say how to make it", err)
+	}
+
+	d.Host.Run("ip", "link", "add", "br0", "type", "bridge")
+	d.Host.Addr("br0", netip.MustParsePrefix("10.211.55.1/24"))
+	pc := d.Lab.Host("pc")
+	wire := d.Lab.Wire(d.Host, pc)
+	d.Host.Run("ip", "link", "set", wire.DevA, "master", "br0")
+	pc.Addr(wire.DevB, netip.MustParsePrefix("10.211.55.9/24"))
+	pc.Route("default", netip.MustParseAddr("10.211.55.1"))
+	d.Machine.Run("ip", "route", "add", "10.211.55.0/24", "via", daemontest.HostAddr)
+	listen(t, pc)
+	listen(t, d.Machine)
+	before := d.Host.Run("ip", "-o", "-d", "link", "show", "br0") + d.Host.Run("ip", "-o", "addr", "show", "br0")
+
+	d.Run("-b=br0", "--fixed-cidr=10.211.55.128/25")
+	a := serve(t, d, "alpha", "-p", "8080:80", "-p", "8080:80/udp", "-p", "127.0.0.1:9090:90")
+	b := serve(t, d, "beta")
+	ip := address(d, "alpha", "bridge")
+	if p := netip.MustParsePrefix("10.211.55.128/25"); !p.Contains(netip.MustParseAddr(ip)) {
+		t.Errorf("a has %s", ip)
+	}
+	them := lone(pc)
+	flat := []way{{them, ip, 90, "10.211.55.9"}, {a, "10.211.55.9", 90, ip}, {b, ip, 90, address(d, "beta", "bridge")}, {host(d), ip, 90, open},
+		{them, "10.211.55.1", 8080, open}, {a, "10.211.55.1", 8080, open}, {b, "10.211.55.1", 8080, open},
+		{machine(d), daemontest.HostAddr, 8080, daemontest.MachineAddr}, {host(d), daemontest.HostAddr, 8080, open}}
+	ways(t, "flat", append(flat,
+		way{a, daemontest.MachineAddr, 80, daemontest.HostAddr}, // our container is masqueraded
+		way{them, daemontest.MachineAddr, 80, "10.211.55.9"},    // others are not
+		way{machine(d), "10.211.55.9", 80, open},                // nor closed
+		way{machine(d), ip, 80, closed})...)                     // our containers are
+	if ask(t, host(d), "tcp/127.0.0.1:9090") == "" {
+		t.Error("what is published on the host's loopback is not reached")
+	}
+	d.Kill9()
+	ways(t, "without a daemon", flat...)
+	d.Run("-b=br0", "--fixed-cidr=10.211.55.128/25")
+	ways(t, "after it", flat...)
+	d.RemoveAll()
+	d.Stop()
+	after := d.Host.Run("ip", "-o", "-d", "link", "show", "br0") + d.Host.Run("ip", "-o", "addr", "show", "br0")
+	if settings(before) != settings(after) {
+		t.Errorf("the user's bridge was changed:\n%s\nto\n%s", before, after)
+	}
+	d.Host.Run("ip", "link", "del", "br0")
+	d.Host.Run("ip", "link", "del", wire.DevA)
+	d.Machine.Run("ip", "route", "del", "10.211.55.0/24")
+	d.Run()
+}
+
+// settings are the words of ip's output that do not move with time.
+func settings(out string) string {
+	var keep []string
+	for w := range strings.FieldsSeq(out) {
+		if w == "tentative" || strings.Contains(w, ".") && !strings.Contains(w, "/") || strings.HasSuffix(w, "sec") { // timers
+			continue
+		}
+		keep = append(keep, w)
+	}
+	return strings.Join(keep, " ")
+}
+
+// TestLinks: with --icc=false on the default bridge a link opens what the target
+// exposes, follows the target's restarts, and nothing else is open.
+func TestLinks(t *testing.T) {
+	d := daemontest.Start(t, daemontest.Options{Args: []string{"--icc=false"}})
+	lab.LeakCheck(t, d.Lasting()...)
+	t.Cleanup(d.RemoveAll)
+	serve(t, d, "db", "--expose", "80/tcp", "--expose", "80/udp")
+	web := serve(t, d, "web", "--link", "db")
+	other := serve(t, d, "other")
+	check := func(when string) {
+		t.Helper()
+		db := address(d, "db", "bridge")
+		ways(t, when, way{web, db, 80, address(d, "web", "bridge")}, way{web, db, 90, closed}, way{other, db, 80, closed},
+			way{inside(t, d, "db"), address(d, "web", "bridge"), 80, closed}, way{host(d), db, 90, open})
+	}
+	check("linked")
+	d.Docker("stop", "-t", "0", "db")
+	serve(t, d, "thief") // takes the address that db had, if it is free
+	d.Docker("start", "db")
+	d.Until(10*time.Second, "db listens again", func() bool { return strings.Count(d.TryDocker("logs", "db").Stdout, "listening ") >= 8 })
+	check("after the target's restart")
+	ways(t, "the thief", way{web, address(d, "thief", "bridge"), 80, closed})
+	d.Restart()
+	check("after the daemon's restart")
+}
+
+// TestDirectRouting: --allow-direct-routing opens published ports by the containers'
+// own addresses, and --bridge-accept-fwmark what carries the mark.
+func TestDirectRouting(t *testing.T) {
+	d := daemontest.Start(t, daemontest.Options{Args: []string{"--allow-direct-routing", "--bridge-accept-fwmark", "0x30/0xf0"}})
+	lab.LeakCheck(t, d.Lasting()...)
+	t.Cleanup(d.RemoveAll)
+	serve(t, d, "alpha", "-p", "8080:80", "-p", "8080:80/udp")
+	neighbour(t, d, "172.17.0.0/16")
+	ip := address(d, "alpha", "bridge")
+	ways(t, "allowed", way{machine(d), ip, 80, open}, way{machine(d), ip, 90, closed})
+	d.Host.Run("nft", "add table inet user; add chain inet user pre { type filter hook prerouting priority -140; }; add rule inet user pre iifname wan0 th dport 90 meta mark set 0x31")
+	t.Cleanup(func() { d.Host.Run("nft", "delete", "table", "inet", "user") })
+	ways(t, "with the mark", way{machine(d), ip, 90, open})
+}
+
+// TestBip: the line.
+func TestBip(t *testing.T) {
+	d := daemontest.Start(t, daemontest.Options{Args: []string{"--bip", "10.10.10.10/24", "--dns", "10.10.10.53"}})
+	lab.LeakCheck(t, d.Lasting()...)
+	t.Cleanup(d.RemoveAll)
+	serve(t, d, "alpha")
+	if got := d.Docker("inspect", "-f", "{{.NetworkSettings.Gateway}} {{.NetworkSettings.IPAddress}}", "alpha"); got != "10.10.10.10 10.10.10.1" {
+		t.Errorf("gateway and address: %s", got)
+	}
+	b, err := os.ReadFile(d.Docker("inspect", "-f", "{{.ResolvConfPath}}", "alpha"))
+	if err != nil || !strings.Contains(string(b), "nameserver 10.10.10.53\n") {
+		t.Errorf("resolv.conf: %v\n%s", err, b)
+	}
+}
