@@ -19,8 +19,14 @@ func (d *viewData) local(q *query, out []byte) ([]byte, bool) {
 	if out, ok := d.service(q, out); ok {
 		return out, true
 	}
-	if a, ok := reverse(q.name); ok {
-		return d.pointer(q, out, a)
+	if p, exact, ok := reverse(q.name); ok {
+		if exact && p.IsSingleIP() {
+			return d.pointer(q, out, p.Addr())
+		}
+		if d.forward == nil || d.within(p) {
+			return q.refuse(out, rcodeNXDomain), true
+		}
+		return out, false
 	}
 	switch {
 	case ends(q.name, wireLocalhost): // RFC 6761 6.3
@@ -29,7 +35,7 @@ func (d *viewData) local(q *query, out []byte) ([]byte, bool) {
 		return d.known(q, out, &found{entry: e, a: e, aaaa: e}), true
 	case d.forward == nil, ends(q.name, wireDockerInternal):
 		return q.refuse(out, rcodeNXDomain), true
-	case q.labels == 1 && q.qtype != typeDS && q.qtype != typeDNSKEY:
+	case bare(q) == 1 && q.qtype != typeDS && q.qtype != typeDNSKEY:
 		// Nobody's name but one of a container that is not there: not for others'
 		// ears. DS and DNSKEY are what a validating resolver in the container asks
 		// of real top-level domains.
@@ -38,6 +44,15 @@ func (d *viewData) local(q *query, out []byte) ([]byte, bool) {
 		return q.refuse(out, rcodeNXDomain), true
 	}
 	return out, false
+}
+
+// bare is how many labels a name has without those in front that make it a service's.
+func bare(q *query) int {
+	n := q.labels
+	for name := q.name; len(name) > 1 && name[1] == '_' && n > 1; name = name[1+name[0]:] {
+		n--
+	}
+	return n
 }
 
 // private says whether a name ends as no name of the world does: top-level domains

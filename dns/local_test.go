@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -204,40 +203,50 @@ func show(r *mdns.Msg) string {
 }
 
 func TestReverse(t *testing.T) {
+	const zeros = "0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0."
 	for _, c := range []struct{ name, want string }{
-		{"5.0.25.172.in-addr.arpa", "172.25.0.5"},
-		{"0.0.0.0.in-addr.arpa", "0.0.0.0"},
-		{"255.255.255.255.in-addr.arpa", "255.255.255.255"},
-		{"256.0.25.172.in-addr.arpa", ""},
-		{"05.0.25.172.in-addr.arpa", ""},
-		{"25.172.in-addr.arpa", ""},
-		{"1.5.0.25.172.in-addr.arpa", ""},
-		{"1234.0.25.172.in-addr.arpa", ""},
-		{"x.0.25.172.in-addr.arpa", ""},
+		{"5.0.25.172.in-addr.arpa", "172.25.0.5/32"},
+		{"0.0.0.0.in-addr.arpa", "0.0.0.0/32"},
+		{"255.255.255.255.in-addr.arpa", "255.255.255.255/32"},
+		{"256.0.25.172.in-addr.arpa", "172.25.0.0/24 below"},
+		{"05.0.25.172.in-addr.arpa", "172.25.0.0/24 below"},
+		{"25.172.in-addr.arpa", "172.25.0.0/16"},
+		{"1.5.0.25.172.in-addr.arpa", "172.25.0.5/32 below"},
+		{"b._dns-sd._udp.0.25.172.in-addr.arpa", "172.25.0.0/24 below"},
+		{"1234.in-addr.arpa", ""},
+		{"x.in-addr.arpa", ""},
 		{"in-addr.arpa", ""},
 		{"5.0.25.172.xin-addr.arpa", ""},
-		{"1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.d.f.ip6.arpa", "fd00::1"},
-		{"B.A.9.8.7.6.5.4.3.2.1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.E.F.IP6.ARPA", ""},
-		{"0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.d.f.ip6.arpa", "fd00::"},
-		{"0.0.0.0.ip6.arpa", ""},
-		{"g.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.d.f.ip6.arpa", ""},
-		{"00.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.d.f.ip6.arpa", ""},
+		{"1.0.0." + zeros + "d.f.ip6.arpa", "fd00::1/128"},
+		{"B.A.9." + zeros + "E.F.IP6.ARPA", "fe00::9ab/128"},
+		{"d.f.ip6.arpa", "fd00::/8"},
+		{"5.d.f.ip6.arpa", "fd50::/12"},
+		{"lb._dns-sd._udp.d.f.ip6.arpa", "fd00::/8 below"},
+		{"g.0.d.f.ip6.arpa", "fd00::/12 below"},
+		{"00.d.f.ip6.arpa", "fd00::/8 below"},
+		{"x.ip6.arpa", ""},
+		{"1.1.0.0." + zeros + "d.f.ip6.arpa", "fd00::1/128 below"},
 	} {
 		k, ok := key(c.name)
 		if !ok {
 			t.Errorf("%s is no name", c.name)
 			continue
 		}
-		a, ok := reverse([]byte(k))
-		if c.name[0] == 'B' {
-			want, err := mdns.ReverseAddr(a.String())
-			if !ok || err != nil || !strings.EqualFold(want, mdns.Fqdn(c.name)) {
-				t.Errorf("%s: %v %v, whose name is %s", c.name, a, ok, want)
+		p, exact, ok := reverse([]byte(k))
+		got := ""
+		if ok {
+			got = p.String()
+			if !exact {
+				got += " below"
 			}
-			continue
 		}
-		if c.want == "" && ok || c.want != "" && (!ok || a != netip.MustParseAddr(c.want)) {
-			t.Errorf("%s: %v %v, want %s", c.name, a, ok, c.want)
+		if got != c.want {
+			t.Errorf("%s: %s, want %s", c.name, got, c.want)
+		}
+		if strings.HasSuffix(got, "/32") || strings.HasSuffix(got, "/128") {
+			if name, err := mdns.ReverseAddr(p.Addr().String()); err != nil || !strings.EqualFold(name, mdns.Fqdn(c.name)) {
+				t.Errorf("%s is the name of %v", name, p)
+			}
 		}
 	}
 }

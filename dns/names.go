@@ -84,50 +84,68 @@ const (
 	wireIP6Arpa        = "\x03ip6\x04arpa"
 )
 
-// reverse is the address that a name below in-addr.arpa or ip6.arpa asks about.
-func reverse(name []byte) (netip.Addr, bool) {
-	if n, ok := cut(name, wireInAddrArpa); ok {
-		var a [4]byte
-		i := 4
-		for len(n) > 0 {
-			l := int(n[0])
-			if i == 0 || l > 3 {
-				return netip.Addr{}, false
-			}
-			v := 0
-			for _, c := range n[1 : 1+l] {
-				if c < '0' || c > '9' {
-					return netip.Addr{}, false
-				}
-				v = v*10 + int(c-'0')
-			}
-			if v > 255 || l > 1 && n[1] == '0' {
-				return netip.Addr{}, false
-			}
-			i--
-			a[i] = byte(v)
-			n = n[1+l:]
-		}
-		return netip.AddrFrom4(a), i == 0
-	}
-	n, ok := cut(name, wireIP6Arpa)
-	if !ok || len(n) != 64 {
-		return netip.Addr{}, false
-	}
+// reverse reads a name below in-addr.arpa or ip6.arpa: the addresses it is about,
+// and whether it is just their name (not one below it, as in DNS-SD: RFC 6763 11).
+func reverse(name []byte) (p netip.Prefix, exact, ok bool) {
 	var a [16]byte
-	for i := range 32 {
-		c := n[2*i+1]
-		switch {
-		case n[2*i] != 1:
-			return netip.Addr{}, false
-		case c >= '0' && c <= '9':
-			c -= '0'
-		case c >= 'a' && c <= 'f':
-			c -= 'a' - 10
-		default:
-			return netip.Addr{}, false
+	size, unit, each := 16, 4, nibble
+	n, ok := cut(name, wireIP6Arpa)
+	if !ok {
+		if n, ok = cut(name, wireInAddrArpa); !ok {
+			return p, false, false
 		}
-		a[15-i/2] |= c << (4 * (i & 1))
+		size, unit, each = 4, 8, octet
 	}
-	return netip.AddrFrom16(a), true
+	// Labels are read from the right, and found from the left.
+	var starts [maxName]uint8
+	labels := 0
+	for i := 0; i < len(n); i += 1 + int(n[i]) {
+		starts[labels] = uint8(i)
+		labels++
+	}
+	bits := 0
+	for labels > 0 && bits < 8*size {
+		label := n[starts[labels-1]:]
+		v, ok := each(label[1 : 1+label[0]])
+		if !ok {
+			break
+		}
+		a[bits/8] |= v << (8 - unit - bits%8)
+		bits += unit
+		labels--
+	}
+	if bits == 0 {
+		return p, false, false
+	}
+	addr := netip.AddrFrom16(a)
+	if size == 4 {
+		addr = netip.AddrFrom4([4]byte(a[:4]))
+	}
+	return netip.PrefixFrom(addr, bits), labels == 0, true
+}
+
+// octet is a label of in-addr.arpa.
+func octet(label []byte) (v byte, ok bool) {
+	n := 0
+	for _, c := range label {
+		if c < '0' || c > '9' {
+			return 0, false
+		}
+		n = n*10 + int(c-'0')
+	}
+	return byte(n), len(label) <= 3 && n <= 255 && (len(label) == 1 || label[0] != '0')
+}
+
+// nibble is a label of ip6.arpa.
+func nibble(label []byte) (v byte, ok bool) {
+	if len(label) != 1 {
+		return 0, false
+	}
+	switch c := label[0]; {
+	case c >= '0' && c <= '9':
+		return c - '0', true
+	case c >= 'a' && c <= 'f':
+		return c - 'a' + 10, true
+	}
+	return 0, false
 }

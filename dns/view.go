@@ -182,3 +182,13 @@ func (d *viewData) ours(a netip.Addr) bool {
 	}
 	return false
 }
+
+// within says whether all of these addresses are in one of the sandbox's networks.
+func (d *viewData) within(p netip.Prefix) bool {
+	for _, s := range d.Subnets {
+		if s.Bits() <= p.Bits() && s.Contains(p.Addr()) {
+			return true
+		}
+	}
+	return false
+}
