@@ -4,6 +4,7 @@ package daemon
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -12,6 +13,7 @@ import (
 	"strconv"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	sdnotify "github.com/coreos/go-systemd/v22/daemon"
 
@@ -167,9 +169,27 @@ func (d *daemon) reload(e *engine) error {
 	d.config.Store(ch.Config)
 	d.level.Set(ch.Config.Level())
 	e.images.SetRegistries(ch.Config.RegistryMirrors, ch.Config.InsecureRegistries)
-	e.events.Publish(events.Event{Type: "daemon", Action: "reload", ID: e.id, Attributes: map[string]string{"name": hostname()}})
+	e.events.Publish(events.Event{Type: "daemon", Action: "reload", ID: e.id, Attributes: reloaded(ch.Config)})
 	d.log.Info("configuration reloaded", "changed", ch.Keys)
 	return nil
+}
+
+// reloaded is what the event of a reload tells, in dockerd's names and forms.
+func reloaded(c *config.Config) map[string]string {
+	list := func(l []string) string {
+		b, err := json.Marshal(l)
+		if err != nil || len(l) == 0 {
+			return "[]"
+		}
+		return string(b)
+	}
+	return map[string]string{
+		"name": hostname(), "debug": strconv.FormatBool(c.Debug), "default-runtime": c.DefaultRuntime, "labels": list(c.Labels),
+		"registry-mirrors": list(c.RegistryMirrors), "insecure-registries": list(c.InsecureRegistries), "live-restore": "true",
+		"shutdown-timeout":         strconv.Itoa(int(c.ShutdownTimeout / time.Second)),
+		"max-concurrent-downloads": strconv.Itoa(c.MaxConcurrentDownloads), "max-download-attempts": strconv.Itoa(c.MaxDownloadAttempts),
+		"default-shm-size": strconv.FormatInt(c.DefaultShmSize, 10), "default-ipc-mode": c.DefaultIPCMode,
+	}
 }
 
 func hostname() string {

@@ -193,6 +193,9 @@ func (e *engine) openRooms(ctx context.Context) (err error) {
 	if e.volumes, err = volume.New(ctx, volume.Config{Root: filepath.Join(c.DataRoot, "volumes"), Store: e.store, Events: e.events, Logger: e.log}); err != nil {
 		return err
 	}
+	if err := e.checkNetworkOpts(); err != nil {
+		return err
+	}
 	e.network, err = network.New(ctx, e.networkConfig())
 	if err != nil {
 		return err

@@ -9,6 +9,7 @@ import (
 	"linkspan/api/admin"
 	"linkspan/api/docker"
 	"linkspan/container"
+	"linkspan/container/logs"
 )
 
 // handler is the doors: the Engine API, and Linkspan's own verbs beside it.
@@ -25,6 +26,14 @@ func (e *engine) handler(d *daemon) http.Handler {
 	facts.SecurityOptions = []string{"name=seccomp,profile=" + e.cfg.SeccompProfile}
 	facts.LiveRestore, facts.Experimental = true, e.cfg.Experimental
 	facts.Firewall = "nftables"
+	facts.InitBinary = "docker-init"
+	if p := e.cfg.InitPath; p != "" {
+		facts.InitBinary = p
+	}
+	facts.LoggingDriver, facts.LogDrivers = e.cfg.LogDriver, logs.Drivers()
+	for _, p := range e.cfg.AddressPools {
+		facts.AddressPools = append(facts.AddressPools, docker.AddressPool{Base: p.Base.String(), Size: p.Size})
+	}
 	facts.FirewallStatus = [][2]string{{"Table", "inet " + e.table()}}
 	if v, err := e.client.Version(context.Background()); err == nil {
 		facts.ContainerdVersion = v.Version

@@ -1,6 +1,13 @@
 package daemon
 
 import (
+	"maps"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	"linkspan/cnm"
 	"linkspan/config"
 	"linkspan/driver"
 	"linkspan/ipam"
@@ -40,4 +47,31 @@ func defaultBridge(c *config.Config) network.DefaultBridge {
 		b.Name, b.None = "", true
 	}
 	return b
+}
+
+// checkNetworkOpts refuses options that no network could be made with: said at the
+// start, not at each network.
+func (e *engine) checkNetworkOpts() error {
+	for _, name := range slices.Sorted(maps.Keys(e.cfg.NetworkOpts)) {
+		d, err := e.Drivers.Get(name)
+		if err != nil {
+			return cnm.Invalid("default-network-opts: %w", err)
+		}
+		opts := maps.Clone(e.cfg.NetworkOpts[name])
+		for key, word := range opts {
+			if key == "com.docker.network.enable_ipv4" || key == "com.docker.network.enable_ipv6" { // the controller's own
+				if _, err := strconv.ParseBool(word); err != nil {
+					return cnm.Invalid("default-network-opts: %s of %s: want true or false, have %q", key, name, word)
+				}
+				delete(opts, key)
+			}
+		}
+		any4, any6 := netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("2001:db8::/64") // RFC 5737, RFC 3849
+		n := &cnm.Network{ID: strings.Repeat("0", 64), Name: "(any)", Driver: name, Options: opts, IPv6: true,
+			Pools: []cnm.Pool{{Subnet: any4, Gateway: any4.Addr().Next()}, {Subnet: any6, Gateway: any6.Addr().Next()}}}
+		if err := d.Check(n); err != nil {
+			return cnm.Invalid("default-network-opts: %w", err)
+		}
+	}
+	return nil
 }

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"errors"
 	"net/netip"
 	"os"
 	"strings"
@@ -9,7 +10,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"linkspan/cnm"
 	"linkspan/config"
+	"linkspan/driver"
+	"linkspan/driver/bridge"
 	"linkspan/ipam"
 	"linkspan/network"
 )
@@ -46,4 +50,33 @@ func parsed(t *testing.T, flags string) *config.Config {
 		t.Fatalf("%s: %v", flags, err)
 	}
 	return r.Config
+}
+
+// TestCheckNetworkOpts: a default that no network could be made with is told at
+// the start.
+func TestCheckNetworkOpts(t *testing.T) {
+	for flags, want := range map[string]string{
+		"": "",
+		"--default-network-opt bridge=com.docker.network.driver.mtu=1400 --default-network-opt bridge=com.docker.network.enable_ipv6=true": "",
+		"--default-network-opt bridge=com.docker.network.host_ipv6=2001:db8::1":                                                            "",
+		"--default-network-opt bridge=com.docker.network.driver.mtuu=1400":                                                                 "did you mean com.docker.network.driver.mtu?",
+		"--default-network-opt bridge=com.docker.network.enable_ipv6=maybe":                                                                "want true or false",
+		"--default-network-opt bridgee=a=b":                                                                                                "bridgee",
+	} {
+		e := &engine{Options: Options{Drivers: driver.NewRegistry(bridge.Driver{})}, cfg: parsed(t, flags)}
+		err := e.checkNetworkOpts()
+		if want == "" && err != nil || want != "" && (!errors.Is(err, cnm.ErrInvalid) || !strings.Contains(err.Error(), want) || !strings.HasPrefix(err.Error(), "default-network-opts: ")) {
+			t.Errorf("%s: %v", flags, err)
+		}
+	}
+}
+
+// TestReloadedAttributes: the event says what holds now, in dockerd's forms.
+func TestReloadedAttributes(t *testing.T) {
+	a := reloaded(parsed(t, "--label a=1 --label b=2 --shutdown-timeout 3 --debug"))
+	for k, want := range map[string]string{"labels": `["a=1","b=2"]`, "registry-mirrors": "[]", "shutdown-timeout": "3", "debug": "true", "default-runtime": "runc"} {
+		if a[k] != want {
+			t.Errorf("%s: %q, want %q", k, a[k], want)
+		}
+	}
 }

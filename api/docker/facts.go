@@ -29,6 +29,10 @@ type Facts struct {
 	SecurityOptions                                           []string // "name=seccomp,profile=builtin"
 	NetworkDrivers                                            []string
 	AddressPools                                              []AddressPool
+	// LoggingDriver is the one of containers that name none; empty: json-file, as
+	// LogDrivers' only.
+	LoggingDriver string
+	LogDrivers    []string
 
 	RegistryMirrors, InsecureRegistries []string
 	HTTPProxy, HTTPSProxy, NoProxy      string

@@ -213,15 +213,17 @@ func (f *fakeContainers) CanAttach(ref string) (*container.Container, error) {
 // Attach keeps a descriptor of its own, as the keeper does, and says at the end
 // what the client had sent before it.
 func (f *fakeContainers) Attach(_ context.Context, ref string, o container.AttachOptions, client *os.File) error {
-	if err := f.note("attach %s pending=%s", ref, o.Pending); err != nil {
-		return err
+	f.mu.Lock()
+	fail := f.fail["attach"]
+	f.mu.Unlock()
+	if fail != nil {
+		return fail
 	}
 	conn, err := net.FileConn(client)
 	if err != nil {
 		return err
 	}
 	f.mu.Lock()
-	defer f.mu.Unlock()
 	f.ends[ref] = append(f.ends[ref], func() {
 		out, errs := []byte("hello\n"), []byte("trouble\n")
 		if o.Mux {
@@ -230,7 +232,8 @@ func (f *fakeContainers) Attach(_ context.Context, ref string, o container.Attac
 		_, _ = conn.Write(append(out, errs...))
 		_ = conn.Close()
 	})
-	return nil
+	f.mu.Unlock()
+	return f.note("attach %s pending=%s", ref, o.Pending) // last: who sees it may start the container
 }
 
 func (f *fakeContainers) Logs(_ context.Context, ref string, o container.LogOptions, w io.Writer, flush func()) error {

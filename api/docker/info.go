@@ -52,14 +52,14 @@ func (s *server) info(c *call) error {
 		Plugins: system.PluginsInfo{
 			Volume:  []string{"local"},
 			Network: orEmpty(f.NetworkDrivers),
-			Log:     []string{"json-file"},
+			Log:     f.LogDrivers,
 		},
 		MemoryLimit: f.MemoryLimit, SwapLimit: f.SwapLimit,
 		CPUCfsPeriod: f.CPUCfs, CPUCfsQuota: f.CPUCfs, CPUShares: f.CPUShares, CPUSet: f.CPUSet,
 		PidsLimit: f.PidsLimit, OomKillDisable: f.OomKillDisable, IPv4Forwarding: f.IPv4Forwarding,
 		Debug: f.Debug, NFd: openFiles(), NGoroutines: runtime.NumGoroutine(),
 		SystemTime:    time.Now().Format(time.RFC3339Nano),
-		LoggingDriver: "json-file", CgroupDriver: f.CgroupDriver, CgroupVersion: f.CgroupVersion,
+		LoggingDriver: or(f.LoggingDriver, "json-file"), CgroupDriver: f.CgroupDriver, CgroupVersion: f.CgroupVersion,
 		KernelVersion: f.KernelVersion, OperatingSystem: f.OperatingSystem, OSVersion: f.OSVersion,
 		OSType: runtime.GOOS, Architecture: f.Arch, NCPU: f.NCPU, MemTotal: f.MemTotal,
 		IndexServerAddress: "https://index.docker.io/v1/",
@@ -72,6 +72,9 @@ func (s *server) info(c *call) error {
 		SecurityOptions:    orEmpty(f.SecurityOptions),
 		CDISpecDirs:        []string{},
 		Warnings:           orEmpty(f.Warnings),
+	}
+	if len(i.Plugins.Log) == 0 {
+		i.Plugins.Log = []string{"json-file"}
 	}
 	for name, path := range f.Runtimes {
 		i.Runtimes[name] = system.RuntimeWithStatus{Runtime: system.Runtime{Path: path}}
