@@ -9,6 +9,7 @@ import (
 
 	"linkspan/cnm"
 	"linkspan/config"
+	"linkspan/dataplane"
 	"linkspan/driver"
 	"linkspan/ipam"
 	"linkspan/network"
@@ -24,7 +25,7 @@ func (e *engine) networkConfig() network.Config {
 		Env: func() driver.Env {
 			return driver.Env{Table: e.table(), BridgeNF: e.kernel.BridgeNF(), MTU: c.MTU, DirectRouting: c.AllowDirectRouting}
 		},
-		BindIP: c.DefaultBindIP, HostGateway: c.HostGatewayIPs, NoForwarding: !c.IPForward,
+		BindIP: c.DefaultBindIP, HostGateway: c.HostGatewayIPs, NoForwarding: !c.IPForward, AcceptMark: dataplane.Mark(c.AcceptMark),
 		AddressPools: addressPools(c), DefaultOptions: c.NetworkOpts, Bridge: defaultBridge(c),
 	}
 }

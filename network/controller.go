@@ -60,6 +60,9 @@ type Config struct {
 	HostGateway []netip.Addr
 	// NoForwarding is --ip-forward=false: forwarding is not turned on.
 	NoForwarding bool
+	// AcceptMark is --bridge-accept-fwmark: packets that carry it are let in to
+	// containers; zero: none.
+	AcceptMark dataplane.Mark
 	// RALinks are the host's links that learn from router advertisements; they go on
 	// to do so when IPv6 forwarding is turned on. nil: none.
 	RALinks func(ctx context.Context) ([]string, error)

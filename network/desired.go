@@ -14,7 +14,7 @@ import (
 // hostObjects are what exists as long as Linkspan is installed on the host.
 func (c *Controller) hostObjects(ctx context.Context) ([]dataplane.Object, error) {
 	forward, err := c.hostForwarding(ctx)
-	return append([]dataplane.Object{dataplane.BasePage(c.cfg.Table)}, forward...), err
+	return append([]dataplane.Object{dataplane.BasePage(c.cfg.Table, c.cfg.AcceptMark)}, forward...), err
 }
 
 // sandboxObjects are a sandbox's namespace and what its endpoints' drivers plan:
