@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -100,6 +101,37 @@ func TestServe(t *testing.T) {
 		r := query1(t, network, at, m)
 		if len(r.Answer) != 1 || r.Answer[0].String() != "Name3.\t5\tIN\tA\t10.0.0.3" || !r.Authoritative || !r.RecursionAvailable {
 			t.Errorf("%s: %v", network, r)
+		}
+	}
+}
+
+// TestAllocations: an answer of ours, and one from the cache, leave no garbage.
+func TestAllocations(t *testing.T) {
+	s := newSandbox(t, &world{}, View{Zones: []string{"z"}, ZoneNames: []string{"shop"}, Search: []string{"example"}, Upstreams: []netip.AddrPort{one}})
+	s.SetNames("z", append(names(100), Record{Endpoint: "x", Names: []string{"name1"}, Addrs: []netip.Addr{netip.MustParseAddr("10.9.9.9")}}), true)
+	answer, _ := says(3600, "A 1.1.1.1")(new(mdns.Msg).SetQuestion("www.example.org.", mdns.TypeA)).Pack()
+	kept, err := readMessage(answer, headerLen+len("www.example.org.")+5)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, words := range []string{"name0", "NAME0 AAAA", "name1 A", "name0.shop", "name0.example edns=1232", "nobody", "name0 TXT", "5.0.0.10.in-addr.arpa TXT", "www.example.org"} {
+		m, _, _ := question(t, strings.Fields(words))
+		pkt, err := m.Pack()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var q query
+		q.parse(pkt, false)
+		if g := s.data.Load().forward; words == "www.example.org" {
+			g.cache.put(string(q.cacheKey(nil)), kept, time.Hour, g.now())
+		}
+		out := make([]byte, 0, 512)
+		if n := testing.AllocsPerRun(100, func() {
+			if len(s.answer(&q, pkt, out, one, s.l)) == 0 {
+				t.Fatal(words, "is not answered")
+			}
+		}); n != 0 {
+			t.Errorf("%s: %v allocations", words, n)
 		}
 	}
 }
