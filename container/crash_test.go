@@ -22,6 +22,7 @@ func TestCrashAnywhere(t *testing.T) {
 		t.Skip("a daemon for each step of a life: make soak")
 	}
 	w := newWorld(t)
+	w.shops()
 	kinds := map[string]bool{}
 	var kindsMu sync.Mutex
 	for n := 1; ; n++ {
@@ -43,6 +44,7 @@ func TestCrashAnywhere(t *testing.T) {
 		"container.commit.exited", "container.commit.removing", "container.commit.removed", "container.commit.exec.starting",
 		"container.commit.exec.ended", "containerd.container.create", "containerd.container.update", "containerd.container.delete",
 		"containerd.snapshot.mounts", "containerd.snapshot.remove", "containerd.task.create", "containerd.task.start", "containerd.task.delete",
+		"container.commit.connected", "container.commit.disconnected", "network.update",
 		"containerd.exec.create", "containerd.exec.start", "containerd.exec.delete", "network.join", "network.leave", "image.prepare",
 	} {
 		for _, side := range []string{".before", ".after"} {
@@ -136,7 +138,7 @@ func (w *world) life(e *Engine, name string) {
 	if err != nil {
 		return
 	}
-	if e.Start(ctx, id) != nil {
+	if e.Start(ctx, id) != nil || e.Connect(ctx, id, "shop", nil) != nil || e.Disconnect(ctx, id, "bridge", false) != nil {
 		return
 	}
 	x, err := e.ExecCreate(ctx, id, ExecConfig{Cmd: []string{"true"}})

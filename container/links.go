@@ -6,6 +6,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"time"
 
 	apinetwork "github.com/moby/moby/api/types/network"
 
@@ -173,6 +174,31 @@ func linksByName(networks map[string]*apinetwork.EndpointSettings, t *Container)
 		}
 	}
 	return false
+}
+
+// linkPatience is how long a policy's start waits for those that the container
+// links to and that are about to start too, as when the daemon starts. Docker's.
+const linkPatience = 5 * time.Second
+
+// awaitLinks waits for them: without, the start fails and is tried again, in a
+// new place on the network. The caller has the container's lock.
+func (e *Engine) awaitLinks(en *entry) {
+	for end := time.Now().Add(linkPatience); time.Now().Before(end); {
+		coming := false
+		for _, l := range en.load().Links {
+			if t, err := e.Get(l.Target); err == nil {
+				coming = coming || t.State.Starting || t.State.Phase == Restarting
+			}
+		}
+		if !coming {
+			return
+		}
+		select {
+		case <-time.After(10 * time.Millisecond):
+		case <-e.ctx.Done():
+			return
+		}
+	}
 }
 
 // followLinks tells those who link to a container what became of it: their

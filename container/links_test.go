@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -256,6 +257,42 @@ func TestLinksOnOwnNetwork(t *testing.T) {
 	}
 	if strings.Contains(w.hostsOf("web"), "mysql") {
 		t.Error("names are the resolver's here")
+	}
+	w.clean()
+}
+
+// After a power cut target and linking container come back together: the one
+// waits for the other.
+func TestLinksComeBackTogether(t *testing.T) {
+	w := newWorld(t)
+	e := w.start()
+	always := func(r *CreateRequest) { r.HostConfig.RestartPolicy.Name = "always" }
+	ids := []string{w.run("db", "sleep 1000", always), w.run("web", "sleep 1000", always, func(r *CreateRequest) { r.HostConfig.Links = []string{"db"} })}
+	for range 3 {
+		var pids []int
+		for _, id := range ids {
+			c, _ := e.Get(id)
+			pids = append(pids, c.State.Pid)
+		}
+		e = w.reborn(func() {
+			for _, p := range pids {
+				_ = syscall.Kill(p, syscall.SIGKILL)
+			}
+		})
+		w.eventually("both run", func() bool {
+			for i, id := range ids {
+				if c, _ := e.Get(id); c.State.Phase != Running || c.State.Pid == pids[i] {
+					return false
+				}
+			}
+			return true
+		})
+	}
+	if strings.Contains(w.log.String(), "Cannot link to a non running container") {
+		t.Error("it was tried too early")
+	}
+	if got := w.hostsOf("web"); !strings.Contains(got, " db ") {
+		t.Errorf("%q", got)
 	}
 	w.clean()
 }

@@ -95,6 +95,7 @@ func (e *Engine) restartLater(en *entry, delay time.Duration) {
 // (a port still taken, containerd away) is tried again; one that the runtime
 // refuses is given up, as with Docker.
 func (e *Engine) restartNow(en *entry) {
+	e.awaitLinks(en)
 	err := e.start(lasting(e.ctx), en, func(s *State) {})
 	if err == nil {
 		return
