@@ -154,7 +154,7 @@ func TestCreateRefused(t *testing.T) {
 		"container": {func(r *CreateRequest) { r.HostConfig.NetworkMode = "container:nope" }, cnm.ErrInvalid, "No such container: nope"},
 		"pid":       {func(r *CreateRequest) { r.HostConfig.PidMode = "container:nope" }, cnm.ErrInvalid, "No such container: nope"},
 		"bind":      {func(r *CreateRequest) { r.HostConfig.Binds = []string{"/a:/b:fast"} }, cnm.ErrInvalid, "invalid mode: fast"},
-		"from":      {func(r *CreateRequest) { r.HostConfig.VolumesFrom = []string{"nope"} }, cnm.ErrNotFound, "No such container: nope"},
+		"from":      {func(r *CreateRequest) { r.HostConfig.VolumesFrom = []string{"nope"} }, cnm.ErrInvalid, "No such container: nope"},
 		"host":      {func(r *CreateRequest) { r.HostConfig.ExtraHosts = []string{"x"} }, cnm.ErrInvalid, `bad format for add-host: "x"`},
 		"sysctl":    {func(r *CreateRequest) { r.HostConfig.Sysctls = map[string]string{"vm.swappiness": "1"} }, cnm.ErrInvalid, "vm.swappiness"},
 		"net sysctl": {func(r *CreateRequest) {

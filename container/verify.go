@@ -159,6 +159,14 @@ func (e *Engine) runtimeBinary(name string) (string, error) {
 	return "", cnm.Invalid("unknown or invalid runtime name: %s", name)
 }
 
+// deviceRequest is what a person calls it: CDI devices come with --device, too.
+func deviceRequest(hc *apicontainer.HostConfig) string {
+	if len(hc.DeviceRequests) > 0 && hc.DeviceRequests[0].Driver == "cdi" {
+		return "a CDI device (" + strings.Join(hc.DeviceRequests[0].DeviceIDs, ", ") + ")"
+	}
+	return "--gpus"
+}
+
 // verifyLater names what is known and not granted yet.
 func verifyLater(c *apicontainer.Config, hc *apicontainer.HostConfig) error {
 	for _, x := range []struct {
@@ -166,7 +174,7 @@ func verifyLater(c *apicontainer.Config, hc *apicontainer.HostConfig) error {
 		what  string
 		why   string
 	}{
-		{len(hc.DeviceRequests) > 0, "--gpus", "devices are only given by path (--device)"},
+		{len(hc.DeviceRequests) > 0, deviceRequest(hc), "devices are only given by path (--device)"},
 		{len(hc.StorageOpt) > 0, "--storage-opt", "writable layers have no size limit"},
 		{hc.Cgroup != "", "the cgroup of another container", "each container has its own; --cgroup-parent groups them"},
 		{hc.Umask != nil, "a umask", "the image's program sets its own"},

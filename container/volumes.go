@@ -73,7 +73,7 @@ func (e *Engine) volumesFrom(refs []string) (points []mounts.Point, err error) {
 		}
 		from, err := e.Get(name)
 		if err != nil {
-			return nil, err
+			return nil, notImage(err)
 		}
 		for _, m := range from.Mounts {
 			if m.Type == mounts.Tmpfs {
