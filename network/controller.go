@@ -63,6 +63,9 @@ type Config struct {
 	// AcceptMark is --bridge-accept-fwmark: packets that carry it are let in to
 	// containers; zero: none.
 	AcceptMark dataplane.Mark
+	// BridgeNFUsers says who besides us may need bridged packets to pass the hooks of
+	// IP (bridge-nf-call-*); nil: the switches are left as they are.
+	BridgeNFUsers func(ctx context.Context) ([]string, error)
 	// RALinks are the host's links that learn from router advertisements; they go on
 	// to do so when IPv6 forwarding is turned on. nil: none.
 	RALinks func(ctx context.Context) ([]string, error)

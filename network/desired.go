@@ -14,7 +14,11 @@ import (
 // hostObjects are what exists as long as Linkspan is installed on the host.
 func (c *Controller) hostObjects(ctx context.Context) ([]dataplane.Object, error) {
 	forward, err := c.hostForwarding(ctx)
-	return append([]dataplane.Object{dataplane.BasePage(c.cfg.Table, c.cfg.AcceptMark)}, forward...), err
+	if err != nil {
+		return nil, err
+	}
+	filter, err := c.bridgeFilter(ctx)
+	return slices.Concat([]dataplane.Object{dataplane.BasePage(c.cfg.Table, c.cfg.AcceptMark)}, forward, filter), err
 }
 
 // sandboxObjects are a sandbox's namespace and what its endpoints' drivers plan:
@@ -65,11 +69,11 @@ func sysctlPath(key string) string {
 
 // desired is everything that should exist on this host.
 func (c *Controller) desired(ctx context.Context) (*dataplane.State, []string, error) {
-	env := c.cfg.Env()
 	host, err := c.hostObjects(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
+	env := planned(c.cfg.Env(), host)
 	st := dataplane.NewState(host...)
 	for _, n := range c.Networks() {
 		objs, err := c.networkObjects(env, n)
