@@ -32,6 +32,10 @@ const (
 // two processors busy; one is what a program sees that looks a name up and waits.
 const dnsMany, dnsOne = 8, 1
 
+// dnsRoundsMost bounds how often each load runs: there are two of them, on five servers,
+// at two sizes.
+const dnsRoundsMost = 3
+
 // resolver is one server that is loaded.
 type resolver struct {
 	name string
@@ -210,7 +214,7 @@ func (r *resolver) answer() error {
 
 // dnsRounds loads each in turn and makes the rows: the first of the list is ours.
 func (b *bench) dnsRounds(ctx context.Context, node string, n int, list []*resolver, absolute bool) error {
-	for round := range b.rounds {
+	for round := range min(b.rounds, dnsRoundsMost) {
 		for i := range list {
 			r := list[(i+round)%len(list)]
 			if err := r.load(ctx, node, n, b.seconds/2); err != nil {
