@@ -240,10 +240,10 @@ func TestChosenSubnets(t *testing.T) {
 func TestDaemonDefaults(t *testing.T) {
 	w := newWorld(t, func(w *world) {
 		w.cfg.AddressPools = []ipam.Base{{Prefix: pfx("10.10.0.0/16"), Bits: 24}}
-		w.cfg.DefaultOptions = map[string]map[string]string{"bridge": {"com.docker.network.driver.mtu": "1400"}}
+		w.cfg.DefaultOptions = map[string]map[string]string{"bridge": {"com.docker.network.driver.mtu": "1400", optIPv6: "true"}}
 	})
 	n := w.network("a", "")
-	if n.Pools[0].Subnet != pfx("10.10.1.0/24") || n.Options["com.docker.network.driver.mtu"] != "1400" {
+	if n.Pools[0].Subnet != pfx("10.10.1.0/24") || !n.IPv6 || n.Options[optIPv6] != "" || n.Options["com.docker.network.driver.mtu"] != "1400" {
 		t.Errorf("%+v", n)
 	}
 	n = w.network("b", "", func(w *NetworkWish) { w.Options = map[string]string{"com.docker.network.driver.mtu": "9000"} })

@@ -203,6 +203,13 @@ func TestInterfaceNames(t *testing.T) {
 		t.Errorf("after a restart: %q", got)
 	}
 	w.leave("x", false)
+	w.network("lan", "", func(w *NetworkWish) {
+		w.Options = map[string]string{"com.docker.network.container_iface_prefix": "lan"}
+	})
+	chosen := func(w *EndpointWish) { w.DriverOpts = map[string]string{"com.docker.network.endpoint.ifname": "wan0"} }
+	if got := names(w.join(plus(plus(on("z", "a"), "lan", 1), "b", 2, chosen))); !slices.Equal(got, []string{"a=eth0", "lan=lan1", "b=wan0"}) {
+		t.Errorf("prefix and name: %q", got)
+	}
 	named := func(n string) func(*EndpointWish) {
 		return func(w *EndpointWish) { w.DriverOpts = map[string]string{"com.docker.network.endpoint.ifname": n} }
 	}
@@ -523,5 +530,41 @@ func TestHistories(t *testing.T) {
 		if d := changed(before, w.everything()); d != "" {
 			t.Errorf("seed %d: not as before:\n%s", seed, d)
 		}
+	}
+}
+
+// Every family of the host reaches a container that has one family only.
+func TestPortsOfOneFamily(t *testing.T) {
+	w := newWorld(t)
+	w.network("six", "", func(w *NetworkWish) {
+		w.IPv4, w.IPv6, w.Pools = no(), yes(), []cnm.Pool{{Subnet: pfx("fd00:2::/64")}}
+	})
+	s := w.join(on("a", "six", "8080:80"))
+	e := s.Endpoints[0]
+	if e.Addr4().IsValid() || e.MAC == "" || carriers(s) != "- eth0" {
+		t.Errorf("%+v", e)
+	}
+	if got := w.elements("publish6_any"); len(got) != 1 || got[0] != "tcp . 8080 = fd00:2::2 . 80" {
+		t.Errorf("%q", got)
+	}
+	if got := w.ports.held(); !slices.Equal(got, []string{"tcp 0.0.0.0:8080-8080 to [fd00:2::2]:80", "tcp :::8080-8080 to [fd00:2::2]:80"}) {
+		t.Errorf("bound: %q", got)
+	}
+}
+
+// A network says where its ports are published.
+func TestHostBinding(t *testing.T) {
+	w := newWorld(t, func(w *world) { w.cfg.BindIP = ip("10.1.1.1") })
+	for binding, want := range map[string]string{"": "10.1.1.1", "127.0.0.1": "127.0.0.1", "0.0.0.0": "invalid IP"} {
+		w.network("shop", "", func(w *NetworkWish) {
+			if binding != "" {
+				w.Options = map[string]string{optHostBinding: binding}
+			}
+		})
+		if s := w.join(on("a", "shop", "8080:80")); s.Ports[0].HostIP.String() != want {
+			t.Errorf("%q: %+v", binding, s.Ports)
+		}
+		w.leave("a", false)
+		w.remove("shop")
 	}
 }

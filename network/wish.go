@@ -54,7 +54,7 @@ func (c *Controller) wished(w NetworkWish) (n *cnm.Network, warning string, err 
 			return nil, "", err
 		}
 	} else {
-		v4, v6, err := families(n, w)
+		v4, v6, err := families(n, w, c.cfg.DefaultOptions[n.Driver])
 		if err != nil {
 			return nil, "", err
 		}
@@ -130,12 +130,15 @@ func predefinedOf(driver string) string {
 	return driver
 }
 
-// families are what a wish says of IPv4 and IPv6; the options of that name, which
-// Docker takes too, are used up.
-func families(n *cnm.Network, w NetworkWish) (v4, v6 bool, err error) {
+// families are what a wish says of IPv4 and IPv6, or else the daemon; the options of
+// that name, which Docker takes too, are used up.
+func families(n *cnm.Network, w NetworkWish, daemon map[string]string) (v4, v6 bool, err error) {
 	flag := func(said *bool, key, name string, def bool) (bool, error) {
 		v, ok := n.Options[key]
 		delete(n.Options, key)
+		if !ok {
+			v, ok = daemon[key]
+		}
 		switch {
 		case said != nil:
 			return *said, nil
