@@ -16,6 +16,7 @@ import (
 // error may be of no class, and at the end everything can be removed.
 func TestStorm(t *testing.T) {
 	w := newWorld(t)
+	w.shops()
 	e := w.start()
 	ctx := t.Context()
 	names := []string{"storm-a", "storm-b", "storm-c"}
@@ -27,6 +28,13 @@ func TestStorm(t *testing.T) {
 				r.HostConfig.RestartPolicy.Name = apicontainer.RestartPolicyAlways
 			} else {
 				r.HostConfig.AutoRemove = rand.IntN(2) == 0
+			}
+			switch rand.IntN(3) {
+			case 0:
+				r.HostConfig.Links = []string{names[rand.IntN(len(names))] + ":other"}
+			case 1:
+				r.HostConfig.NetworkMode = "shop"
+				r.Config.Healthcheck = &apicontainer.HealthConfig{Test: []string{"CMD", "true"}, Interval: 20 * time.Millisecond}
 			}
 			_, _, err := e.Create(ctx, r)
 			return err
@@ -46,7 +54,9 @@ func TestStorm(t *testing.T) {
 			}
 			return e.ExecStart(ctx, x, false, nil, nil, nil)
 		},
-		"rename": func(ref string) error { return e.Rename(ctx, ref, names[rand.IntN(len(names))]) },
+		"rename":     func(ref string) error { return e.Rename(ctx, ref, names[rand.IntN(len(names))]) },
+		"connect":    func(ref string) error { return e.Connect(ctx, ref, "shop", nil) },
+		"disconnect": func(ref string) error { return e.Disconnect(ctx, ref, "shop", false) },
 		"wait": func(ref string) error {
 			_, err := e.Wait(ctx, ref, WaitNotRunning)
 			return err
@@ -56,7 +66,7 @@ func TestStorm(t *testing.T) {
 	for k := range ops {
 		kinds = append(kinds, k)
 	}
-	classes := []error{cnm.ErrNotFound, cnm.ErrConflict, cnm.ErrNotModified, cnm.ErrInvalid}
+	classes := []error{cnm.ErrNotFound, cnm.ErrConflict, cnm.ErrNotModified, cnm.ErrInvalid, cnm.ErrForbidden}
 	end := time.Now().Add(4 * time.Second)
 	var all sync.WaitGroup
 	for range 6 {
