@@ -59,17 +59,25 @@ func at(path string) uint64 {
 	return inode(st)
 }
 
+// rotating says that the names of a log do not fit together: the keeper has made
+// the next file and is moving the others. One that it left behind when it was
+// killed means nothing.
+func rotating(path string) bool {
+	st, err := os.Stat(path + ".new")
+	return err == nil && time.Since(st.ModTime()) < 5*time.Second
+}
+
 // openAll opens the files of a log, the youngest first. A rotation meanwhile would
 // show one file twice, or hide one: then all begins anew.
 func openAll(path string) (list []*source, err error) {
-	for range 50 {
+	for range 200 {
 		list, err = openOnce(path)
 		switch {
 		case errors.Is(err, fs.ErrNotExist) && at(path+".1") != 0:
-			// Between the rename and the new file.
+			// Between a rename and the new file.
 		case err != nil:
 			return nil, err
-		case list[0].ino == at(path):
+		case list[0].ino == at(path) && !rotating(path) && (len(list) < 2 || list[1].ino != list[0].ino):
 			return list, nil
 		default:
 			closeAll(list)

@@ -55,15 +55,20 @@ func (r *rotor) write(l string) {
 }
 
 func (r *rotor) rotate() {
-	r.f.Close()
 	name := func(i int) string { return fmt.Sprintf("%s.%d", r.path, i) }
+	f, err := os.OpenFile(r.path+".new", os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	r.check(err)
 	for i := r.files - 1; i > 1; i-- {
 		for _, ext := range []string{"", ".gz"} {
 			r.check(os.Rename(name(i-1)+ext, name(i)+ext))
 		}
 	}
-	r.check(os.Rename(r.path, name(1)))
-	r.open()
+	if r.files > 1 {
+		r.check(os.Link(r.path, name(1)))
+	}
+	r.check(os.Rename(r.path+".new", r.path))
+	r.f.Close()
+	r.f, r.size = f, 0
 	if r.compress && r.files > 2 {
 		r.gzip(name(2))
 	}
@@ -202,7 +207,43 @@ func (g *gate) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// A log of one file is emptied when it is full.
+// A log of one file that was full goes on in another.
+func TestFollowOneFile(t *testing.T) {
+	r := newRotor(t, 400, 1, false)
+	var out safe
+	done, end := make(chan struct{}), make(chan error, 1)
+	o := all()
+	o.Follow = true
+	go func() { end <- Copy(t.Context(), r.path, o, done, &out, nil) }()
+	for i := range 20 {
+		r.write(line(i, "stdout", fmt.Sprintf("%d\n", i)))
+		eventually(t, "the line", func() bool { return out.String() == numbers(0, i+1) })
+	}
+	close(done)
+	if err := <-end; err != nil {
+		t.Fatal(err)
+	}
+}
+
+// What a killed keeper left behind holds nobody up.
+func TestStaleNew(t *testing.T) {
+	r := newRotor(t, 400, 5, false)
+	for i := range 10 {
+		r.write(line(i, "stdout", fmt.Sprintf("%d\n", i)))
+	}
+	if err := os.WriteFile(r.path+".new", nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	old := time.Now().Add(-time.Minute)
+	if err := os.Chtimes(r.path+".new", old, old); err != nil {
+		t.Fatal(err)
+	}
+	if got := read(t, r.path, all()); got != numbers(0, 10) {
+		t.Errorf("%q", got)
+	}
+}
+
+// A log of one file is emptied by somebody else (copytruncate).
 func TestFollowTruncated(t *testing.T) {
 	path := write(t, line(0, "stdout", "zero\n"), line(1, "stdout", "one\n"))
 	var out safe
@@ -220,7 +261,7 @@ func TestFollowTruncated(t *testing.T) {
 
 // Reading beside a rotation finds every line that there is, once.
 func TestReadWhileRotating(t *testing.T) {
-	r := newRotor(t, 1000, 1000, false)
+	r := newRotor(t, 1000, 400, false)
 	stop := make(chan struct{})
 	finished := make(chan struct{})
 	written := 0
@@ -233,8 +274,10 @@ func TestReadWhileRotating(t *testing.T) {
 			default:
 			}
 			r.write(line(written, "stdout", fmt.Sprintf("%d\n", written)))
+			time.Sleep(100 * time.Microsecond)
 		}
 	}()
+	defer func() { close(stop); <-finished }()
 	for range 30 {
 		got := read(t, r.path, all())
 		n := strings.Count(got, "\n")
@@ -242,6 +285,4 @@ func TestReadWhileRotating(t *testing.T) {
 			t.Fatalf("%d lines, not in order", n)
 		}
 	}
-	close(stop)
-	<-finished
 }
