@@ -40,8 +40,8 @@ type dfVolume struct {
 	UsageData         struct{ Size, RefCount int64 }
 }
 
-// diskUsage adds up what images and containers hold. SharedSize is 0: layers
-// that several images share are counted with each of them.
+// diskUsage adds up what images, containers and volumes hold; a layer that
+// several images share counts once.
 func (s *server) diskUsage(c *call) error {
 	types := c.R.URL.Query()["type"]
 	want := func(t string) bool { return len(types) == 0 || slices.Contains(types, t) }
@@ -56,10 +56,12 @@ func (s *server) diskUsage(c *call) error {
 		for _, ctr := range containers {
 			users[ctr.ImageID]++
 		}
+		layers := s.layersOf(c, images)
+		df.LayersSize = layers.total(images)
 		for _, i := range images {
-			df.LayersSize += i.Size
 			df.Images = append(df.Images, dfImage{
-				ID: i.ID, RepoTags: orEmpty(i.RepoTags), RepoDigests: orEmpty(i.Digests), Created: i.Created.Unix(),
+				SharedSize: layers.shared(i.ID),
+				ID:         i.ID, RepoTags: orEmpty(i.RepoTags), RepoDigests: orEmpty(i.Digests), Created: i.Created.Unix(),
 				Size: i.Size, Labels: orEmptyMap(i.Labels), Containers: users[i.ID],
 			})
 		}

@@ -94,3 +94,34 @@ func FuzzPath(f *testing.F) {
 		}
 	})
 }
+
+// FuzzNetworkCreate: whatever the body, it is refused in words or becomes a wish.
+func FuzzNetworkCreate(f *testing.F) {
+	for _, s := range []string{
+		`{"Name":"a"}`, `{}`, `null`, `[]`, `{"Name":"a","IPAM":null}`, `{"Name":"a","IPAM":{"Config":null}}`, `{"Name":"a","IPAM":{"Config":[null,{}]}}`,
+		`{"Name":"a","IPAM":{"Config":[{"Subnet":"172.25.0.0/16","Gateway":"172.25.0.1","IPRange":"x","AuxiliaryAddresses":{"":"1.1.1.1"}}]}}`,
+		`{"Name":"a","EnableIPv4":null,"EnableIPv6":"yes"}`, `{"Name":"a","ConfigFrom":{}}`, `{"Name":"a","Options":{"a":1}}`, `{"Name":"a","Options":null,"Labels":{"a":null}}`,
+		`{"Name":"a","IPAM":{"Config":[{"Subnet":"fe80::1%eth0/64"}]}}`,
+	} {
+		f.Add("1.51", s)
+		f.Add("1.24", s)
+	}
+	f.Fuzz(func(t *testing.T, version, body string) {
+		n := newFakeNetwork()
+		door := New(testConfig(newFakeContainers(), n))
+		r := httptest.NewRequest("POST", "/networks/create", strings.NewReader(body))
+		r.URL.Path, r.URL.RawPath = "/v"+version+"/networks/create", ""
+		r.Header.Set("Content-Type", "application/json")
+		w := httptest.NewRecorder()
+		door.ServeHTTP(w, r)
+		if w.Code >= 500 || !json.Valid(w.Body.Bytes()) {
+			t.Fatalf("%q: %d %s", body, w.Code, w.Body)
+		}
+		if w.Code == 201 && n.wish.Name == "" {
+			t.Fatalf("%q: a network without a name", body)
+		}
+		if w := request(t, door, "GET", "/v1.41/networks", ""); w.Code != 200 || !json.Valid(w.Body.Bytes()) {
+			t.Fatalf("%q: list: %d %s", body, w.Code, w.Body)
+		}
+	})
+}

@@ -62,6 +62,10 @@ func (s *server) imageList(c *call) error {
 		return err
 	}
 	list := []imageSummary{}
+	var layers *layers
+	if c.Bool("shared-size") {
+		layers = s.layersOf(c, images)
+	}
 	for _, img := range images {
 		tags, digests, err := matching(f, img)
 		if err != nil {
@@ -77,6 +81,9 @@ func (s *server) imageList(c *call) error {
 			ID: img.ID, Created: unixTime(img.Created), Labels: img.Labels, RepoTags: orEmpty(tags), RepoDigests: orEmpty(digests),
 			Size: img.Size, SharedSize: -1, Containers: -1,
 		}}
+		if layers != nil {
+			j.SharedSize = layers.shared(img.ID)
+		}
 		if c.Version.Before(44) {
 			j.VirtualSize = &j.Size
 		}

@@ -28,7 +28,7 @@ var sections = []section{
 		{"GET", "/version", "", "", ""},
 		{"GET", "/info", "", "", ""},
 		{"GET", "/events", "/events?since=0&until=1", "", "filters as in dockerd; the last 1,024 events are kept"},
-		{"GET", "/system/df", "", "", "layers that several images share count with each of them"},
+		{"GET", "/system/df", "", "", "no build cache"},
 		{"POST", "/auth", "", `{"username":"u","password":"p","serveraddress":"127.0.0.1:5000"}`, ""},
 		{"POST", "/session", "", "", ""},
 		{"POST", "/grpc", "", "", ""},
