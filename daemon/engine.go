@@ -212,10 +212,15 @@ func (e *engine) openRooms(ctx context.Context) (err error) {
 // restore brings the host to what is committed, networks first: a container
 // that the restart policy starts needs them.
 func (e *engine) restore(ctx context.Context) error {
+	act, err := e.followBridges()
+	if err != nil {
+		return err
+	}
 	r, err := e.network.Start(ctx)
 	if err != nil {
 		return err
 	}
+	act()
 	for _, f := range r.Failures {
 		e.log.Error("not as it should be: " + f.Error())
 	}

@@ -26,7 +26,8 @@ func (e *engine) networkConfig() network.Config {
 			return driver.Env{Table: e.table(), BridgeNF: e.kernel.BridgeNF(), MTU: c.MTU, DirectRouting: c.AllowDirectRouting}
 		},
 		BindIP: c.DefaultBindIP, HostGateway: c.HostGatewayIPs, NoForwarding: !c.IPForward, AcceptMark: dataplane.Mark(c.AcceptMark),
-		AddressPools: addressPools(c), DefaultOptions: c.NetworkOpts, Bridge: defaultBridge(c),
+		BridgeNFUsers: e.kernel.BridgeNFUsers,
+		AddressPools:  addressPools(c), DefaultOptions: c.NetworkOpts, Bridge: defaultBridge(c),
 	}
 }
 
