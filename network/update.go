@@ -3,6 +3,7 @@ package network
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -95,15 +96,16 @@ func (c *Controller) move(ctx context.Context, env driver.Env, was, now *cnm.San
 	if err != nil {
 		return err
 	}
+	// The resolver is another process, and needs nothing of what the kernel is told.
+	names := make(chan error, 1)
+	go func() { names <- c.named(ctx, was, now) }()
 	if ops := diff.Update(from, to); len(ops) > 0 {
-		if err := c.cfg.Kernel.Apply(ctx, ops); err != nil {
-			return err
-		}
+		err = c.cfg.Kernel.Apply(ctx, ops)
 	}
-	if err := c.retarget(ctx, was, now); err != nil {
-		return err
+	if err == nil {
+		err = c.retarget(ctx, was, now)
 	}
-	return c.named(ctx, was, now)
+	return errors.Join(err, <-names)
 }
 
 // revert writes the former wish of a sandbox back, and brings everything to it.
