@@ -264,6 +264,10 @@ func TestCompatibility(t *testing.T) {
 	d.Docker("run", "--rm", "--network", "first", "-p", "8080:80", "busybox", "true")
 	d.Docker("rmi", "busybox")
 	d.Docker("network", "rm", "first")
+	d.Until(10*time.Second, "the first network's bridge goes", func() bool {
+		out, err := d.World.Host.Try("ip", "-br", "link", "show", "type", "bridge")
+		return err == nil && strings.Count(out, "\n") == 1 // docker0
+	})
 	d.LeakCheck()
 	p := &page{}
 	p.line("# What of Docker works\n")
