@@ -423,7 +423,7 @@ func TestBorrowed(t *testing.T) {
 	}
 	w.leave("a", false)
 	w.remove("lan")
-	n = w.network("lan", "10.211.55.0/24", named("br0"), func(w *NetworkWish) { w.Pools[0].Gateway = ip("10.211.55.254") })
+	w.network("lan", "10.211.55.0/24", named("br0"), func(w *NetworkWish) { w.Pools[0].Gateway = ip("10.211.55.254") })
 	if s := w.join(on("a", "lan")); address(s) != ip("10.211.55.2") || s.Endpoints[0].Gateway(true) != ip("10.211.55.254") {
 		t.Errorf("%+v", s.Endpoints)
 	}

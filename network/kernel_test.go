@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"linkspan/cnm"
@@ -30,16 +31,17 @@ import (
 type machine struct {
 	c       *Controller
 	k       *linux.Kernel
+	h       *lab.Host
 	restart func() *Report
 }
 
 // onKernel is a controller on this machine's kernel, in a namespace of its own; what
 // is left of it at the end fails the test (internal/lab).
-func onKernel(t *testing.T) *machine {
+func onKernel(t *testing.T, before ...func(*lab.Host, *Config)) *machine {
 	t.Helper()
-	m := &machine{}
 	probe.Require(t, probe.Root, probe.NetNS, probe.Veth, probe.Bridge)
 	h := lab.New(t).Host("network")
+	m := &machine{h: h}
 	dir, ctx := t.TempDir(), context.Background()
 	id := make([]byte, 3)
 	rand.Read(id)
@@ -65,6 +67,9 @@ func onKernel(t *testing.T) *machine {
 			udp, tcp, ns, err := netns.ResolverSockets(path, dns.Addr, dns.Port)
 			return &dns.Sockets{UDP: udp, TCP: tcp, Namespace: ns}, err
 		}}
+	for _, f := range before {
+		f(h, &cfg)
+	}
 	open := func() {
 		if err := h.Do(func() (err error) {
 			m.k, err = linux.New(linux.Config{Instance: instance, Table: cfg.Table, PinDir: pins, Log: cfg.Log,
@@ -229,5 +234,47 @@ func TestKernelStats(t *testing.T) {
 	}
 	if err := c.Leave(t.Context(), "a", false); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// A bridge that a person made, with the wire to the LAN on it: containers sit flat on
+// the LAN, and the bridge is as it was when they are gone.
+func TestKernelBorrowed(t *testing.T) {
+	m := onKernel(t, func(h *lab.Host, cfg *Config) {
+		h.Run("ip", "link", "add", "br0", "type", "bridge")
+		h.Run("ip", "addr", "add", "10.211.55.1/24", "dev", "br0")
+		h.Run("ip", "link", "set", "br0", "up")
+		h.Run("ip", "link", "add", "lan0", "type", "veth", "peer", "name", "lan1")
+		h.Run("ip", "link", "set", "lan0", "master", "br0")
+		h.Run("ip", "link", "set", "lan0", "up")
+		cfg.Bridge = DefaultBridge{Name: "br0", Range: pfx("10.211.55.64/26")}
+	})
+	as := func() string { return m.h.Run("ip", "-o", "addr", "show", "dev", "br0") }
+	ports := func() string { return m.h.Run("ip", "-o", "link", "show", "master", "br0") }
+	addresses, wires := as(), ports()
+	s, err := m.c.Join(t.Context(), on("a", "bridge", "8080:80"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if address(s) != ip("10.211.55.64") || s.Endpoints[0].Gateway(true) != ip("10.211.55.1") {
+		t.Errorf("%+v", s.Endpoints)
+	}
+	if !strings.Contains(ports(), s.Endpoints[0].HostIf) {
+		t.Errorf("not on the bridge: %s", ports())
+	}
+	if r := m.restart(); len(r.Ops) > 0 {
+		t.Errorf("the restart did %v", r.Ops)
+	}
+	if err := m.c.Leave(t.Context(), "a", false); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.k.Settle(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := as(); got != addresses {
+		t.Errorf("addresses were\n%s\nare\n%s", addresses, got)
+	}
+	if got := ports(); got != wires {
+		t.Errorf("ports were\n%s\nare\n%s", wires, got)
 	}
 }

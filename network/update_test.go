@@ -358,6 +358,9 @@ func TestUpdateRefused(t *testing.T) {
 	if err := w.Update(t.Context(), plus(r, "nowhere", 1)); !errors.Is(err, cnm.ErrNotFound) || !strings.Contains(err.Error(), "network nowhere not found") {
 		t.Errorf("no network: %v", err)
 	}
+	if d := changed(before, w.everything()); d != "" {
+		t.Errorf("a refused update left:\n%s", d)
+	}
 	w.leave("b", false)
 	before = w.everything()
 	w.store.breaks(func(store.Op) error { return store.ErrFull })
