@@ -45,6 +45,9 @@ type State struct {
 	// Starting is set by the commit before a start touches kernel or containerd
 	// and cleared by the one after; after a crash it tells a half-made start.
 	Starting bool `json:"starting,omitempty"`
+	// Frozen is set while a commit has the container paused; after a crash the next
+	// daemon lets it go on.
+	Frozen bool `json:"frozen,omitempty"`
 }
 
 // Container is one container's definition and state, stored whole under

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	tasktypes "github.com/containerd/containerd/api/types/task"
 	apicontainer "github.com/moby/moby/api/types/container"
 
 	"linkspan/cnm"
@@ -225,5 +226,36 @@ func TestCommit(t *testing.T) {
 	}
 	if w.phase(id) != Running {
 		t.Errorf("after refusals: %s", w.phase(id))
+	}
+}
+
+// A daemon that dies while a container is paused for a commit leaves it to the next
+// one, which lets it go on; a container that a person paused stays paused.
+func TestCommitCutShort(t *testing.T) {
+	w := newWorld(t)
+	e := w.start()
+	frozen, paused := w.run("frozen", "sleep 1000"), w.run("paused", "sleep 1000")
+	en, err := e.find(frozen)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := e.freeze(t.Context(), en); err != nil {
+		t.Fatal(err)
+	}
+	if err := e.Pause(t.Context(), paused); err != nil {
+		t.Fatal(err)
+	}
+	w.stop(e)
+	e = w.start()
+	defer w.clean()
+	for id, want := range map[string]Phase{frozen: Running, paused: Paused} {
+		c, err := e.Get(id)
+		if err != nil || c.State.Phase != want || c.State.Frozen {
+			t.Errorf("%s: %+v, %v", c.Name, c.State, err)
+		}
+		p, err := e.ctd.process(t.Context(), id, "")
+		if err != nil || (p.status == tasktypes.Status_RUNNING) != (want == Running) {
+			t.Errorf("%s: its task is %v, %v", c.Name, p.status, err)
+		}
 	}
 }

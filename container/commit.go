@@ -51,29 +51,42 @@ func (e *Engine) Commit(ctx context.Context, ref string, o CommitOptions) (strin
 	return id, nil
 }
 
-// freeze pauses a container, and thaw ends that; the record says so meanwhile, so
-// that after a crash a person sees why the container stands still.
+// freeze pauses a container, and thaw ends that. The record says so before it
+// happens: a daemon that dies meanwhile leaves nobody standing still.
 func (e *Engine) freeze(ctx context.Context, en *entry) (thaw func(), err error) {
 	ctx = lasting(ctx)
 	en.entering.Lock()
 	defer en.entering.Unlock()
-	if err := e.ctd.pause(ctx, en.id); err != nil {
+	if _, err := e.change(ctx, en, "freezing", func(c *Container) { c.State.Frozen = true }); err != nil {
 		return nil, err
 	}
-	c := e.observe(en, "paused", func(c *Container) { c.State.Phase = Paused })
+	if err := e.ctd.pause(ctx, en.id); err != nil {
+		e.observe(en, "unfrozen", func(c *Container) { c.State.Frozen = false })
+		return nil, err
+	}
+	c := e.observe(en, "frozen", func(c *Container) { c.State.Phase = Paused })
 	e.publish(c, "pause")
 	return func() {
-		if err := e.ctd.resume(ctx, en.id); err != nil {
-			e.log.Error("a container that was paused for a commit stays paused", "container", c.Name, "error", err)
+		// It may have been killed meanwhile: then there is nothing to thaw.
+		if c := en.load(); c.State.Phase.running() && !e.thawed(ctx, c) {
 			return
 		}
-		c := e.observe(en, "unpaused", func(c *Container) {
-			if c.State.Phase == Paused { // it may have been killed
+		c := e.observe(en, "unfrozen", func(c *Container) {
+			if c.State.Frozen = false; c.State.Phase == Paused {
 				c.State.Phase = Running
 			}
 		})
 		e.publish(c, "unpause")
 	}, nil
+}
+
+// thawed lets a container go on that a commit had paused.
+func (e *Engine) thawed(ctx context.Context, c *Container) bool {
+	if err := e.ctd.resume(ctx, c.ID); err != nil {
+		e.log.Error("a container that was paused for a commit stays paused; `docker unpause` lets it go on", "container", c.Name, "error", err)
+		return false
+	}
+	return true
 }
 
 // commitLayer packs what the container changed while the image is written.

@@ -239,8 +239,11 @@ func (e *Engine) adopt(ctx context.Context, en *entry, t task, live bool) {
 	if t.status != tasktypes.Status_RUNNING {
 		phase = Paused
 	}
-	if c.State.Phase != phase || c.State.Pid != t.pid {
-		e.observe(en, "adopted", func(c *Container) { c.State.Phase, c.State.Pid = phase, t.pid })
+	if c.State.Frozen && phase == Paused && e.thawed(ctx, c) {
+		phase = Running
+	}
+	if c.State.Phase != phase || c.State.Pid != t.pid || c.State.Frozen {
+		e.observe(en, "adopted", func(c *Container) { c.State.Phase, c.State.Pid, c.State.Frozen = phase, t.pid, false })
 	}
 	e.bringUp(ctx, en)
 	e.dropProbes(ctx, en.load())

@@ -150,7 +150,7 @@ func (e *Engine) started(ctx context.Context, en *entry, pid int) error {
 		s := &c.State
 		s.Health = healthOf(c.Config).begin(s.Health)
 		s.Phase, s.Pid, s.StartedAt, s.FinishedAt = Running, pid, now, time.Time{}
-		s.ExitCode, s.Error, s.OOMKilled, s.Starting = 0, "", false, false
+		s.ExitCode, s.Error, s.OOMKilled, s.Starting, s.Frozen = 0, "", false, false, false
 		// Whoever started it: that a person stopped it once is over.
 		s.ManuallyStopped = false
 	})
