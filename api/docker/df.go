@@ -1,11 +1,13 @@
 package docker
 
 import (
+	"context"
 	"net/http"
 	"slices"
 	"strings"
 	"time"
 
+	"linkspan/image"
 	"linkspan/volume"
 )
 
@@ -56,11 +58,14 @@ func (s *server) diskUsage(c *call) error {
 		for _, ctr := range containers {
 			users[ctr.ImageID]++
 		}
-		layers := s.layersOf(c, images)
-		df.LayersSize = layers.total(images)
+		usage, err := s.imageUsage(c, images)
+		if err != nil {
+			return err
+		}
+		df.LayersSize = usage.Layers
 		for _, i := range images {
 			df.Images = append(df.Images, dfImage{
-				SharedSize: layers.shared(i.ID),
+				SharedSize: usage.Shared[i.ID],
 				ID:         i.ID, RepoTags: orEmpty(i.RepoTags), RepoDigests: orEmpty(i.Digests), Created: i.Created.Unix(),
 				Size: i.Size, Labels: orEmptyMap(i.Labels), Containers: users[i.ID],
 			})
@@ -99,4 +104,22 @@ func (s *server) diskUsage(c *call) error {
 		}
 	}
 	return c.JSON(http.StatusOK, df)
+}
+
+// usager is an image service that tells layers apart.
+type usager interface {
+	Usage(context.Context) (*image.Usage, error)
+}
+
+// imageUsage is what the images take; without a service that tells layers apart,
+// each image has its own.
+func (s *server) imageUsage(c *call, images []*image.Image) (*image.Usage, error) {
+	if u, ok := s.Images.(usager); ok {
+		return u.Usage(c.Context())
+	}
+	u := &image.Usage{}
+	for _, i := range images {
+		u.Layers += i.Size
+	}
+	return u, nil
 }

@@ -171,3 +171,7 @@ func (fakeImages) Distribution(_ context.Context, ref string, auth *image.Auth) 
 		Platforms:  []ocispec.Platform{{OS: "linux", Architecture: "amd64"}},
 	}, nil
 }
+
+func (fakeImages) Usage(context.Context) (*image.Usage, error) {
+	return &image.Usage{Layers: 1 << 20, Shared: map[string]int64{testImageID: 4096}}, nil
+}

@@ -369,9 +369,6 @@ func (fakeImages) Get(_ context.Context, ref string) (*image.Image, error) {
 	}
 	return nil, cnm.NotFound("No such image: %s", ref)
 }
-func (fakeImages) History(context.Context, string) ([]image.HistoryItem, error) {
-	return nil, cnm.Errorf(cnm.ErrUnavailable, "containerd is away")
-}
 func (f fakeImages) List(ctx context.Context) ([]*image.Image, error) {
 	i, err := f.Get(ctx, "box")
 	return []*image.Image{i}, err

@@ -464,6 +464,14 @@ func TestDiskUsage(t *testing.T) {
 	if !strings.Contains(w.Body.String(), `"LayersSize":1048576`) || !strings.Contains(w.Body.String(), `"Containers":1`) || !strings.Contains(w.Body.String(), `"/web"`) {
 		t.Errorf("%s", w.Body)
 	}
+	if !strings.Contains(w.Body.String(), `"SharedSize":4096`) {
+		t.Errorf("%s", w.Body)
+	}
+	for query, want := range map[string]string{"": `"SharedSize":-1`, "?shared-size=1": `"SharedSize":4096`} {
+		if w := request(t, h, "GET", "/images/json"+query, ""); !strings.Contains(w.Body.String(), want) {
+			t.Errorf("%s: %s", query, w.Body)
+		}
+	}
 	if w := request(t, h, "GET", "/system/df?type=container", ""); strings.Contains(w.Body.String(), "box:latest") {
 		t.Errorf("%s", w.Body)
 	}

@@ -62,9 +62,11 @@ func (s *server) imageList(c *call) error {
 		return err
 	}
 	list := []imageSummary{}
-	var layers *layers
+	var usage *image.Usage
 	if c.Bool("shared-size") {
-		layers = s.layersOf(c, images)
+		if usage, err = s.imageUsage(c, images); err != nil {
+			return err
+		}
 	}
 	for _, img := range images {
 		tags, digests, err := matching(f, img)
@@ -81,8 +83,8 @@ func (s *server) imageList(c *call) error {
 			ID: img.ID, Created: unixTime(img.Created), Labels: img.Labels, RepoTags: orEmpty(tags), RepoDigests: orEmpty(digests),
 			Size: img.Size, SharedSize: -1, Containers: -1,
 		}}
-		if layers != nil {
-			j.SharedSize = layers.shared(img.ID)
+		if usage != nil {
+			j.SharedSize = usage.Shared[img.ID]
 		}
 		if c.Version.Before(44) {
 			j.VirtualSize = &j.Size
