@@ -66,6 +66,7 @@ func (r *runtime) classify(err error) error {
 	if _, ok := status.FromError(err); ok {
 		err = errgrpc.ToNative(err)
 	}
+	//lint:ignore SA1019 containerd's client answers with it when its connection was closed
 	if errdefs.IsUnavailable(err) || errors.Is(err, grpc.ErrClientConnClosing) || errors.Is(err, context.DeadlineExceeded) || errdefs.IsDeadlineExceeded(err) {
 		return cnm.Errorf(cnm.ErrUnavailable, "containerd at %s does not answer: %w; containers keep running", r.address, err)
 	}

@@ -64,7 +64,7 @@ func (w *world) cgroupFile(id, v1, v2 string) string {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	p := filepath.Join("/sys/fs/cgroup", v2)
+	var p string
 	if !w.e.host.CgroupV2 {
 		ctl, file, _ := strings.Cut(v1, "/")
 		p = filepath.Join("/sys/fs/cgroup", ctl, w.e.cgroupPath(c), file)

@@ -31,6 +31,7 @@ func classify(err error, format string, args ...any) error {
 	switch {
 	case isFull(err):
 		return cnm.Errorf(cnm.ErrExhausted, "%s: no space left on containerd's disk; `docker image prune` frees some: %w", what, err)
+	//lint:ignore SA1019 containerd's client answers with it when its connection was closed
 	case errdefs.IsUnavailable(err), errors.Is(err, grpc.ErrClientConnClosing), errdefs.IsDeadlineExceeded(err):
 		return cnm.Errorf(cnm.ErrUnavailable, "%s: containerd does not answer: %w", what, err)
 	}

@@ -111,9 +111,6 @@ func TestLoadRefuses(t *testing.T) {
 	good, _ := imagetest.DockerArchive(imagetest.Simple("one", "two"), "app:1")
 	brokenLayer, _ := imagetest.DockerArchive(imagetest.Simple("one"), "app:1")
 	brokenLayer = bytes.Replace(brokenLayer, []byte("one"), []byte("eno"), 1)
-	missing, _ := imagetest.OCILayout(imagetest.Simple("one"), nil)
-	i := bytes.Index(missing, []byte("blobs/"))
-	missing = append(append(missing[:i:i], []byte("blabs/")...), missing[i+6:]...)
 	for name, c := range map[string]struct {
 		b     []byte
 		words string

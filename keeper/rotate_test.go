@@ -3,6 +3,7 @@ package keeper
 import (
 	"bytes"
 	"compress/gzip"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -16,6 +17,7 @@ import (
 	"time"
 
 	"linkspan/cnm"
+	"linkspan/container/logs"
 )
 
 // files are a log's, the current one first, with their sizes' order kept.
@@ -265,9 +267,10 @@ func TestLogOptions(t *testing.T) {
 	k.must(k.Drain(ctxT(t), "c"))
 }
 
-// TestReplayAcrossRotation: attached clients that get the log first lose nothing
-// and see nothing twice, compressed or not, and across upgrades of the keeper.
-func TestReplayAcrossRotation(t *testing.T) {
+// TestFollowAcrossRotation: followers (docker logs -f) and attached clients that
+// get the log first lose nothing and see nothing twice, compressed or not, and
+// across upgrades of the keeper.
+func TestFollowAcrossRotation(t *testing.T) {
 	for _, compressed := range []bool{false, true} {
 		t.Run(fmt.Sprintf("compressed %v", compressed), func(t *testing.T) {
 			k, cfg := newProcess(t)
@@ -278,7 +281,15 @@ func TestReplayAcrossRotation(t *testing.T) {
 			for i := range lines {
 				fmt.Fprintf(&want, "line %06d\n", i)
 			}
+			done := make(chan struct{})
 			var work sync.WaitGroup
+			var followed safeBuffer
+			work.Go(func() {
+				o := logs.Options{Stdout: true, Stderr: true, Follow: true, Tail: -1}
+				if err := logs.Copy(context.Background(), k.log, o, done, &followed, nil); err != nil {
+					t.Error(err)
+				}
+			})
 			var clients []*attached
 			rest := want.String()
 			for i := range 4 {
@@ -298,7 +309,11 @@ func TestReplayAcrossRotation(t *testing.T) {
 			io.WriteString(sh.Out, rest)
 			sh.exit()
 			k.must(k.Drain(ctxT(t), "c"))
+			close(done)
 			work.Wait()
+			if got := followed.String(); got != want.String() {
+				t.Errorf("the follower got %d bytes of %d", len(got), want.Len())
+			}
 			if n := len(logFiles(t, k.log)); n < 4 {
 				t.Errorf("only %d files", n)
 			}
@@ -306,3 +321,5 @@ func TestReplayAcrossRotation(t *testing.T) {
 		})
 	}
 }
+
+type safeBuffer = lockedBuffer

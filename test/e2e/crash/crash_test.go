@@ -19,7 +19,6 @@ type bystanders struct {
 	v       *victim
 	talk    *talk
 	details string
-	inode   string
 }
 
 // details that no crash may change.
