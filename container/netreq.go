@@ -136,7 +136,7 @@ func behind(name, own string) int {
 
 // networkRequest is a container's whole wish on the network.
 func (e *Engine) networkRequest(c *Container) (network.Request, error) {
-	r := network.Request{ContainerID: c.ID, ContainerName: c.Name, Target: c.Target}
+	r := network.Request{ContainerID: c.ID, ContainerName: c.Name, Target: c.Target, Lineage: lineage(c.Config.Labels)}
 	hc := c.HostConfig
 	shared := hc.NetworkMode.IsContainer() || hc.NetworkMode.IsHost()
 	net, _, err := spec.SplitSysctls(hc.Sysctls, shared, hc.IpcMode.IsHost(), hc.UTSMode.IsHost())
@@ -163,6 +163,16 @@ func (e *Engine) networkRequest(c *Container) (network.Request, error) {
 	})
 	r.Publish, err = requests(c.Config, hc)
 	return r, err
+}
+
+// lineage is what Compose's labels say that a container is a version of.
+func lineage(labels map[string]string) string {
+	const compose = "com.docker.compose."
+	project, service, number := labels[compose+"project"], labels[compose+"service"], labels[compose+"container-number"]
+	if project == "" || service == "" || number == "" {
+		return ""
+	}
+	return compose + project + "/" + service + "/" + number
 }
 
 func wish(name string, ep *apinetwork.EndpointSettings) network.EndpointWish {

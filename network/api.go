@@ -68,6 +68,10 @@ type InterfaceStats struct {
 type Request struct {
 	ContainerID   string
 	ContainerName string
+	// Lineage, when not empty, names what the container is a version of: Compose
+	// makes the next one of a service before it removes the last. Definitions of one
+	// lineage hold their static addresses together; only who runs excludes others.
+	Lineage string
 	// Target is the full id of the container whose sandbox is joined
 	// (--network container:X); everything below is then unused.
 	Target    string
