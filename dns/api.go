@@ -2,6 +2,29 @@
 // the networks that they are on, and what the host's or their own servers say of
 // the rest. It serves sockets that it is given and knows no namespace, no store
 // and no policy; the keeper runs it, so that it outlives the daemon.
+//
+// A question is answered by the first of these that knows its name (view.go, local.go):
+//
+//  1. names of the sandbox alone: Own, then Links;
+//  2. the networks in the view's order, by name (their containers' names, aliases,
+//     hostnames and short ids), then by name.network;
+//  3. the same with one of the sandbox's search domains taken off its end.
+//
+// A name that is known so is never asked of anyone else: what it lacks (an address of
+// the family, another type) is an empty answer. What is not known stays here as well
+// when it can be nobody's but ours: single labels, addresses of our networks, names
+// of services of either, all of a view that is closed. The rest is the upstreams'
+// (group.go, race.go): from the cache, with others who ask the same, or by asking.
+//
+// Whom to ask first is resolv.conf's order: who writes a VPN's server before another
+// means it. Only servers that do not answer, or are much slower, go behind; nobody
+// waits for them (a hedge of 50 to 300 ms), and a "does not exist" of one that stands
+// behind waits for those before it.
+//
+// What it costs, on two cores: an answer of ours 60 to 80 ns and no garbage, whether
+// 10 or 10,000 names are there; one from the cache 170 ns; the change of a record 2 to
+// 6 µs (a zone is a table of small shards, of which one is copied); a sandbox that
+// rests 12 KB and no thread.
 package dns
 
 import (

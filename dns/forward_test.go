@@ -2,6 +2,7 @@ package dns
 
 import (
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -200,6 +201,26 @@ func TestTogether(t *testing.T) {
 		if m := s.Metrics(); m.Forwarded != 1 || m.Joined != 19 || s.asking.Load() != 0 {
 			t.Errorf("%+v", m)
 		}
+	})
+}
+
+// TestDeafClient: one that waits for the same answer, and does not read it, holds up
+// nobody.
+func TestDeafClient(t *testing.T) {
+	bubble(t, func(t *testing.T, s *sandbox, first, _ *fake) {
+		first.set(func(f *fake) { f.delay = 50 * time.Millisecond })
+		deaf, server := net.Pipe()
+		s.l.hold(server)
+		go s.serveConn(s.l, server)
+		m := new(mdns.Msg).SetQuestion("www.example.", mdns.TypeA)
+		b, _ := m.Pack()
+		if _, err := deaf.Write(append([]byte{0, byte(len(b))}, b...)); err != nil {
+			t.Fatal(err)
+		}
+		if got, took := s.ask("www.example"); !strings.Contains(got, "1.1.1.1") || took > 50*time.Millisecond {
+			t.Errorf("after %v: %s", took, got)
+		}
+		deaf.Close()
 	})
 }
 

@@ -140,13 +140,18 @@ type client struct {
 	tcp  *tcpClient
 }
 
+// send never waits: a client that does not read its connection holds up nobody else's
+// answer. msg is used again by the caller.
 func (c client) send(msg []byte) {
-	if c.tcp != nil {
-		c.tcp.send(msg)
-		c.tcp.done()
+	if c.tcp == nil {
+		_, _ = c.udp.WriteToUDPAddrPort(msg, c.addr)
 		return
 	}
-	_, _ = c.udp.WriteToUDPAddrPort(msg, c.addr)
+	msg = slices.Clone(msg)
+	go func() { // bounded by maxPipelined per connection and tcpWrite
+		c.tcp.send(msg)
+		c.tcp.done()
+	}()
 }
 
 // waiter is a question on its way.
