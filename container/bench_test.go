@@ -21,3 +21,21 @@ func BenchmarkLife(b *testing.B) {
 		}
 	}
 }
+
+// What the engine itself takes for a connect and a disconnect, with a network and
+// a store that take no time.
+func BenchmarkConnect(b *testing.B) {
+	w := newWorld(b)
+	w.shops()
+	e := w.start()
+	id := w.run("c1", "sleep 1000")
+	for b.Loop() {
+		if err := e.Connect(b.Context(), id, "shop", nil); err != nil {
+			b.Fatal(err)
+		}
+		if err := e.Disconnect(b.Context(), id, "shop", false); err != nil {
+			b.Fatal(err)
+		}
+	}
+	w.clean()
+}

@@ -136,7 +136,7 @@ func TestDisconnectFromAGoneNetwork(t *testing.T) {
 	w.net.network("other", "172.20.0.0/16", "172.20.0.1")
 	ok(t, "another", e.Connect(ctx, id, "other", nil))
 	ok(t, "rename", e.Rename(ctx, id, "c2"))
-	refused(t, "start", e.Start(ctx, id), cnm.ErrNotFound, "network shop not found")
+	refused(t, "start", e.Start(ctx, id), cnm.ErrNotFound, "network shop not found: it was removed while container c2")
 	ok(t, "disconnect", e.Disconnect(ctx, id, "shop", true))
 	ok(t, "start", e.Start(ctx, id))
 	w.clean()

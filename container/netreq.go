@@ -2,6 +2,7 @@ package container
 
 import (
 	"cmp"
+	"errors"
 	"maps"
 	"slices"
 	"strings"
@@ -186,6 +187,17 @@ func wish(name string, ep *apinetwork.EndpointSettings) network.EndpointWish {
 	w.MAC = strings.ToLower(ep.MacAddress.String())
 	w.Aliases, w.DriverOpts, w.GwPriority = ep.Aliases, ep.DriverOpts, ep.GwPriority
 	return w
+}
+
+// networksThere tells which network of a definition was removed while the container
+// was at rest, and what to do.
+func (e *Engine) networksThere(c *Container) error {
+	for _, name := range slices.Sorted(maps.Keys(c.Networks)) {
+		if _, err := e.cfg.Network.Network(name); errors.Is(err, cnm.ErrNotFound) {
+			return cnm.NotFound("network %s not found: it was removed while container %s, which belongs on it, did not run: make it again with `docker network create %s`, or take the container off it with `docker network disconnect %s %s`", name, c.Name, name, name, c.Name)
+		}
+	}
+	return nil
 }
 
 // knownAs are a container's names on a network with names, in Docker's order

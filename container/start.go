@@ -82,6 +82,9 @@ func (e *Engine) launch(ctx context.Context, c *Container) (pid int, err error) 
 			return 0, err
 		}
 	}
+	if err := e.networksThere(c); err != nil {
+		return 0, err
+	}
 	req, err := e.networkRequest(c)
 	if err != nil {
 		return 0, err
