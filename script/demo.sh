@@ -61,30 +61,19 @@ stop() {
 		# shellcheck disable=SC2086 # a list of words
 		[ -z "$ids" ] || docker rm -f -v $ids > /dev/null
 	fi
-	[ ! -s "$notes/daemon.pid" ] || end daemon
+	made=$(cat "$notes/made" 2> /dev/null || true)
 	[ ! -s "$notes/registry.pid" ] || end registry
-	# A daemon leaves its bridge and its table: the kernel goes on without it. Here
-	# nobody comes back, so they go.
-	instance=$(sed -n 's/.*instance=\([0-9a-f]\{6\}\).*/\1/p' "$notes/daemon.log" 2> /dev/null | tail -n 1)
-	if [ -n "$instance" ]; then
-		! nft list table inet "linkspan_$instance" > /dev/null 2>&1 || nft delete table inet "linkspan_$instance"
-		for link in $(ip -o link show group "$((0x4c000000 + 0x$instance))" 2> /dev/null | sed 's/^[0-9]*: \([^:@]*\).*/\1/'); do
-			ip link delete "$link" 2> /dev/null || true
-		done
+	if [ -s "$notes/daemon.pid" ]; then
+		end daemon
+		# A daemon leaves its bridges and its table: the kernel goes on without it. Here
+		# nobody comes back, so they go, and with them the run folder.
+		"$linkspan" uninstall --data-root "$data" --exec-root "$run" | sed -e '/ stays: /d' -e 's/^/   /'
 	fi
-	[ ! -s "$notes/ip_forward" ] || cat "$notes/ip_forward" > /proc/sys/net/ipv4/ip_forward
 	ip netns delete "$machine" 2> /dev/null || true
 	ip link delete lsdemo0 2> /dev/null || true
-	if [ -d "$notes" ]; then
-		# Pins and private mounts, the topmost first.
-		for at in $(awk -v a="$data/" -v b="$run/" 'index($5, a) == 1 || index($5, b) == 1 { print $5 }' /proc/self/mountinfo | tac); do
-			umount -l "$at" || true
-		done
-		made=$(cat "$notes/made" 2> /dev/null || true)
-		# shellcheck disable=SC2086
-		[ -z "$made" ] || rm -rf $made
-		rm -rf "$notes"
-	fi
+	# shellcheck disable=SC2086
+	[ -z "$made" ] || rm -rf $made
+	rm -rf "$notes"
 	say "Nothing of it is left. Images and packages stay in their caches."
 }
 
@@ -114,7 +103,6 @@ if [ ! -d "$notes" ]; then
 	done
 	mkdir -p "$data" "$run" "$notes/docker-config"
 	echo "$made" > "$notes/made"
-	cat /proc/sys/net/ipv4/ip_forward > "$notes/ip_forward"
 fi
 
 step "A registry on loopback, and the daemon"
