@@ -64,6 +64,9 @@ func (s *server) containerCommit(c *call) error {
 // containerUpdate answers `docker update`.
 func (s *server) containerUpdate(c *call) error {
 	var u apicontainer.UpdateConfig
+	if c.R.ContentLength == 0 {
+		return cnm.Invalid("invalid JSON: got EOF while reading request body: nothing to update was named")
+	}
 	if err := c.ReadJSON(&u); err != nil {
 		return err
 	}

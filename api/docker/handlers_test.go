@@ -105,6 +105,7 @@ func TestBadRequests(t *testing.T) {
 		{"POST", "/commit", "", 400, "names no container"},
 		{"POST", "/commit?container=web&tag=1", "", 400, "no repo"},
 		{"POST", "/commit?container=web&repo=A%20B&tag=1", "", 400, "invalid reference format"},
+		{"POST", "/containers/web/update", ``, 400, "nothing to update"},
 		{"POST", "/containers/web/update", `{"Memory":"1g"}`, 400, "Memory must be a number"},
 		{"GET", "/images/get", "", 400, "no image to save"},
 		{"GET", "/images/get?names=box&names=absent", "", 404, "No such image: absent"},
