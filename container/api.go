@@ -100,8 +100,10 @@ type Health = apicontainer.Health
 
 // Mount is one resolved mount of a container.
 type Mount struct {
-	Type        string `json:"type"` // "bind", "volume", "tmpfs"
-	Name        string `json:"name,omitempty"`
+	Type string `json:"type"` // "bind", "volume", "tmpfs"
+	Name string `json:"name,omitempty"`
+	// Subpath is the part of a volume that is mounted; empty: all of it.
+	Subpath     string `json:"subpath,omitempty"`
 	Source      string `json:"source"`
 	Destination string `json:"destination"`
 	Mode        string `json:"mode,omitempty"`

@@ -39,7 +39,7 @@ func (e *Engine) view(ctx context.Context, ref string) (v *rootfs.View, c *Conta
 		var splices []rootfs.Splice
 		for _, m := range c.Mounts {
 			if m.Type != mounts.Tmpfs {
-				splices = append(splices, rootfs.Splice{Source: m.Source, Destination: m.Destination, ReadOnly: !m.RW})
+				splices = append(splices, rootfs.Splice{Source: m.Source, Destination: m.Destination, ReadOnly: !m.RW, Subpath: m.Subpath})
 			}
 		}
 		v, err = rootfs.Stopped(layers, splices, e.viewDir())

@@ -68,6 +68,7 @@ func New(cfg Config) (*Engine, error) {
 	if err := e.SetDefaultRuntime(cfg.Defaults.Runtime); err != nil {
 		return nil, err
 	}
+	e.sweepSubpaths()
 	for _, d := range []string{e.dir(""), e.shmDir(""), e.viewDir()} {
 		if err := os.MkdirAll(d, 0o711); err != nil {
 			return nil, fmt.Errorf("containers: %w", err)

@@ -114,6 +114,11 @@ func (e *Engine) launch(ctx context.Context, c *Container) (pid int, err error) 
 	if err := e.joins(c, x.in); err != nil {
 		return 0, err
 	}
+	release, err := e.mountSubpaths(c, x.in)
+	if err != nil {
+		return 0, err
+	}
+	defer release()
 	return e.spawn(ctx, c, x.in, stream, x.layers)
 }
 

@@ -39,7 +39,7 @@ func (e *Engine) resolveMounts(c *Container) ([]Mount, error) {
 		m := Mount{
 			Type: p.Type, Name: p.Name, Source: p.Source, Destination: p.Destination, Mode: p.Mode, RW: p.RW,
 			Propagation: p.Propagation, NoCopy: p.NoCopy, NonRecursive: p.NonRecursive, ROTopOnly: p.ROTopOnly,
-			ROForce: p.ROForce, CreateSource: p.CreateSource, Options: p.Options,
+			ROForce: p.ROForce, CreateSource: p.CreateSource, Options: p.Options, Subpath: p.Subpath,
 		}
 		switch {
 		case p.Type == mounts.Bind && !p.CreateSource:
@@ -80,7 +80,7 @@ func (e *Engine) volumesFrom(refs []string) (points []mounts.Point, err error) {
 				continue
 			}
 			points = append(points, mounts.Point{Type: m.Type, Name: m.Name, Source: sourceOf(m), Destination: m.Destination,
-				RW: m.RW && rw, Mode: m.Mode, Propagation: m.Propagation, NoCopy: true, CreateSource: m.CreateSource})
+				RW: m.RW && rw, Mode: m.Mode, Propagation: m.Propagation, NoCopy: true, CreateSource: m.CreateSource, Subpath: m.Subpath})
 		}
 	}
 	return points, nil

@@ -3,6 +3,7 @@ package mounts
 import (
 	"fmt"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -94,10 +95,14 @@ func fromVolume(p Point, m apimount.Mount, bad refuse) (Point, error) {
 	if o == nil {
 		return p, nil
 	}
-	if o.Subpath != "" {
-		return Point{}, cnm.Unsupported("volume-subpath is not supported yet: mount the whole volume %q", m.Source)
-	}
 	p.NoCopy, p.Labels = o.NoCopy, o.Labels
+	if o.Subpath != "" {
+		if !filepath.IsLocal(o.Subpath) {
+			return bad("subpath must be a relative path within the volume")
+		}
+		// What the image has at the place would go into the volume's root.
+		p.Subpath, p.NoCopy = path.Clean(o.Subpath), true
+	}
 	if o.DriverConfig != nil {
 		p.Driver, p.DriverOpts = o.DriverConfig.Name, o.DriverConfig.Options
 	}

@@ -87,7 +87,7 @@ func TestFromMount(t *testing.T) {
 			want: Point{Type: Volume, Name: "vol", Destination: "/c", RW: true, Mode: "z", NoCopy: true, Labels: map[string]string{"a": "b"}, Driver: "local", DriverOpts: map[string]string{"o": "p"}}},
 		{name: "anonymous", in: apimount.Mount{Type: "volume", Target: "/c"}, want: Point{Type: Volume, Destination: "/c", RW: true}},
 		{name: "volume name", in: apimount.Mount{Type: "volume", Source: "/x", Target: "/c"}, class: cnm.ErrInvalid, words: "absolute path"},
-		{name: "subpath", in: apimount.Mount{Type: "volume", Source: "vol", Target: "/c", VolumeOptions: &apimount.VolumeOptions{Subpath: "x"}}, class: cnm.ErrUnsupported, words: "volume-subpath"},
+		{name: "subpath", in: apimount.Mount{Type: "volume", Source: "vol", Target: "/c", VolumeOptions: &apimount.VolumeOptions{Subpath: "../x"}}, class: cnm.ErrInvalid, words: "relative path within the volume"},
 		{name: "tmpfs", in: apimount.Mount{Type: "tmpfs", Target: "/t", ReadOnly: true, TmpfsOptions: &apimount.TmpfsOptions{SizeBytes: 4096, Mode: 0o1700, Options: [][]string{{"exec"}, {"uid", "5"}}}},
 			want: Point{Type: Tmpfs, Destination: "/t", Options: []string{"nosuid", "nodev", "ro", "size=4096", "mode=1700", "exec", "uid=5"}}},
 		{name: "tmpfs source", in: apimount.Mount{Type: "tmpfs", Source: "x", Target: "/t"}, class: cnm.ErrInvalid, words: "Source must not be specified"},

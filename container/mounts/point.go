@@ -22,6 +22,8 @@ type Point struct {
 	Type string
 	// Name of a volume; empty: an anonymous one is made.
 	Name string
+	// Subpath is the part of a volume that is mounted; empty: all of it.
+	Subpath string
 	// Source is a bind's path on the host.
 	Source      string
 	Destination string

@@ -17,6 +17,8 @@ import (
 type Splice struct {
 	Source, Destination string
 	ReadOnly            bool
+	// Subpath is the part of Source that is mounted, resolved below it; empty: all.
+	Subpath string
 }
 
 // Stopped mounts a container's snapshot, and the splices into it, in a mount
@@ -192,6 +194,17 @@ func relative(data []string) (dir string, out []string) {
 // splice binds a host path to its place in the container, making the place as
 // the runtime would at the start.
 func splice(root *os.File, s Splice) error {
+	if s.Subpath != "" {
+		f, err := within(s.Source, s.Subpath)
+		if errors.Is(err, os.ErrNotExist) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		s.Source = fmt.Sprintf("/proc/thread-self/fd/%d", f.Fd())
+	}
 	st, err := os.Stat(s.Source)
 	if errors.Is(err, os.ErrNotExist) {
 		// A bind whose source is made at the start, or has gone: the place shows
@@ -222,6 +235,16 @@ func splice(root *os.File, s Splice) error {
 	}
 	defer top.Close()
 	return unix.Mount("", fmt.Sprintf("/proc/thread-self/fd/%d", top.Fd()), "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY, "")
+}
+
+// within opens a path below a directory (O_PATH).
+func within(dir, p string) (*os.File, error) {
+	root, err := os.OpenFile(dir, unix.O_PATH|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	return OpenIn(root, p, unix.O_PATH, 0)
 }
 
 func makePlace(root *os.File, dest string, isDir bool) (*os.File, error) {
