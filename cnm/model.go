@@ -63,6 +63,8 @@ type Sandbox struct {
 	// Owner is the container whose definition made the sandbox.
 	Owner     string `json:"owner"`
 	OwnerName string `json:"owner_name"`
+	// Lineage, unless empty, is what the owner is a version of.
+	Lineage string `json:"lineage,omitempty"`
 	// Members are the ids of the containers that are in it now, owner included.
 	// A sandbox without members is released.
 	Members []string `json:"members"`

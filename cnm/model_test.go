@@ -26,7 +26,7 @@ func full() (Network, Sandbox) {
 		Options: map[string]string{"mtu": "1400"}, Labels: map[string]string{"team": "a"},
 	}
 	s := Sandbox{
-		ID: "s1", Owner: "c1", OwnerName: "web", Members: []string{"c1", "c2"}, Path: "/run/ns/s1", Host: true,
+		ID: "s1", Owner: "c1", OwnerName: "web", Lineage: "shop/web/1", Members: []string{"c1", "c2"}, Path: "/run/ns/s1", Host: true,
 		Endpoints: []Endpoint{{
 			ID: "e1", NetworkID: "n1", NetworkName: "shop", IfName: "eth0", HostIf: "veth1", MAC: "02:42:ac:14:00:02",
 			Addrs:      []netip.Prefix{netip.MustParsePrefix("172.20.0.2/16"), netip.MustParsePrefix("fd00::2/64")},

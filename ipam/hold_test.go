@@ -19,12 +19,12 @@ func TestHold(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	must(p.Hold(addr("10.0.0.3"), "db"))
-	must(p.Hold(addr("10.0.0.3"), "db"))
+	must(p.Hold(addr("10.0.0.3"), "db", ""))
+	must(p.Hold(addr("10.0.0.3"), "db", ""))
 	take(t, p, "10.0.0.2", "10.0.0.4")
 	refused := func(want string) {
 		t.Helper()
-		for _, err := range []error{p.Hold(addr("10.0.0.3"), "thief"), p.AllocateSpecific(addr("10.0.0.3"), "thief"), p.Available(addr("10.0.0.3"), "thief")} {
+		for _, err := range []error{p.Hold(addr("10.0.0.3"), "thief", ""), p.AllocateSpecific(addr("10.0.0.3"), "thief"), p.Available(addr("10.0.0.3"), "thief", "")} {
 			if !errors.Is(err, cnm.ErrConflict) || !strings.Contains(err.Error(), "held by container db ("+want) {
 				t.Errorf("%v, want %s", err, want)
 			}
@@ -56,16 +56,16 @@ func TestHold(t *testing.T) {
 func TestHoldRefused(t *testing.T) {
 	p, _ := newPool(t, "10.0.0.0/24", "10.0.0.1", "10.0.0.8/29", Options{})
 	take(t, p, "10.0.0.8")
-	if err := p.Hold(addr("10.0.0.8"), "db"); !errors.Is(err, cnm.ErrConflict) {
+	if err := p.Hold(addr("10.0.0.8"), "db", ""); !errors.Is(err, cnm.ErrConflict) {
 		t.Error(err)
 	}
-	if err := p.Hold(addr("10.0.0.1"), "db"); !errors.Is(err, cnm.ErrConflict) {
+	if err := p.Hold(addr("10.0.0.1"), "db", ""); !errors.Is(err, cnm.ErrConflict) {
 		t.Error(err)
 	}
-	if err := p.Hold(addr("10.1.0.1"), "db"); !errors.Is(err, cnm.ErrInvalid) {
+	if err := p.Hold(addr("10.1.0.1"), "db", ""); !errors.Is(err, cnm.ErrInvalid) {
 		t.Error(err)
 	}
-	if err := p.Hold(addr("10.0.0.200"), "db"); err != nil { // outside of the range, inside the subnet
+	if err := p.Hold(addr("10.0.0.200"), "db", ""); err != nil { // outside of the range, inside the subnet
 		t.Error(err)
 	}
 	p.Unhold(addr("10.0.0.200"), "db")
@@ -101,4 +101,39 @@ func TestValidateWords(t *testing.T) {
 			t.Errorf("%s: %v", s, err)
 		}
 	}
+}
+
+// Versions of one thing hold its address together: the next is made while the last
+// runs, and starts once that is gone.
+func TestLineage(t *testing.T) {
+	p, _ := newPool(t, "10.0.0.0/29", "10.0.0.1", "", Options{Lineage: func(h string) string { return strings.TrimRight(h, "0123456789") }})
+	a := addr("10.0.0.3")
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	must(p.Hold(a, "web1", "web"))
+	must(p.AllocateSpecific(a, "web1"))
+	must(p.Available(a, "web2", "web"))
+	must(p.Hold(a, "web2", "web"))
+	for _, err := range []error{p.Hold(a, "db1", "db"), p.Hold(a, "x", ""), p.Available(a, "db1", "db"), p.AllocateSpecific(a, "web2")} {
+		if !errors.Is(err, cnm.ErrConflict) || !strings.Contains(err.Error(), "held by web1 (running") {
+			t.Errorf("%v", err)
+		}
+	}
+	p.Release(a)
+	if err := p.Hold(a, "db1", "db"); !errors.Is(err, cnm.ErrConflict) || !strings.Contains(err.Error(), "web1 (stopped") {
+		t.Errorf("%v", err)
+	}
+	p.Unhold(a, "web1")
+	if err := p.AllocateSpecific(a, "db1"); !errors.Is(err, cnm.ErrConflict) || !strings.Contains(err.Error(), "web2 (not running") {
+		t.Errorf("%v", err)
+	}
+	must(p.AllocateSpecific(a, "web2"))
+	take(t, p, "10.0.0.2", "10.0.0.4", "10.0.0.5", "10.0.0.6")
+	p.Release(a)
+	p.Unhold(a, "web2")
+	take(t, p, "10.0.0.3")
 }

@@ -21,6 +21,9 @@ type Options struct {
 	// Describe turns a holder into words for errors ("container relay"); nil:
 	// the holder as it was given.
 	Describe func(holder string) string
+	// Lineage says which versions of one thing a holder of an address now belongs to
+	// (Hold); nil: none.
+	Lineage func(holder string) string
 	// Rest is how long a released address is kept back while others are free: a
 	// neighbour's ARP cache, or a peer that still sends to the old container,
 	// shall not meet a new one. 0 means 30 s, negative none.
@@ -40,7 +43,7 @@ type Pool struct {
 	taken    bitmap // offsets in win that are leased, reserved or resting
 	next     uint64 // offset in win to try first
 	leases   map[netip.Addr]lease
-	holds    map[netip.Addr]hold
+	holds    map[netip.Addr][]hold
 	reserved map[netip.Addr]string // address to what it is
 	// resting are released addresses in the order of their release; an entry is
 	// stale when the address is not in rests with the same time.
@@ -56,8 +59,8 @@ type lease struct {
 // hold is a definition's address, in use or not. left is when its holder was last
 // here; zero: it is, or has never been.
 type hold struct {
-	holder string
-	left   time.Time
+	holder, lineage string
+	left            time.Time
 }
 
 type rest struct {
@@ -85,7 +88,7 @@ func New(pool cnm.Pool, o Options) (*Pool, error) {
 	}
 	p := &Pool{
 		pool: pool, opts: o, win: windowOf(dynamic),
-		leases: map[netip.Addr]lease{}, holds: map[netip.Addr]hold{}, reserved: map[netip.Addr]string{}, rests: map[netip.Addr]time.Time{},
+		leases: map[netip.Addr]lease{}, holds: map[netip.Addr][]hold{}, reserved: map[netip.Addr]string{}, rests: map[netip.Addr]time.Time{},
 	}
 	for addr, what := range reservations(pool) {
 		p.reserved[addr] = what
@@ -176,36 +179,44 @@ func (p *Pool) AllocateSpecific(addr netip.Addr, holder string) error {
 	addr = addr.Unmap()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if err := p.available(addr, holder); err != nil {
+	if err := p.available(addr, holder, ""); err != nil {
 		return err
 	}
 	if _, mine := p.leases[addr]; !mine {
 		delete(p.rests, addr)
 		p.occupy(addr)
 		p.leases[addr] = lease{holder, p.opts.Now()}
-		if h, held := p.holds[addr]; held {
-			h.left = time.Time{}
-			p.holds[addr] = h
+		if i := p.heldBy(addr, holder); i >= 0 {
+			p.holds[addr][i].left = time.Time{}
 		}
 	}
 	return nil
 }
 
 // Hold keeps an address for its holder, whether he has it now or not, until
-// Unhold: no one else is handed it. Errors are AllocateSpecific's.
-func (p *Pool) Hold(addr netip.Addr, holder string) error {
+// Unhold: no one else is handed it. Errors are AllocateSpecific's. Holders of one
+// lineage, unless it is empty, hold an address together, also while one of them has
+// it: they are versions of one thing, of which the next is made before the last goes.
+func (p *Pool) Hold(addr netip.Addr, holder, lineage string) error {
 	addr = addr.Unmap()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if err := p.available(addr, holder); err != nil {
+	if err := p.available(addr, holder, lineage); err != nil {
 		return err
 	}
-	if _, held := p.holds[addr]; !held {
-		delete(p.rests, addr)
-		p.occupy(addr)
-		p.holds[addr] = hold{holder: holder}
+	if i := p.heldBy(addr, holder); i >= 0 {
+		p.holds[addr][i].lineage = lineage
+		return nil
 	}
+	delete(p.rests, addr)
+	p.occupy(addr)
+	p.holds[addr] = append(p.holds[addr], hold{holder: holder, lineage: lineage})
 	return nil
+}
+
+// heldBy is the holder's place among those that hold an address, or -1.
+func (p *Pool) heldBy(addr netip.Addr, holder string) int {
+	return slices.IndexFunc(p.holds[addr], func(h hold) bool { return h.holder == holder })
 }
 
 // Unhold ends Hold; an address that its holder has stays his until Release.
@@ -214,7 +225,11 @@ func (p *Pool) Unhold(addr netip.Addr, holder string) {
 	addr = addr.Unmap()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if h, held := p.holds[addr]; !held || h.holder != holder {
+	i := p.heldBy(addr, holder)
+	if i < 0 {
+		return
+	}
+	if p.holds[addr] = slices.Delete(p.holds[addr], i, i+1); len(p.holds[addr]) > 0 {
 		return
 	}
 	delete(p.holds, addr)
@@ -242,13 +257,15 @@ func (p *Pool) Release(addr netip.Addr) bool {
 	addr = addr.Unmap()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if _, ok := p.leases[addr]; !ok {
+	l, ok := p.leases[addr]
+	if !ok {
 		return false
 	}
 	delete(p.leases, addr)
-	if h, held := p.holds[addr]; held {
-		h.left = p.opts.Now()
-		p.holds[addr] = h
+	if i := p.heldBy(addr, l.holder); i >= 0 {
+		p.holds[addr][i].left = p.opts.Now()
+	}
+	if len(p.holds[addr]) > 0 {
 		return true
 	}
 	p.vacate(addr)
@@ -272,12 +289,12 @@ func (p *Pool) vacate(addr netip.Addr) {
 	}
 }
 
-// Available says, as AllocateSpecific would, whether the holder could have the
-// address, and takes nothing.
-func (p *Pool) Available(addr netip.Addr, holder string) error {
+// Available says, as Hold would, whether the holder could have the address, and
+// takes nothing.
+func (p *Pool) Available(addr netip.Addr, holder, lineage string) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.available(addr.Unmap(), holder)
+	return p.available(addr.Unmap(), holder, lineage)
 }
 
 // Holder says who has an address, and since when.
@@ -338,7 +355,7 @@ func (p *Pool) name() string {
 	}
 }
 
-func (p *Pool) available(addr netip.Addr, holder string) error {
+func (p *Pool) available(addr netip.Addr, holder, lineage string) error {
 	if !addr.IsValid() || !p.pool.Subnet.Contains(addr) {
 		return cnm.Invalid("Invalid address %s: It does not belong to any of this network's subnets; %s has %s",
 			addr, p.name(), p.pool.Subnet)
@@ -350,19 +367,26 @@ func (p *Pool) available(addr netip.Addr, holder string) error {
 		return cnm.Invalid("Invalid address %s: it is %s of %s; choose another address", addr, what, p.pool.Subnet)
 	}
 	now := p.opts.Now()
-	if l, ok := p.leases[addr]; ok && l.holder != holder {
-		return p.heldBy(addr, l.holder, "running, for "+age(now.Sub(l.since)))
+	akin := func(other string) bool { return lineage != "" && lineage == other }
+	if l, ok := p.leases[addr]; ok && l.holder != holder && (p.opts.Lineage == nil || !akin(p.opts.Lineage(l.holder))) {
+		return p.inUse(addr, l.holder, "running, for "+age(now.Sub(l.since)))
 	}
-	if h, ok := p.holds[addr]; ok && h.holder != holder {
-		if h.left.IsZero() {
-			return p.heldBy(addr, h.holder, "not running: the address is part of its definition")
+	if p.heldBy(addr, holder) >= 0 {
+		return nil
+	}
+	for _, h := range p.holds[addr] {
+		switch {
+		case akin(h.lineage):
+		case h.left.IsZero():
+			return p.inUse(addr, h.holder, "not running: the address is part of its definition")
+		default:
+			return p.inUse(addr, h.holder, "stopped "+age(now.Sub(h.left))+" ago: the address is part of its definition")
 		}
-		return p.heldBy(addr, h.holder, "stopped "+age(now.Sub(h.left))+" ago: the address is part of its definition")
 	}
 	return nil
 }
 
-func (p *Pool) heldBy(addr netip.Addr, holder, state string) error {
+func (p *Pool) inUse(addr netip.Addr, holder, state string) error {
 	return cnm.Conflict("Address already in use: %s on %s is held by %s (%s); choose another address, or remove its holder",
 		addr, p.name(), p.opts.Describe(holder), state)
 }

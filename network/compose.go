@@ -31,6 +31,7 @@ func (c *Controller) compose(r Request, was *cnm.Sandbox, from source) (*cnm.San
 		s = clone(was)
 		s.Endpoints = nil
 	}
+	s.Lineage = r.Lineage
 	s.OwnerName, s.DNS, s.Search, s.Exposed, s.Resolver = r.ContainerName, r.DNS, r.Search, r.Exposed, false
 	for i := range r.Endpoints {
 		if err := c.composeOne(s, was, r.Endpoints[i], from); err != nil {

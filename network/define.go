@@ -32,7 +32,7 @@ func (c *Controller) Define(_ context.Context, r Request) error {
 			if !a.IsValid() {
 				continue
 			}
-			if err := c.hold(n, a, r.ContainerID); err != nil {
+			if err := c.hold(n, a, r.ContainerID, r.Lineage); err != nil {
 				c.replace(r.ContainerID, d, c.definition(r.ContainerID))
 				return err
 			}
@@ -56,14 +56,14 @@ func (c *Controller) definition(containerID string) *definition {
 }
 
 // hold keeps an address of a network for a container.
-func (c *Controller) hold(n *cnm.Network, a netip.Addr, containerID string) error {
+func (c *Controller) hold(n *cnm.Network, a netip.Addr, containerID, lineage string) error {
 	pools := c.poolsOf(n.ID)
 	if err := covered(n, pools, EndpointWish{IPv4: a}); err != nil {
 		return err
 	}
 	for _, p := range pools {
 		if p.Pool().Subnet.Addr().Is4() == a.Is4() {
-			return p.Hold(a, containerID)
+			return p.Hold(a, containerID, lineage)
 		}
 	}
 	return nil

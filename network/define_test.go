@@ -78,6 +78,46 @@ func TestDefine(t *testing.T) {
 	}
 }
 
+// Compose makes the next version of a container before it removes the last, with the
+// same address.
+func TestDefineLineage(t *testing.T) {
+	w := newWorld(t)
+	w.network("shop", "172.18.0.0/24")
+	version := func(id, lineage string) Request {
+		r := static(id, "shop", "172.18.0.7")
+		r.Lineage = lineage
+		return r
+	}
+	last, next := version("last", "shop/web/1"), version("next", "shop/web/1")
+	create := func(r Request) error {
+		if _, err := w.Check(t.Context(), r); err != nil {
+			return err
+		}
+		return w.Define(t.Context(), r)
+	}
+	if err := create(last); err != nil {
+		t.Fatal(err)
+	}
+	w.join(last)
+	if err := create(version("other", "shop/db/1")); !errors.Is(err, cnm.ErrConflict) {
+		t.Errorf("of another lineage: %v", err)
+	}
+	w.restart() // in any order
+	for _, r := range []Request{next, last, next} {
+		if err := create(r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := w.Join(t.Context(), next); !errors.Is(err, cnm.ErrConflict) || !strings.Contains(err.Error(), "name-of-last (running") {
+		t.Errorf("both at once: %v", err)
+	}
+	w.leave("last", false)
+	w.Undefine("last")
+	if s := w.join(next); address(s) != ip("172.18.0.7") {
+		t.Errorf("%+v", s.Endpoints)
+	}
+}
+
 // What a definition cannot have.
 func TestDefineRefuses(t *testing.T) {
 	w := newWorld(t)

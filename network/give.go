@@ -38,8 +38,9 @@ func (r *real) give(n *cnm.Network, owner string, w EndpointWish) (addrs []netip
 // dry says which addresses real would hand out; with full set, it takes any address
 // of a full pool, for what is only to be checked.
 type dry struct {
-	c    *Controller
-	full bool
+	c       *Controller
+	lineage string
+	full    bool
 }
 
 func (d dry) enlist(*cnm.Network, *cnm.Sandbox) error { return nil }
@@ -52,7 +53,7 @@ func (d dry) give(n *cnm.Network, owner string, w EndpointWish) (addrs []netip.P
 	for _, p := range pools {
 		a := wishOf(w, p)
 		if a.IsValid() {
-			err = p.Available(a, owner)
+			err = p.Available(a, owner, d.lineage)
 		} else if a, err = p.Peek(); err != nil && d.full {
 			a, err = p.Pool().Subnet.Addr().Next(), nil
 		}

@@ -76,7 +76,7 @@ func (c *Controller) openPools(n *cnm.Network) error {
 // pool makes one pool with everything marked that the sandboxes hold. The caller
 // does not hold mu: pools ask describe.
 func (c *Controller) pool(n *cnm.Network, p cnm.Pool) (*ipam.Pool, error) {
-	pool, err := ipam.New(p, ipam.Options{Network: n.Name, NetworkID: n.ID, Describe: c.describe})
+	pool, err := ipam.New(p, ipam.Options{Network: n.Name, NetworkID: n.ID, Describe: c.describe, Lineage: c.lineage})
 	if err != nil {
 		return nil, fmt.Errorf("network %s: %w", n.Name, err)
 	}
@@ -130,6 +130,17 @@ func (c *Controller) describe(owner string) string {
 		return "container " + d.name
 	}
 	return "a container that is starting"
+}
+
+// lineage is what the container that has an address is a version of. Pools call it
+// while mu is free.
+func (c *Controller) lineage(owner string) string {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	if s, ok := c.sandboxes[c.owners[owner]]; ok {
+		return s.Lineage
+	}
+	return ""
 }
 
 // enlist says that a sandbox is on a network, or about to be: the network is not

@@ -57,7 +57,7 @@ func (c *Controller) checkPlan(r Request) error {
 	if r.Target != "" {
 		return nil
 	}
-	s, err := c.compose(r, nil, dry{c, true})
+	s, err := c.compose(r, nil, dry{c, r.Lineage, true})
 	if err != nil {
 		return err
 	}
@@ -76,7 +76,7 @@ func (c *Controller) Plan(ctx context.Context, r Request) ([]dataplane.Object, e
 		}
 		return nil, nil
 	}
-	s, err := c.compose(r, nil, dry{c, false})
+	s, err := c.compose(r, nil, dry{c, r.Lineage, false})
 	if err != nil {
 		return nil, err
 	}
