@@ -58,6 +58,11 @@ func TestCrashAnywhere(t *testing.T) {
 // crashAt lives a life in which the daemon dies at its n-th fail point, and
 // returns which that was, or "" if the life had fewer.
 func (w *world) crashAt(t *testing.T, n int, seen func(string)) (reached string) {
+	return w.crashIn(t, n, seen, w.life)
+}
+
+// crashIn is crashAt for any life.
+func (w *world) crashIn(t *testing.T, n int, seen func(string), life func(*Engine, string)) (reached string) {
 	var count atomic.Int64
 	var dead atomic.Bool
 	died := make(chan string, 1)
@@ -83,7 +88,7 @@ func (w *world) crashAt(t *testing.T, n int, seen func(string)) (reached string)
 	name := fmt.Sprintf("life-%d", n)
 	go func() {
 		defer close(done)
-		w.life(e, name)
+		life(e, name)
 	}()
 	select {
 	case reached = <-died:
@@ -99,7 +104,7 @@ func (w *world) crashAt(t *testing.T, n int, seen func(string)) (reached string)
 		t.Errorf("restore: %v", err)
 	}
 	for _, c := range w.e.List() {
-		if c.Name != name || c.State.Starting || c.State.Phase == Removing {
+		if c.Name != name || c.State.Starting || c.State.Phase == Removing || c.State.Phase == Paused || c.State.Frozen {
 			t.Errorf("%s is half made: %+v", c.Name, c.State)
 		}
 	}
