@@ -84,3 +84,22 @@ var netCommands = []struct {
 		{"`none`", "network connect none member"},
 	}},
 }
+
+// filters are all that the lists and prunes of the API take, each with a value
+// that is well formed.
+var filters = []struct {
+	method, path string
+	keys         []string // key=value
+}{
+	{"GET", "/containers/json", []string{"ancestor=busybox", "before=member", "exited=0", "expose=80/tcp", "health=none", "id=a", "is-task=false", "isolation=default",
+		"label=a=b", "name=a", "network=there", "publish=80", "since=member", "status=running", "volume=/x"}},
+	{"GET", "/images/json", []string{"before=busybox", "dangling=true", "label=a", "reference=busy*", "since=busybox", "until=1h"}},
+	{"GET", "/networks", []string{"dangling=true", "driver=bridge", "id=a", "label=a=b", "name=a", "scope=local", "type=custom"}},
+	{"GET", "/volumes", []string{"dangling=true", "driver=local", "label=a", "name=a"}},
+	{"GET", "/events?until=1", []string{"config=x", "container=x", "daemon=x", "event=start", "image=x", "label=a", "network=x", "node=x", "plugin=x", "scope=local", "secret=x", "service=x", "type=container", "volume=x"}},
+	{"POST", "/containers/prune", []string{"label=nobody=has", "label!=keep", "until=1h"}},
+	{"POST", "/images/prune", []string{"dangling=true", "label=nobody=has", "label!=keep", "until=1h"}},
+	{"POST", "/networks/prune", []string{"label=nobody=has", "label!=keep", "until=1h"}},
+	{"POST", "/volumes/prune", []string{"all=false", "label=nobody=has", "label!=keep"}},
+	{"POST", "/build/prune", []string{"until=1h"}},
+}

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -199,12 +200,13 @@ func answer(code int, body []byte, note string) string {
 	return "works | " + note
 }
 
-func (p *page) commands(d *daemontest.Daemon) {
-	p.line("## Networks\n")
+func (p *page) commands(t *testing.T, d *daemontest.Daemon) {
 	d.Docker("network", "create", "--ipv6", "--subnet", "172.24.0.0/16", "--subnet", "fd00:24::/64", "there")
 	d.Docker("network", "create", "other")
 	d.Docker("network", "create", "--config-only", "--subnet", "172.27.0.0/16", "base")
 	d.Docker("run", "-d", "--name", "web", "--network", "there", "busybox", "sleep", "600")
+	p.filters(t, d)
+	p.line("## Networks\n")
 	for _, g := range netCommands {
 		p.line("### %s\n", g.title)
 		if g.about != "" {
@@ -234,6 +236,38 @@ func (p *page) commands(d *daemontest.Daemon) {
 	}
 	d.Docker("rm", "-f", "web", "member", "tty")
 	d.Docker("network", "rm", "there", "base", "other")
+}
+
+// filters tries every filter of every list, and that an unknown one is refused.
+func (p *page) filters(t *testing.T, d *daemontest.Daemon) {
+	a := newAPI(t, d)
+	p.line("### Filters\n\nAn unknown filter is refused: `invalid filter 'NAME'`; events know no wrong ones, as in dockerd.\n\n| | filters that work |\n|---|---|")
+	for _, f := range filters {
+		var works []string
+		join := "?"
+		if strings.Contains(f.path, "?") {
+			join = "&"
+		}
+		for _, kv := range f.keys {
+			key, value, _ := strings.Cut(kv, "=")
+			b, err := json.Marshal(map[string]map[string]bool{key: {value: true}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			code, body := a.call(f.method, f.path+join+"filters="+url.QueryEscape(string(b)), nil)
+			if code != http.StatusOK {
+				t.Errorf("%s %s with %s: %d %s", f.method, f.path, b, code, body)
+				continue
+			}
+			works = append(works, "`"+key+"`")
+		}
+		path, _, _ := strings.Cut(f.path, "?")
+		p.line("| `%s %s` | %s |", f.method, path, strings.Join(works, ", "))
+		if code, body := a.call(f.method, f.path+join+"filters="+url.QueryEscape(`{"nonsense":{"x":true}}`), nil); (code == http.StatusOK) != (path == "/events" || path == "/build/prune") {
+			t.Errorf("%s %s with nonsense: %d %s", f.method, f.path, code, body)
+		}
+	}
+	p.line("")
 }
 
 func (p *page) flags() {
@@ -273,7 +307,7 @@ func TestCompatibility(t *testing.T) {
 	p.line("# What of Docker works\n")
 	p.line("This page is written by a test that asks a running daemon (`go test ./api/docker/compat -update`), and the test fails when the page is wrong.\n")
 	p.endpoints(newAPI(t, d))
-	p.commands(d)
+	p.commands(t, d)
 	p.flags()
 
 	file := filepath.Join(daemontest.Root(), "docs", "compatibility.md")
