@@ -101,7 +101,10 @@ func (c *Controller) view(s *cnm.Sandbox) dns.View {
 		if !n.HasNames() {
 			continue
 		}
-		v.Zones = append(v.Zones, n.ID)
+		v.Zones, v.ZoneNames = append(v.Zones, n.ID), append(v.ZoneNames, n.Name)
+		for _, p := range n.Pools {
+			v.Subnets = append(v.Subnets, p.Subnet)
+		}
 		for _, l := range e.Links {
 			// Containers are known by the short form of their ids.
 			v.Links = append(v.Links, dns.Alias{Name: l.Alias, Zone: n.ID, Target: l.Target[:min(12, len(l.Target))]})

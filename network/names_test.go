@@ -1,6 +1,7 @@
 package network
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -116,8 +117,12 @@ func TestViewClosed(t *testing.T) {
 		t.Errorf("%+v", v)
 	}
 	s = w.update(plus(r, "open", 1, namesWish("a")))
-	if v := w.view(s); v.Closed || v.Own[1].Addrs[0] != ip("172.21.0.1") || len(v.Zones) != 2 {
+	v := w.view(s)
+	if v.Closed || v.Own[1].Addrs[0] != ip("172.21.0.1") || len(v.Zones) != 2 {
 		t.Errorf("%+v", v)
+	}
+	if !slices.Equal(v.ZoneNames, []string{"closed", "open"}) || fmt.Sprint(v.Subnets) != "[172.20.0.0/16 172.21.0.0/16]" {
+		t.Errorf("zones %v, subnets %v", v.ZoneNames, v.Subnets)
 	}
 }
 
