@@ -202,10 +202,10 @@ func answer(code int, body []byte, note string) string {
 
 func (p *page) commands(t *testing.T, d *daemontest.Daemon) {
 	d.Docker("network", "create", "--ipv6", "--subnet", "172.24.0.0/16", "--subnet", "fd00:24::/64", "there")
-	d.Docker("network", "create", "other")
 	d.Docker("network", "create", "--config-only", "--subnet", "172.27.0.0/16", "base")
 	d.Docker("run", "-d", "--name", "web", "--network", "there", "busybox", "sleep", "600")
 	p.filters(t, d)
+	d.Docker("network", "create", "other")
 	p.line("## Networks\n")
 	for _, g := range netCommands {
 		p.line("### %s\n", g.title)
