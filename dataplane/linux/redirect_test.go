@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -122,6 +123,25 @@ func TestRedirect(t *testing.T) {
 	if out := h.in(ns, "nft", "list", "ruleset"); !strings.Contains(out, `udp dport 53 udp dport set 11053 comment "linkspan resolver 1"`) ||
 		!strings.Contains(out, "tcp sport 11053 tcp sport set 53") || strings.Contains(out, "nat") {
 		t.Errorf("rules:\n%s", out)
+	}
+}
+
+// TestRedirectShown: what a person is told to type makes the same table.
+func TestRedirectShown(t *testing.T) {
+	h := newHost(t)
+	r := dataplane.Redirect{Meta: endpoint, NS: h.pin("ours")}
+	ours, theirs := h.box("ours", r), h.box("theirs")
+	r.NS = theirs
+	create, remove := r.Commands()
+	if out, err := exec.Command("sh", "-c", create[0]).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s\n%s", err, out, create[0])
+	}
+	made := strings.ReplaceAll(h.in(ours, "nft", "list", "ruleset"), ` comment "linkspan resolver 1"`, "")
+	if typed := h.in(theirs, "nft", "list", "ruleset"); typed != made {
+		t.Errorf("typed:\n%s\nmade:\n%s", typed, made)
+	}
+	if out, err := exec.Command("sh", "-c", remove[0]).CombinedOutput(); err != nil || h.in(theirs, "nft", "list", "ruleset") != "" {
+		t.Errorf("%s: %v %s", remove[0], err, out)
 	}
 }
 

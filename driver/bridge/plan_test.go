@@ -93,6 +93,7 @@ func TestPlans(t *testing.T) {
 		drivertest.Case{Name: "borrowed", Env: env, Network: network(six, borrowed), Sandbox: sandbox(sandbox6, one)},
 		drivertest.Case{Name: "borrowed and closed", Env: env, Network: network(borrowed, option(keyICC, "false")), Sandbox: sandbox(linked)},
 		drivertest.Case{Name: "borrowed and closed with bridge-nf", Env: driver.Env{Table: table, BridgeNF: true}, Network: network(borrowed, option(keyICC, "false")), Sandbox: sandbox(linked, one)},
+		drivertest.Case{Name: "borrowed and internal", Env: env, Network: network(six, borrowed, internal), Sandbox: sandbox(sandbox6, noGateway)},
 		drivertest.Case{Name: "borrowed with a source address", Env: env, Network: network(borrowed, option(keyHost4, "60.191.82.107")), Sandbox: sandbox()},
 		drivertest.Case{Name: "own mtu", Env: driver.Env{Table: table, MTU: 9000}, Network: network(option(keyMTU, "1400")), Sandbox: sandbox()},
 		drivertest.Case{Name: "daemon mtu", Env: driver.Env{Table: table, MTU: 9000}, Sandbox: sandbox(),

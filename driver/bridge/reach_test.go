@@ -330,3 +330,25 @@ func TestFlat(t *testing.T) {
 		})
 	}
 }
+
+// TestFlatInternal: an internal network on a person's bridge closes its containers
+// in, as far as the host goes, and nobody else on the wire.
+func TestFlatInternal(t *testing.T) {
+	w := newWorld(t)
+	w.host.Run("ip", "link", "add", "br0", "type", "bridge")
+	w.host.Addr("br0", prefixes("10.211.55.1/24")...)
+	pc := w.lab.Host("pc")
+	wire := w.lab.Wire(w.host, pc)
+	w.host.Run("ip", "link", "set", wire.DevA, "master", "br0")
+	pc.Addr(wire.DevB, prefixes("10.211.55.9/24")...)
+	pc.Route("default", netip.MustParseAddr("10.211.55.1"))
+	w.boxes["pc"] = &box{s: &cnm.Sandbox{Path: pc.NS}}
+	serve(t, pc.NS, "pc")
+	n := w.net("lan", []string{"10.211.55.0/24"}, borrowed, internal)
+	a := w.box(n, "a", 20)
+	w.machine.Route("10.211.55.0/24", netip.MustParseAddr(hostAddr))
+	w.run(a.s.Path, "ip", "route", "add", "default", "via", "10.211.55.1")
+	w.ways("internal", way{"a", "10.211.55.1:80", "host"}, way{"a", "10.211.55.9:80", "pc"}, way{"pc", at(a.addr(true), 80), "a"},
+		way{"a", at(hostAddr, 80), "closed"}, way{"a", at(machineAddr, 80), "closed"}, way{"machine", at(a.addr(true), 80), "closed"},
+		way{"pc", at(hostAddr, 80), "host"}, way{"pc", at(machineAddr, 80), "machine"}, way{"machine", "10.211.55.9:80", "pc"})
+}

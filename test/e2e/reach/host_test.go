@@ -86,6 +86,30 @@ func settings(out string) string {
 	return strings.Join(keep, " ")
 }
 
+// TestBorrowed: a network on a bridge that a person made is borrowed as well: its
+// containers sit on the wire behind it, and the bridge outlives the network.
+func TestBorrowed(t *testing.T) {
+	d := daemontest.Shared(t)
+	d.Host.Run("ip", "link", "add", "br7", "type", "bridge")
+	t.Cleanup(func() { d.Host.Run("ip", "link", "del", "br7") })
+	d.Host.Addr("br7", netip.MustParsePrefix("10.97.0.1/24"))
+	pc := d.Lab.Host("pc7")
+	wire := d.Lab.Wire(d.Host, pc)
+	t.Cleanup(func() { d.Host.Run("ip", "link", "del", wire.DevA) })
+	d.Host.Run("ip", "link", "set", wire.DevA, "master", "br7")
+	pc.Addr(wire.DevB, netip.MustParsePrefix("10.97.0.9/24"))
+	listen(t, pc)
+	d.Docker("network", "create", "lan", "--subnet", "10.97.0.0/24", "--gateway", "10.97.0.1", "--ip-range", "10.97.0.128/25", "-o", "com.docker.network.bridge.name=br7")
+	in, out := serve(t, d, "in", "--network", "lan", "-p", "8080:80", "-p", "8080:80/udp"), serve(t, d, "out")
+	ip := address(d, "in", "lan")
+	ways(t, "borrowed", way{lone(pc), ip, 90, "10.97.0.9"}, way{in, "10.97.0.9", 90, ip}, way{lone(pc), "10.97.0.1", 8080, open},
+		way{out, ip, 80, closed}, way{out, daemontest.HostAddr, 8080, open}, way{in, daemontest.HostAddr, 8080, open})
+	d.RemoveAll()
+	if out, err := d.Host.Try("ip", "-o", "addr", "show", "br7"); err != nil || !strings.Contains(out, "10.97.0.1/24") {
+		t.Errorf("the person's bridge: %v\n%s", err, out)
+	}
+}
+
 // TestLinks: with --icc=false on the default bridge a link opens what the target
 // exposes, follows the target's restarts, and nothing else is open.
 func TestLinks(t *testing.T) {
@@ -148,7 +172,9 @@ func TestBip(t *testing.T) {
 func TestBridgeNF(t *testing.T) {
 	d := daemontest.Start(t, daemontest.Options{})
 	t.Cleanup(d.RemoveAll)
-	on := func() string { return strings.TrimSpace(d.Host.Run("sysctl", "-n", "net.bridge.bridge-nf-call-iptables")) }
+	on := func() string {
+		return strings.TrimSpace(d.Host.Run("sysctl", "-n", "net.bridge.bridge-nf-call-iptables"))
+	}
 	d.Docker("network", "create", "shut", "-o", "com.docker.network.bridge.enable_icc=false")
 	web, db := serve(t, d, "web", "-p", "8080:80", "-p", "8080:80/udp"), serve(t, d, "db")
 	shut := serve(t, d, "shut1", "--network", "shut", "-p", "8081:80", "-p", "8081:80/udp")
