@@ -91,7 +91,7 @@ func (d *door) answer(f func(http.ResponseWriter, *http.Request) (any, error)) h
 
 // plan takes the body and the query of POST /containers/create.
 func (d *door) plan(w http.ResponseWriter, r *http.Request) (any, error) {
-	req, warnings, err := docker.DecodeCreate(w, r)
+	req, warnings, err := docker.DecodeCreate(w, r, d.Network)
 	if err != nil {
 		return nil, err
 	}

@@ -23,6 +23,11 @@ type fakeNetwork struct {
 	dry    bool
 }
 
+// Network: the default network is there.
+func (f *fakeNetwork) Network(ref string) (*cnm.Network, error) {
+	return &cnm.Network{ID: "b1", Name: ref}, nil
+}
+
 func (f *fakeNetwork) Reconcile(_ context.Context, dry bool) (*network.Report, error) {
 	f.dry = dry
 	return f.report, f.err
@@ -58,7 +63,7 @@ func clientOf(srv *httptest.Server) Client {
 
 func TestPlan(t *testing.T) {
 	var asked container.CreateRequest
-	c, _ := daemon(t, Config{Plan: func(_ context.Context, r container.CreateRequest) ([]dataplane.Object, []string, error) {
+	c, _ := daemon(t, Config{Network: &fakeNetwork{}, Plan: func(_ context.Context, r container.CreateRequest) ([]dataplane.Object, []string, error) {
 		asked = r
 		if r.Config.Image == "absent" {
 			return nil, nil, cnm.NotFound("No such image: absent:latest")

@@ -7,6 +7,7 @@ import (
 
 	"linkspan/cnm"
 	"linkspan/container"
+	"linkspan/network"
 
 	apicontainer "github.com/moby/moby/api/types/container"
 	apinetwork "github.com/moby/moby/api/types/network"
@@ -25,7 +26,7 @@ func (s *server) containerCreate(c *call) error {
 	if err != nil {
 		return err
 	}
-	s.withoutDefault(&r)
+	withoutDefault(s.Network, &r)
 	id, more, err := s.Containers.Create(c.Context(), r)
 	if err != nil {
 		return err
@@ -37,11 +38,11 @@ func (s *server) containerCreate(c *call) error {
 
 // withoutDefault: where the daemon has no default network (--bridge=none), a
 // container that names none has its loopback alone, as in dockerd.
-func (s *server) withoutDefault(r *container.CreateRequest) {
+func withoutDefault(nets network.Service, r *container.CreateRequest) {
 	if m := r.HostConfig.NetworkMode; m != "" && !m.IsDefault() {
 		return
 	}
-	if _, err := s.Network.Network(apinetwork.NetworkBridge); !errors.Is(err, cnm.ErrNotFound) {
+	if _, err := nets.Network(apinetwork.NetworkBridge); !errors.Is(err, cnm.ErrNotFound) {
 		return
 	}
 	r.HostConfig.NetworkMode = apinetwork.NetworkNone
@@ -53,9 +54,12 @@ func (s *server) withoutDefault(r *container.CreateRequest) {
 
 // DecodeCreate reads a request to POST /containers/create, as the API does, for
 // doors that take the same wish (api/admin plans it).
-func DecodeCreate(w http.ResponseWriter, r *http.Request) (req container.CreateRequest, warnings []string, err error) {
+func DecodeCreate(w http.ResponseWriter, r *http.Request, nets network.Service) (req container.CreateRequest, warnings []string, err error) {
 	c := &call{R: r, w: &response{ResponseWriter: w}, Version: MaxVersion, stopping: r.Context()}
-	return c.createRequest()
+	if req, warnings, err = c.createRequest(); err == nil {
+		withoutDefault(nets, &req)
+	}
+	return req, warnings, err
 }
 
 func (c *call) createRequest() (r container.CreateRequest, warnings []string, err error) {
