@@ -21,6 +21,8 @@ type listeners struct {
 	mu     sync.Mutex
 	conns  map[net.Conn]bool
 	closed bool
+	// draining: no connection is read any more.
+	draining bool
 }
 
 // listen duplicates what it is handed.

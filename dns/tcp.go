@@ -70,7 +70,9 @@ func (v *view) serveConn(l *listeners, c net.Conn) {
 	var out []byte
 	count := &v.server.count
 	for {
-		_ = c.SetReadDeadline(time.Now().Add(tcpIdle))
+		if !l.awaits(c) {
+			return
+		}
 		var size [2]byte
 		if _, err := io.ReadFull(r, size[:]); err != nil {
 			return

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"os"
 	"syscall"
 	"time"
 
@@ -81,7 +82,7 @@ func (v *view) serveUDP(l *listeners) {
 // over says whether reading came to its end; other errors (ICMP's, of clients that
 // closed; no memory) pass.
 func (v *view) over(err error) bool {
-	if errors.Is(err, net.ErrClosed) {
+	if errors.Is(err, net.ErrClosed) || errors.Is(err, os.ErrDeadlineExceeded) { // the latter: drained
 		return true
 	}
 	if !errors.Is(err, syscall.ECONNREFUSED) {

@@ -76,9 +76,12 @@ func (r *resolvers) empty() bool {
 // or the keeper's end. Who asked again later is answered by the next process.
 const answerTime = time.Second
 
-// end stops serving. The sockets are closed at once; questions that are under way
-// may go on for a while.
+// end stops serving: what was asked is answered first, as far as that does not take
+// too long. The sockets are then closed at once.
 func (r *resolvers) end() {
+	ctx, cancel := context.WithTimeout(context.Background(), answerTime)
+	defer cancel()
+	r.server.Drain(ctx)
 	done := make(chan error, 1)
 	go func() { done <- r.server.Close() }()
 	select {
@@ -86,7 +89,7 @@ func (r *resolvers) end() {
 		if err != nil {
 			r.logger.Warn("closing the resolvers", "err", err)
 		}
-	case <-time.After(answerTime):
+	case <-ctx.Done():
 		r.logger.Info("questions that wait for name servers are given up")
 	}
 }
