@@ -31,6 +31,13 @@ func ICCElement(m Meta, table, bridge string) Element {
 	return pairElement(m, table, "icc", bridge, bridge)
 }
 
+// SwitchedElement names a bridge of someone else: what it switches is not guarded.
+func SwitchedElement(m Meta, table, bridge string) Element {
+	e := pairElement(m, table, "switched", bridge, bridge)
+	e.Guard = true // before the guard itself
+	return e
+}
+
 // MasqueradeElement gives a subnet's packets the host's address when they leave.
 func MasqueradeElement(m Meta, table string, subnet netip.Prefix) Element {
 	return Element{Meta: m, Family: "inet", Table: table, Set: "masquerade" + family(subnet.Addr()),

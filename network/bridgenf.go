@@ -58,15 +58,28 @@ func planned(env driver.Env, host []dataplane.Object) driver.Env {
 // came or went; nothing is done while they are as they should be.
 func (c *Controller) BridgesChanged(ctx context.Context) error {
 	want, err := c.bridgeFilter(ctx)
-	if err != nil || len(want) == 0 {
+	if err != nil {
 		return err
+	}
+	forward, err := c.hostForwarding(ctx)
+	if err != nil {
+		return err
+	}
+	for _, o := range forward {
+		if e, ok := o.(dataplane.Element); ok {
+			want = append(want, e) // a new bridge that the guard must spare
+		}
+	}
+	if len(want) == 0 {
+		return nil
 	}
 	have, err := c.cfg.Kernel.ObserveKeys(ctx, want)
 	if err != nil {
 		return err
 	}
 	for _, o := range want {
-		if h, ok := have.Get(o.Key()); ok && h.Spec() != o.Spec() {
+		_, element := o.(dataplane.Element)
+		if h, ok := have.Get(o.Key()); ok && h.Spec() != o.Spec() || !ok && element {
 			_, err := c.Reconcile(ctx, false) // hairpin ports follow
 			return err
 		}

@@ -84,3 +84,27 @@ func TestBridgeNF(t *testing.T) {
 		t.Errorf("touched: %v", other.kernel.Log())
 	}
 }
+
+// What another's bridge only switches is not guarded as if it were forwarded, from the
+// moment that it is there.
+func TestSwitched(t *testing.T) {
+	users := []string{"bridge virbr0", "/etc/sysctl.conf"}
+	w := newWorld(t, func(w *world) {
+		w.kernel.Meddle(dataplane.Sysctl{Name: forward4, Value: "0"})
+		w.cfg.BridgeNFUsers = func(context.Context) ([]string, error) { return users, nil }
+	})
+	if got := w.elements("switched"); len(got) != 1 || !strings.Contains(got[0], `"virbr0" . "virbr0"`) || len(w.elements("forward_guard")) != 1 {
+		t.Errorf("%q", got)
+	}
+	users = append(users, "bridge lan")
+	if err := w.BridgesChanged(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := w.elements("switched"); len(got) != 2 {
+		t.Errorf("%q", got)
+	}
+	log := len(w.kernel.Log())
+	if err := w.BridgesChanged(t.Context()); err != nil || len(w.kernel.Log()) != log {
+		t.Errorf("nothing changed, and it did %q, %v", w.kernel.Log()[log:], err)
+	}
+}

@@ -3,6 +3,7 @@ package network
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"linkspan/cnm"
 	"linkspan/dataplane"
@@ -45,6 +46,13 @@ func (c *Controller) hostForwarding(ctx context.Context) ([]dataplane.Object, er
 	if off6 {
 		objs = append(objs, dataplane.GuardForwarding(because("the host did not forward IPv6 before Linkspan: between interfaces that are not ours it still does not"), c.cfg.Table, false))
 	}
+	if len(objs) > 0 {
+		switched, err := c.switched(ctx)
+		if err != nil {
+			return nil, err
+		}
+		objs = append(objs, switched...)
+	}
 	if c.cfg.NoForwarding {
 		return objs, nil
 	}
@@ -63,6 +71,22 @@ func (c *Controller) hostForwarding(ctx context.Context) ([]dataplane.Object, er
 		}
 	}
 	return append(objs, forwarding(forward6)), nil
+}
+
+// switched are the bridges of others, whose own traffic bridge-nf shows to the
+// guard as if it were forwarded.
+func (c *Controller) switched(ctx context.Context) (objs []dataplane.Object, err error) {
+	if c.cfg.BridgeNFUsers == nil {
+		return nil, nil
+	}
+	users, err := c.cfg.BridgeNFUsers(ctx)
+	for _, u := range users {
+		if name, ok := strings.CutPrefix(u, "bridge "); ok {
+			objs = append(objs, dataplane.SwitchedElement(dataplane.Meta{Owner: dataplane.Owner{Kind: dataplane.OwnerHost},
+				Reason: "what " + name + " switches between its own ports is not ours to guard"}, c.cfg.Table, name))
+		}
+	}
+	return objs, err
 }
 
 // forwards turns IPv6 forwarding on when the first network that needs it is made.
