@@ -23,6 +23,8 @@ type Volumes interface {
 	Remove(ctx context.Context, name string, force bool) error
 	Hold(name, who string) (release func())
 	CopyUp(ctx context.Context, src, name string) error
+	Mount(ctx context.Context, name string) error
+	Unmount(ctx context.Context, name string, used func() bool) error
 }
 
 // Config is what New needs. Fields without a default are required.

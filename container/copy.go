@@ -36,6 +36,12 @@ func (e *Engine) view(ctx context.Context, ref string) (v *rootfs.View, c *Conta
 	}
 	layers, err := e.ctd.rootfs(ctx, c.ID)
 	if err == nil {
+		if err = e.mountVolumes(ctx, c); err == nil {
+			// The view has mounts of its own.
+			defer e.leaveVolumes(lasting(ctx), c)
+		}
+	}
+	if err == nil {
 		var splices []rootfs.Splice
 		for _, m := range c.Mounts {
 			if m.Type != mounts.Tmpfs {

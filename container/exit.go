@@ -151,6 +151,7 @@ func (e *Engine) leave(ctx context.Context, c *Container, keep bool) {
 	both.Wait()
 	if !keep {
 		e.unmountShm(c.ID)
+		e.leaveVolumes(ctx, c)
 	}
 	e.endExecs(ctx, c.ID)
 }

@@ -217,6 +217,7 @@ func (e *Engine) restLeave(ctx context.Context, c *Container) {
 		e.log.Warn("a container at rest stays in its network", "container", c.Name, "error", err)
 	}
 	e.unmountShm(c.ID)
+	e.leaveVolumes(ctx, c)
 }
 
 // adopt takes over a container that the record says runs.

@@ -89,6 +89,9 @@ func (e *Engine) launch(ctx context.Context, c *Container) (pid int, err error) 
 	if err != nil {
 		return 0, err
 	}
+	if err := e.mountVolumes(ctx, c); err != nil {
+		return 0, err
+	}
 	type built struct {
 		in     *spec.Input
 		layers []mount.Mount
@@ -185,6 +188,7 @@ func (e *Engine) clearRun(ctx context.Context, c *Container) {
 	warn("stdio", e.cfg.Keeper.CloseStream(ctx, c.ID))
 	warn("network", e.cfg.Network.Leave(ctx, c.ID, false))
 	e.unmountShm(c.ID)
+	e.leaveVolumes(ctx, c)
 }
 
 // Exit codes of a process that could not be started, as shells have them.

@@ -156,11 +156,24 @@ func (e *Engine) makeVolumes(ctx context.Context, c *Container) error {
 				return err
 			}
 		}
-		if err := e.copyUp(ctx, view, m); err != nil {
+		if err := e.fill(ctx, view, c.ID, v, m); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// fill is copyUp into a volume that may have to be mounted for it.
+func (e *Engine) fill(ctx context.Context, view *rootfs.View, id string, v *volume.Volume, m *Mount) (err error) {
+	if v.IsMount() {
+		if err := e.cfg.Volumes.Mount(ctx, v.Name); err != nil {
+			return err
+		}
+		defer func() {
+			err = errors.Join(err, e.cfg.Volumes.Unmount(ctx, v.Name, func() bool { return e.volumeActive(v.Name, id) }))
+		}()
+	}
+	return e.copyUp(ctx, view, m)
 }
 
 func (e *Engine) copyUp(ctx context.Context, view *rootfs.View, m *Mount) error {

@@ -66,6 +66,11 @@ type Service interface {
 	// image's root; if it does not exist or is no folder, nothing is done. A copy
 	// that a crash cut short is done again by the next CopyUp.
 	CopyUp(ctx context.Context, src, name string) error
+	// Mount mounts a volume that is a mount, unless it is mounted; others are there
+	// always. Unmount takes it away, unless used says, while nobody can mount it,
+	// that somebody needs it.
+	Mount(ctx context.Context, name string) error
+	Unmount(ctx context.Context, name string, used func() bool) error
 	// Size is the bytes that the volume's files take on disk.
 	Size(ctx context.Context, name string) (int64, error)
 }

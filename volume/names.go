@@ -46,15 +46,23 @@ func anonymousName() string {
 	return hex.EncodeToString(b[:])
 }
 
-// checkOptions refuses what the local driver knows (type, o, device, size) but
-// is not done yet, and what it does not know.
+// checkOptions holds them against what the local driver knows.
 func checkOptions(name string, options map[string]string) error {
 	for _, k := range slices.Sorted(maps.Keys(options)) {
 		switch k {
-		case "type", "o", "device", "size":
-			return cnm.Unsupported("create %s: not yet: option %q of the local volume driver (volumes that are mounts: tmpfs, nfs, bind); use --tmpfs, or mount it on the host and give that folder with -v", name, k)
+		case "type", "o", "device":
+		case "size":
+			return cnm.Unsupported("create %s: not yet: quota size requested: folders of volumes have no size limit; a tmpfs has one (type=tmpfs, device=tmpfs, o=size=…)", name)
 		default:
 			return cnm.Invalid(`create %s: invalid option: %q (the local driver knows: type, o, device, size)`, name, k)
+		}
+	}
+	if len(options) == 0 {
+		return nil
+	}
+	for _, k := range []string{"type", "device"} {
+		if options[k] == "" {
+			return cnm.Invalid("create %s: missing required option: %q: a volume that is a mount needs type and device", name, k)
 		}
 	}
 	return nil

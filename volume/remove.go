@@ -40,9 +40,16 @@ func (s *Store) take(ctx context.Context, name string) (trash string, err error)
 	if ids := s.usersOf(name); len(ids) > 0 {
 		return "", cnm.Conflict("remove %s: volume is in use - [%s]", name, strings.Join(ids, ", "))
 	}
+	if err := clearMounts(s.dir(name)); err != nil {
+		return "", disk(err, "remove %s: what is mounted in it cannot be unmounted", name)
+	}
 	s.taken++
 	trash = filepath.Join(s.cfg.Root, fmt.Sprintf("%s%08x-%s", removing, s.taken, name))
-	if err := os.RemoveAll(trash); err != nil { // what an earlier daemon could not delete
+	err = clearMounts(trash)
+	if err == nil {
+		err = os.RemoveAll(trash)
+	}
+	if err != nil { // what an earlier daemon could not delete
 		return "", disk(err, "remove %s: the remains of an earlier volume of that name cannot be deleted", name)
 	}
 	if err := os.Rename(s.dir(name), trash); err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -58,7 +65,11 @@ func (s *Store) take(ctx context.Context, name string) (trash string, err error)
 }
 
 func (s *Store) discard(name, trash string) error {
-	if err := os.RemoveAll(trash); err != nil {
+	err := clearMounts(trash)
+	if err == nil {
+		err = os.RemoveAll(trash)
+	}
+	if err != nil {
 		// The volume is gone for everybody; only its bytes are not.
 		s.log.Error("the files of a removed volume could not all be deleted; the next start of the daemon tries again", "volume", name, "path", trash, "error", err)
 		return disk(err, "remove %s: the volume is gone, but not all of its files could be deleted", name)
@@ -101,8 +112,12 @@ func (s *Store) Prune(ctx context.Context, match func(*Volume) bool) (removed []
 
 // Size implements [Service].
 func (s *Store) Size(ctx context.Context, name string) (int64, error) {
-	if _, err := s.Get(ctx, name); err != nil {
+	v, err := s.Get(ctx, name)
+	if err != nil {
 		return 0, err
+	}
+	if v.IsMount() {
+		return 0, cnm.Unsupported("volume %s is a mount of %s: what it holds is not the data root's, and is not counted", name, v.Options["device"])
 	}
 	return diskUsage(ctx, s.mountpoint(name))
 }

@@ -51,6 +51,8 @@ type Store struct {
 	taken uint32 // counts removals, so that two of one name differ
 
 	fillMu sync.Mutex // one CopyUp at a time
+
+	mounting keyed
 }
 
 type hold struct{ who string }
@@ -98,7 +100,7 @@ func (s *Store) recover(ctx context.Context) error {
 		name = name[trashLen:]
 		if _, there := os.Lstat(s.dir(name)); known[name] && there != nil {
 			err = os.Rename(old, s.dir(name))
-		} else {
+		} else if err = clearMounts(old); err == nil {
 			err = os.RemoveAll(old)
 		}
 		if err != nil {

@@ -117,7 +117,9 @@ func TestCreateRefuses(t *testing.T) {
 		{CreateRequest{Name: "ab\n"}, cnm.ErrInvalid, "includes invalid characters"},
 		{CreateRequest{Name: strings.Repeat("a", 250)}, cnm.ErrInvalid, "250 characters"},
 		{CreateRequest{Name: "vol", Driver: "rexray"}, cnm.ErrNotFound, `create vol: error looking up volume plugin rexray: plugin "rexray" not found`},
-		{CreateRequest{Name: "vol", Options: map[string]string{"type": "nfs"}}, cnm.ErrUnsupported, `not yet: option "type"`},
+		{CreateRequest{Name: "vol", Options: map[string]string{"type": "nfs"}}, cnm.ErrInvalid, `missing required option: "device"`},
+		{CreateRequest{Name: "vol", Options: map[string]string{"device": "/x"}}, cnm.ErrInvalid, `missing required option: "type"`},
+		{CreateRequest{Name: "vol", Options: map[string]string{"size": "1g"}}, cnm.ErrUnsupported, `quota size`},
 		{CreateRequest{Name: "vol", Options: map[string]string{"colour": "red"}}, cnm.ErrInvalid, `invalid option: "colour"`},
 	} {
 		_, err := s.Create(t.Context(), c.r)
