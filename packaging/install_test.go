@@ -244,7 +244,11 @@ func life(t *testing.T, flags string) {
 		}
 	}
 	lab.LeakCheck(t, watches...)
-	forward := w.Host.Run("sysctl", "-n", "net.ipv4.ip_forward")
+	switches := func() string {
+		return w.Host.Run("sysctl", "net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding", "net.ipv6.conf.default.forwarding", "net.ipv6.conf.wan0.accept_ra",
+			"net.bridge.bridge-nf-call-iptables", "net.bridge.bridge-nf-call-ip6tables")
+	}
+	asBefore := switches()
 
 	home, prefix, etc, socket := filepath.Join(dir, "home"), filepath.Join(dir, "usr"), filepath.Join(dir, "etc"), filepath.Join(dir, "s")
 	if err := os.Mkdir(home, 0o755); err != nil {
@@ -289,7 +293,12 @@ func life(t *testing.T, flags string) {
 		}
 	}
 	docker("-H", "unix://"+socket, "run", "-d", "--name", "probe", "--restart", "always", "-v", "kept:/kept", "-p", "9000:9000", "netprobe")
-	docker("-H", "unix://"+socket, "network", "ls")
+	docker("-H", "unix://"+socket, "network", "create", "--ipv6", "six")
+	docker("-H", "unix://"+socket, "run", "-d", "--name", "named", "--network", "six", "--init", "centos", "sleep", "1000")
+	docker("-H", "unix://"+socket, "exec", "named", "getent", "hosts", "named")
+	if switches() == asBefore {
+		t.Error("no switch of the host was changed: this test shows nothing")
+	}
 	// Beside a daemon it refuses.
 	cmd := w.Host.Command("script/install.sh", "uninstall")
 	cmd.Dir, cmd.Env = daemontest.Root(), append(os.Environ(), env...)
@@ -302,13 +311,13 @@ func life(t *testing.T, flags string) {
 	if err != nil {
 		t.Fatalf("uninstall: %v\n%s", err, out)
 	}
-	for _, want := range []string{"1 containers were ended", "the keeper was ended", "kernel objects were removed", "was removed", "uninstalled from"} {
+	for _, want := range []string{"2 containers were ended", "the keeper was ended", "kernel objects were removed", "was removed", "uninstalled from"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("it does not say %q:\n%s", want, out)
 		}
 	}
-	if now := w.Host.Run("sysctl", "-n", "net.ipv4.ip_forward"); now != forward {
-		t.Errorf("ip_forward was %s and is %s", forward, now)
+	if now := switches(); now != asBefore {
+		t.Errorf("before:\n%safter:\n%s", asBefore, now)
 	}
 	os.Remove(socket) // systemd's
 	os.Remove(home)
