@@ -19,7 +19,7 @@ func TestNetworkFlags(t *testing.T) {
 	d.Docker("pull", "-q", "busybox")
 	d.Host.Run("sh", "-c", "ip link add br0 type bridge && ip addr add 10.211.55.1/24 dev br0 && ip link set br0 up")
 	t.Cleanup(func() { d.Host.Run("ip", "link", "del", "br0") })
-	const show = "ip -o addr show dev eth0; ip route; cat /etc/resolv.conf; cat /proc/1/cmdline | tr '\\0' ' '"
+	const show = "ip -o addr show dev eth0; ip route; ip -6 route; cat /etc/resolv.conf; cat /proc/1/cmdline | tr '\\0' ' '"
 	for _, c := range []struct {
 		flags string
 		// network is what `docker network inspect bridge` holds, inside what a container
@@ -34,6 +34,7 @@ func TestNetworkFlags(t *testing.T) {
 		// What is not said stays: docker0 has its address already, as with dockerd.
 		{"--ipv6", []string{`"EnableIPv6":true`, `"Subnet":"fd`}, []string{"10.10.10.1/24", "inet6 fd"}, nil},
 		{"--ipv6 --bip6=fd00:10::1/64 --fixed-cidr-v6=fd00:10::1:0/112", []string{`"fd00:10::/64"`, `"IPRange":"fd00:10::1:0/112"`, `"Gateway":"fd00:10::1"`}, []string{"fd00:10::1:"}, nil},
+		{"--ipv6 --bip6=fd00:10::1/64 --default-gateway-v6=fd00:10::fe", []string{`"fd00:10::/64"`}, []string{"default via fd00:10::fe"}, nil},
 		{"--icc=false --ip-masq=false --ip=127.0.0.1 --init", []string{`"com.docker.network.bridge.enable_icc":"false"`, `"com.docker.network.bridge.enable_ip_masquerade":"false"`,
 			`"com.docker.network.bridge.host_binding_ipv4":"127.0.0.1"`}, []string{"init -- sh"}, nil},
 		{"--bridge=br0", []string{`"10.211.55.0/24"`, `"com.docker.network.bridge.name":"br0"`}, []string{"10.211.55.", "default via 10.211.55.1"}, []string{"172.17"}},

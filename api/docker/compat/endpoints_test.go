@@ -61,7 +61,7 @@ var sections = []section{
 		{"GET", "/containers/{id}/changes", "/containers/web/changes", "", ""},
 		{"GET", "/containers/{id}/export", "/containers/web/export", "", ""},
 		{"POST", "/containers/{id}/resize", "/containers/tty/resize?h=24&w=80", "", ""},
-		{"POST", "/containers/{id}/attach", "/containers/web/attach?stream=1&stdout=1", "", ""},
+		{"POST", "/containers/{id}/attach", "/containers/web/attach?stream=1&stdout=1", "", "goes on while the daemon restarts; over TLS it ends with the daemon's process"},
 		{"GET", "/containers/{id}/attach/ws", "/containers/web/attach/ws?stream=1&stdout=1", "", ""},
 		{"POST", "/containers/{id}/pause", "/containers/web/pause", "", ""},
 		{"POST", "/containers/{id}/unpause", "/containers/web/unpause", "", ""},
