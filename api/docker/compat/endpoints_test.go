@@ -96,7 +96,7 @@ var sections = []section{
 		{"POST", "/networks/prune", "", "", ""},
 	}},
 	{"Volumes", []endpoint{
-		{"POST", "/volumes/create", "", `{"Name":"kept"}`, "the driver local, without options of mount(8)"},
+		{"POST", "/volumes/create", "", `{"Name":"kept"}`, "the driver local, with its options type, o and device"},
 		{"GET", "/volumes", "", "", ""},
 		{"GET", "/volumes/{name}", "/volumes/kept", "", ""},
 		{"PUT", "/volumes/{name}", "/volumes/kept?version=1", "{}", ""},
