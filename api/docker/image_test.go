@@ -161,7 +161,7 @@ func TestCLIVolumes(t *testing.T) {
 		{"volume create spare", 0, []string{"spare"}, ""},
 		{"volume create /x", 1, []string{`create /x: "/x" includes invalid characters for a local volume name`}, ""},
 		{"volume create -d rexray x1", 1, []string{`plugin "rexray" not found`}, ""},
-		{"volume create -o type=nfs x1", 1, []string{"not yet: option"}, ""},
+		{"volume create -o type=nfs x1", 1, []string{"missing required option", "device"}, ""},
 		{"volume ls -q", 0, []string{"data", "spare", anonymous.Name}, ""},
 		{"volume ls -q --filter dangling=true", 0, []string{"spare"}, "data"},
 		{"volume ls -q --filter label=a=b", 0, []string{"data"}, "spare"},
