@@ -290,13 +290,11 @@ func TestFollowAcrossRotation(t *testing.T) {
 					t.Error(err)
 				}
 			})
-			var clients []*attached
 			rest := want.String()
 			for i := range 4 {
 				io.WriteString(sh.Out, rest[:len(rest)/(4-i)])
 				rest = rest[len(rest)/(4-i):]
 				c := k.attach("c", AttachOptions{Stdout: true, Replay: true})
-				clients = append(clients, c)
 				work.Go(func() {
 					if got := c.all(t); got != want.String() {
 						t.Errorf("client %d got %d bytes of %d", i, len(got), want.Len())

@@ -245,7 +245,7 @@ func TestKeys(t *testing.T) {
 	if got := differ(first, change("redis", func(l *Layer) { l.Packages = append(l.Packages, "curl") })); !slices.Equal(got, []string{"redis"}) {
 		t.Errorf("a package in redis changes %v", got)
 	}
-	onBase := []string{"apache", "base", "centos", "mysql", "nginx", "php", "postgres", "redis"}
+	onBase := []string{"apache", "base", "centos", "mysql", "nginx", "php", "postgres", "python-web", "redis"}
 	if got := differ(first, change("base", func(l *Layer) { l.Packages = append(l.Packages, "curl") })); !slices.Equal(got, onBase) {
 		t.Errorf("a package in the base changes %v, want %v", got, onBase)
 	}

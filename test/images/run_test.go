@@ -302,25 +302,18 @@ func imagesStop(t *testing.T, m *machine) {
 			}
 		}
 	}
-	names := map[string]string{}
-	for _, image := range Images() {
-		switch image.Name {
-		case "nginx", "centos", "busybox": // apache has the port; a shell without a terminal ends by itself
-			continue
+	// All in one network stack: those that want the same port come one after the other. A
+	// shell without a terminal ends by itself.
+	batch := map[string]int{"centos": -1, "busybox": -1, "nginx": 1, "netprobe": 1, "mariadb": 1, "python-web": 2}
+	for n := range 3 {
+		names := map[string]string{}
+		for _, image := range Images() {
+			if batch[image.Name] == n {
+				names[m.start(image.Name+":latest", secrets)] = signalOf(image)
+			}
 		}
-		if image.Name == "netprobe" { // php-fpm has the port
-			continue
-		}
-		names[m.start(image.Name+":latest", secrets)] = signalOf(image)
+		ends(names)
 	}
-	ends(names)
-	names = map[string]string{}
-	for _, image := range Images() {
-		if image.Name == "nginx" || image.Name == "netprobe" {
-			names[m.start(image.Name+":latest", nil)] = signalOf(image)
-		}
-	}
-	ends(names)
 }
 
 func signalOf(image Image) string {
