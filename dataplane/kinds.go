@@ -67,6 +67,9 @@ type Up struct {
 	Meta
 	NS   string
 	Link string
+	// Wire is set for the host's end of a veth: it comes up when all inside the
+	// sandbox is made, so that one that is down says that a kill came in between.
+	Wire bool
 }
 
 // Route is a unicast route. Zero Dst prefix of a family is spelt 0.0.0.0/0 or
@@ -179,10 +182,15 @@ func (o Namespace) Phase() Phase { return PhaseNamespace }
 func (o Bridge) Phase() Phase    { return PhaseLink }
 func (o Veth) Phase() Phase      { return PhaseLink }
 func (o Addr) Phase() Phase      { return PhaseAddr }
-func (o Up) Phase() Phase        { return PhaseUp }
 func (o Route) Phase() Phase     { return PhaseRoute }
 func (o Sysctl) Phase() Phase    { return PhaseSysctl }
 func (o Page) Phase() Phase      { return PhasePage }
+func (o Up) Phase() Phase {
+	if o.Wire {
+		return PhaseWire
+	}
+	return PhaseUp
+}
 func (o Element) Phase() Phase {
 	if o.Guard {
 		return PhaseGuardElement

@@ -80,6 +80,7 @@ const (
 	PhaseAddr
 	PhaseUp
 	PhaseRoute
+	PhaseWire    // our end of a wire comes up: what is inside the sandbox is whole
 	PhaseElement // set and map elements that open
 )
 

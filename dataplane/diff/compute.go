@@ -8,12 +8,13 @@ type computer struct {
 	fresh             *gone // what is made (anew): everything on it has to be made again
 	dying             *gone // what is deleted: everything on it goes along
 	inside            map[string]bool
+	redirects         map[string]bool // sandboxes whose redirect is made as well
 	steps             []step
 	drift             []dataplane.Object
 }
 
 func newComputer(desired, observed *dataplane.State, declared bool, inside []string) *computer {
-	c := &computer{declared: declared, desired: desired, observed: observed, fresh: newGone(nil), dying: newGone(nil), inside: map[string]bool{}}
+	c := &computer{declared: declared, desired: desired, observed: observed, fresh: newGone(nil), dying: newGone(nil), inside: map[string]bool{}, redirects: map[string]bool{}}
 	for _, ns := range inside {
 		c.inside[ns] = true
 	}
@@ -35,7 +36,33 @@ func newComputer(desired, observed *dataplane.State, declared bool, inside []str
 			c.dying.add(o)
 		}
 	}
+	c.unfinished()
 	return c
+}
+
+// unfinished finds the sandboxes in which a kill came between the steps of a change:
+// a wire whose host end is down was being made, one that nobody wants was being
+// removed. What is inside of these is put right: it was not someone in there who
+// changed it.
+func (c *computer) unfinished() {
+	for _, o := range c.desired.All() {
+		switch o := o.(type) {
+		case dataplane.Veth:
+			c.redirects[o.PeerNS] = c.redirects[o.PeerNS] || c.fresh.links[place{"", o.Name}]
+		case dataplane.Up:
+			have, there := c.observed.Get(dataplane.Veth{Name: o.Link}.Key())
+			v, wire := have.(dataplane.Veth)
+			if _, up := c.observed.Get(o.Key()); o.Wire && there && wire && !up {
+				c.inside[v.PeerNS] = true
+			}
+		}
+	}
+	for _, o := range c.observed.All() {
+		v, ok := o.(dataplane.Veth)
+		if _, wanted := c.desired.Get(o.Key()); ok && !wanted && v.PeerNS != "" {
+			c.inside[v.PeerNS] = true
+		}
+	}
 }
 
 // remake says that a link must be made (again): it is missing, of another kind,
@@ -65,7 +92,7 @@ func (c *computer) want(o dataplane.Object) {
 		case c.fresh.links[p] || p.ns != "" && c.fresh.namespaces[p.ns]:
 			c.do(making, dataplane.Create, o)
 			return
-		case p.ns != "" && !c.inside[p.ns] && !c.declared:
+		case p.ns != "" && !c.inside[p.ns] && !c.declared && !c.redirected(o):
 			if !exists || have.Spec() != o.Spec() {
 				c.drift = append(c.drift, o)
 			}
@@ -88,6 +115,11 @@ func (c *computer) want(o dataplane.Object) {
 	default:
 		c.do(making, dataplane.Change, o)
 	}
+}
+
+func (c *computer) redirected(o dataplane.Object) bool {
+	r, ok := o.(dataplane.Redirect)
+	return ok && c.redirects[r.NS]
 }
 
 // portOfFresh: a bridge that is made anew has no ports, whatever was observed.

@@ -23,7 +23,9 @@ type Plan struct {
 
 // Compute compares the two states. Shared and other sysctls that are not wanted
 // any more stay; objects inside sandboxes that nobody declared are not ours to
-// judge. repairInside names pins of sandboxes whose inside is put right as well:
+// judge. Where a kill came between the steps of a change (a wire's host end is still
+// down, or nobody wants a wire that is there) the inside is put right all the same.
+// repairInside names pins of sandboxes whose inside is put right as well:
 // those that nobody ran anything in yet, or where a person asked for it.
 func Compute(desired, observed *dataplane.State, repairInside ...string) Plan {
 	c := newComputer(desired, observed, false, repairInside)

@@ -14,7 +14,7 @@ import (
 //	bridge NAME [mtu=N] [mac=M]
 //	veth NAME [master=B] peer=NS:IF [mac=M] [hairpin] [isolated]
 //	foreign NAME WHAT
-//	addr|up [NS:]LINK [PREFIX]
+//	addr|up|wire [NS:]LINK [PREFIX]
 //	route [NS:]LINK DST [VIA]
 //	sysctl [NS:]NAME VALUE [shared]
 //	redirect NS
@@ -52,8 +52,8 @@ func parse(t *testing.T, text string) (objs []dataplane.Object) {
 			objs = append(objs, dataplane.Foreign{Name: w[0], What: strings.Join(w[1:], " ")})
 		case "addr":
 			objs = append(objs, dataplane.Addr{NS: ns, Link: link, Prefix: netip.MustParsePrefix(w[1])})
-		case "up":
-			objs = append(objs, dataplane.Up{NS: ns, Link: link})
+		case "up", "wire":
+			objs = append(objs, dataplane.Up{NS: ns, Link: link, Wire: kind == "wire"})
 		case "route":
 			r := dataplane.Route{NS: ns, Link: link, Dst: netip.MustParsePrefix(w[1])}
 			if len(w) > 2 {

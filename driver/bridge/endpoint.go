@@ -44,7 +44,7 @@ func (p *plan) wire(env driver.Env, n *cnm.Network, s *cnm.Sandbox, e *cnm.Endpo
 			// A borrowed bridge has no flag of ours: where its packets do not pass the page,
 			// isolated ports reach the wire behind it and not each other.
 			Isolated: n.Borrowed && !o.icc && !env.BridgeNF},
-		dataplane.Up{Meta: p.because("the host's end of the wire"), Link: e.HostIf},
+		dataplane.Up{Meta: p.because("the host's end of the wire"), Link: e.HostIf, Wire: true},
 		dataplane.Up{Meta: p.because("the container's end of the wire"), NS: s.Path, Link: e.IfName})
 }
 
