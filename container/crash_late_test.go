@@ -3,6 +3,7 @@ package container
 import (
 	"context"
 	"io"
+	"sync"
 	"testing"
 
 	apicontainer "github.com/moby/moby/api/types/container"
@@ -26,8 +27,14 @@ func TestCrashLate(t *testing.T) {
 	}
 	w := newWorld(t)
 	kinds := map[string]bool{}
+	var mu sync.Mutex
+	seen := func(point string) {
+		mu.Lock()
+		defer mu.Unlock()
+		kinds[point] = true
+	}
 	for n := 1; ; n++ {
-		reached := w.crashIn(t, n, func(p string) { kinds[p] = true }, w.lateLife)
+		reached := w.crashIn(t, n, seen, w.lateLife)
 		if t.Failed() {
 			t.Fatalf("died at point %d: %s", n, reached)
 		}
