@@ -19,6 +19,7 @@ func (s *server) containerRoutes() []route {
 		post("/containers/create", s.containerCreate),
 		post("/containers/prune", s.containerPrune),
 		get("/containers/{id}/json", s.containerInspect),
+		get("/containers/{id}/{link}/json", ofLink(s.containerInspect)),
 		get("/containers/{id}/top", s.containerTop),
 		get("/containers/{id}/logs", s.containerLogs),
 		get("/containers/{id}/stats", s.containerStats),
@@ -37,6 +38,7 @@ func (s *server) containerRoutes() []route {
 		post("/containers/{id}/wait", s.containerWait),
 		post("/containers/{id}/attach", s.containerAttach),
 		del("/containers/{id}", s.containerRemove),
+		del("/containers/{id}/{link}", ofLink(s.containerRemove)),
 		head("/containers/{id}/archive", s.archiveStat),
 		get("/containers/{id}/archive", s.archiveGet),
 		put("/containers/{id}/archive", s.archivePut),
@@ -135,12 +137,17 @@ func (c *call) size() (height, width uint, err error) {
 	return hw[0], hw[1], nil
 }
 
-func (s *server) containerRemove(c *call) error {
-	if c.Bool("link") {
-		return cnm.Unsupported("not yet: a link (%s) goes with the container that has it: remove that one, and create it again without --link", c.Vars["id"])
+// ofLink serves names of links, such as web/db.
+func ofLink(h handler) handler {
+	return func(c *call) error {
+		c.Vars["id"] += "/" + c.Vars["link"]
+		return h(c)
 	}
+}
+
+func (s *server) containerRemove(c *call) error {
 	return c.done(s.Containers.Remove(c.Context(), c.Vars["id"], container.RemoveOptions{
-		Force: c.Bool("force"), Volumes: c.Bool("v"),
+		Force: c.Bool("force"), Volumes: c.Bool("v"), Link: c.Bool("link"),
 	}))
 }
 

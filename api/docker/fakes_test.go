@@ -168,6 +168,9 @@ func (f *fakeContainers) Rename(_ context.Context, ref, name string) error {
 	return f.note("rename %s %s", ref, name)
 }
 func (f *fakeContainers) Remove(_ context.Context, ref string, o container.RemoveOptions) error {
+	if o.Link {
+		return f.note("remove link %s", ref)
+	}
 	if err := f.note("remove %s %v %v", ref, o.Force, o.Volumes); err != nil {
 		return err
 	}

@@ -82,7 +82,7 @@ var sections = []section{
 		{"POST", "/containers/{id}/wait", "/containers/shop/wait", "", ""},
 		{"POST", "/containers/{id}/restart", "/containers/shop/restart?t=0", "", ""},
 		{"POST", "/containers/{id}/stop", "/containers/shop/stop?t=0", "", ""},
-		{"DELETE", "/containers/{id}", "/containers/shop?v=1", "", "with link=1 it is refused: a link goes with its container"},
+		{"DELETE", "/containers/{id}", "/containers/shop?v=1", "", "with link=1 the link (web/db) alone"},
 		{"POST", "/containers/prune", "", "", ""},
 		{"POST", "/images/prune", "", "", ""},
 	}},
