@@ -213,6 +213,9 @@ func (e *engine) openRooms(ctx context.Context) (err error) {
 // that the restart policy starts needs them.
 func (e *engine) restore(ctx context.Context) error {
 	act, err := e.followBridges()
+	if err == nil {
+		err = e.followRoutes()
+	}
 	if err != nil {
 		return err
 	}
