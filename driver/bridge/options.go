@@ -95,7 +95,7 @@ func decode(n *cnm.Network) (options, error) {
 		o.name = "br-" + n.ID[:12]
 	}
 	known := map[string]func(string) error{
-		optName:            func(v string) error { o.name = v; return driver.CheckLinkName(v) },
+		optName:            func(v string) error { o.name = v; return device(v) },
 		optMasquerade:      boolean(&o.masquerade),
 		optICC:             boolean(&o.icc),
 		optInhibit4:        boolean(&o.inhibit4),
@@ -226,11 +226,22 @@ func gatewayMode(to *mode) func(string) error {
 	}
 }
 
+// device holds a name to the kernel's rules, and to what nft can write down.
+func device(v string) error {
+	if err := driver.CheckLinkName(v); err != nil {
+		return err
+	}
+	if strconv.Quote(v) != `"`+v+`"` {
+		return fmt.Errorf("%q is no device name for a bridge: no quotes, backslashes or control characters", v)
+	}
+	return nil
+}
+
 // interfaces reads a list of device names, parted by colons.
 func interfaces(to *[]string) func(string) error {
 	return func(v string) error {
 		for name := range strings.SplitSeq(v, ":") {
-			if err := driver.CheckLinkName(name); err != nil {
+			if err := device(name); err != nil {
 				return fmt.Errorf("%w (several are parted by colons)", err)
 			}
 			if strings.Contains(name, ",") { // the kernel allows it, and nobody means it

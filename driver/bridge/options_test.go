@@ -19,6 +19,7 @@ func TestOptions(t *testing.T) {
 		{"com.docker.network.bridge.name", "sixteencharacter", "15 characters"},
 		{"com.docker.network.bridge.name", "", "15 characters"},
 		{"com.docker.network.bridge.name", "..", "device name"},
+		{"com.docker.network.bridge.name", `a"b`, "no quotes"},
 		{keyICC, "perhaps", `"perhaps" is neither true nor false`},
 		{keyMasq, "", "neither true nor false"},
 		{keyInhibit, "2", "neither true nor false"},
