@@ -1,11 +1,15 @@
 package linux_test
 
 import (
+	"bytes"
+	"log/slog"
+	"os"
 	"strings"
 	"testing"
 
 	"linkspan/dataplane"
 	"linkspan/dataplane/diff"
+	"linkspan/dataplane/linux"
 )
 
 func (h *host) page() dataplane.Page {
@@ -158,4 +162,35 @@ func notSysctl(ops []dataplane.Op) (out []dataplane.Op) {
 		}
 	}
 	return out
+}
+
+// TestPageFirst: the page of the first release, in use, becomes today's in place:
+// without a moment without rules, and with all of its elements.
+func TestPageFirst(t *testing.T) {
+	text, err := os.ReadFile("testdata/page_1.nft")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var log bytes.Buffer
+	h := newHost(t, func(c *linux.Config) { c.Log = slog.New(slog.NewTextHandler(&log, nil)) })
+	want := append(bridgeNet(), h.container("web", 2)...)
+	first := dataplane.Page{Meta: network, Family: "inet", Table: table, Hash: "0000cafe",
+		Text: strings.NewReplacer("TABLE", table, "HASH", "0000cafe").Replace(string(text))}
+	want[0] = first
+	h.apply(diff.Create(want))
+	want[0] = dataplane.BasePage(table)
+	ops := notSysctl(diff.Compute(dataplane.NewState(want...), h.observe(h.pin("web"))).Ops)
+	if len(ops) != 1 || ops[0].Verb != dataplane.Change {
+		t.Errorf("plan: %v", ops)
+	}
+	h.apply(ops)
+	if left := notSysctl(diff.Compute(dataplane.NewState(want...), h.observe(h.pin("web"))).Ops); len(left) > 0 {
+		t.Errorf("lost: %v", left)
+	}
+	if strings.Contains(log.String(), "cannot be changed in place") {
+		t.Errorf("the table was replaced: %s", log.String())
+	}
+	if out := h.run("nft", "list", "table", "inet", table); strings.Contains(out, "0000cafe") || !strings.Contains(out, "from_borrowed") {
+		t.Errorf("the page is\n%s", out)
+	}
 }
