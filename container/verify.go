@@ -174,7 +174,7 @@ func verifyLater(c *apicontainer.Config, hc *apicontainer.HostConfig) error {
 		what  string
 		why   string
 	}{
-		{len(hc.DeviceRequests) > 0, deviceRequest(hc), "devices are only given by path (--device)"},
+		{len(hc.DeviceRequests) > 0, deviceRequest(hc), "devices are only given by path (--device); NVIDIA's own runtime can be used (daemon: --add-runtime, docker run: --runtime nvidia -e NVIDIA_VISIBLE_DEVICES=all)"},
 		{len(hc.StorageOpt) > 0, "--storage-opt", "writable layers have no size limit"},
 		{hc.Cgroup != "", "the cgroup of another container", "each container has its own; --cgroup-parent groups them"},
 		{hc.Umask != nil, "a umask", "the image's program sets its own"},
