@@ -1,0 +1,174 @@
+package keeper
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"maps"
+	"sync"
+	"time"
+)
+
+// Lost is a request whose port someone else has.
+type Lost struct {
+	Request PortRequest
+	Err     *PortError
+}
+
+// Hold reserves what can be had of reqs: all of them, or, where one is taken, each
+// by itself. What is held already is success. Any other error than a *PortError
+// ends it.
+func Hold(ctx context.Context, k Keeper, reqs []PortRequest) (lost []Lost, err error) {
+	err = k.Reserve(ctx, reqs)
+	var pe *PortError
+	if !errors.As(err, &pe) {
+		return nil, err
+	}
+	for _, q := range reqs {
+		err := k.Reserve(ctx, []PortRequest{q})
+		if errors.As(err, &pe) {
+			lost = append(lost, Lost{q, pe})
+		} else if err != nil {
+			return lost, err
+		}
+	}
+	return lost, nil
+}
+
+// Holder goes on trying to reserve ports that someone else took while no keeper
+// was there: after a keeper's death its ports are free for some milliseconds. Until
+// then the published port works, since the kernel translates it; but who took it is
+// not reached, and what the keeper forwards ([::1], IPv6 to IPv4) stands still.
+type Holder struct {
+	k           Keeper
+	logger      *slog.Logger
+	first, most time.Duration
+	wake        chan struct{}
+
+	mu     sync.Mutex // after wanted.mu
+	wanted map[string]*wanted
+}
+
+// wanted is what one owner has lost.
+type wanted struct {
+	mu   sync.Mutex // held during a try
+	name string
+	reqs []PortRequest
+	said bool
+	gone bool
+}
+
+// NewHolder makes one; Run does the work.
+func NewHolder(k Keeper, logger *slog.Logger) *Holder {
+	return &Holder{k: k, logger: logger, first: time.Second, most: 30 * time.Second, wake: make(chan struct{}, 1), wanted: map[string]*wanted{}}
+}
+
+// Hold reserves an owner's ports, as far as they can be had, and goes on trying to
+// get the others. name is what people call the owner. An error is the keeper's: it
+// is away, and Supervise's next call tries all again.
+func (h *Holder) Hold(ctx context.Context, owner, name string, reqs []PortRequest) error {
+	w := &wanted{name: name, reqs: reqs}
+	h.mu.Lock()
+	former := h.wanted[owner]
+	h.wanted[owner] = w
+	h.mu.Unlock()
+	if former != nil {
+		former.mu.Lock()
+		former.gone, w.said = true, former.said
+		former.mu.Unlock()
+	}
+	err := h.try(ctx, owner, w)
+	select {
+	case h.wake <- struct{}{}:
+	default:
+	}
+	return err
+}
+
+// Forget ends it for an owner; when it returns, nothing more is reserved for it.
+// Call it before Release.
+func (h *Holder) Forget(owner string) {
+	h.mu.Lock()
+	w := h.wanted[owner]
+	delete(h.wanted, owner)
+	h.mu.Unlock()
+	if w != nil {
+		w.mu.Lock()
+		w.gone = true
+		w.mu.Unlock()
+	}
+}
+
+// Lost lists what is still tried, by owner.
+func (h *Holder) Lost() map[string][]PortRequest {
+	out := map[string][]PortRequest{}
+	for owner, w := range h.all() {
+		w.mu.Lock()
+		out[owner] = append(out[owner], w.reqs...)
+		w.mu.Unlock()
+	}
+	return out
+}
+
+func (h *Holder) all() map[string]*wanted {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return maps.Clone(h.wanted)
+}
+
+// try reserves what is missing, and tells a loss and its end once each.
+func (h *Holder) try(ctx context.Context, owner string, w *wanted) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.gone {
+		return nil
+	}
+	lost, err := Hold(ctx, h.k, w.reqs)
+	if err != nil {
+		return err
+	}
+	var left []PortRequest
+	for _, l := range lost {
+		left = append(left, l.Request)
+		if !w.said {
+			h.logger.Warn("a host port was lost to another program while the keeper was replaced; the kernel goes on leading it to the container, and it is reserved again as soon as it is free",
+				"container", w.name, "port", l.Request.String(), "err", l.Err)
+		}
+	}
+	if w.said && len(left) < len(w.reqs) {
+		h.logger.Info("lost host ports are reserved again", "container", w.name, "ports", len(w.reqs)-len(left), "still_lost", len(left))
+	}
+	w.reqs, w.said = left, w.said || len(left) > 0
+	if len(left) == 0 {
+		h.mu.Lock()
+		if h.wanted[owner] == w {
+			delete(h.wanted, owner)
+		}
+		h.mu.Unlock()
+	}
+	return nil
+}
+
+// Run tries until ctx ends: after one second, then twice as long each time, up to
+// thirty.
+func (h *Holder) Run(ctx context.Context) {
+	for wait := h.first; ; {
+		all := h.all()
+		var timer <-chan time.Time
+		if len(all) > 0 {
+			timer = time.After(wait)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-h.wake:
+			wait = h.first
+			continue
+		case <-timer:
+		}
+		wait = min(2*wait, h.most)
+		for owner, w := range all {
+			_ = h.try(ctx, owner, w) // a keeper that is away is Supervise's to tell
+		}
+	}
+}
