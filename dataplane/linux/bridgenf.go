@@ -26,13 +26,30 @@ const bridgeNFDir = "/proc/sys/net/bridge"
 // BridgeNF says whether bridged IPv4 packets pass nftables in this kernel's
 // namespace (kernel documentation, networking/bridge: br_netfilter). Without
 // the module they do not.
+//
+// It is asked for every container, so the file stays open: opened inside, it goes on
+// to mean this namespace, and reading it takes no thread that has to go there.
 func (k *Kernel) BridgeNF() (on bool) {
-	k.inHost(func() error {
-		b, err := os.ReadFile(bridgeNFDir + "/bridge-nf-call-iptables")
-		on = err == nil && bytes.Equal(bytes.TrimSpace(b), []byte("1"))
-		return nil
-	})
-	return on
+	k.nfMu.Lock()
+	defer k.nfMu.Unlock()
+	for range 2 {
+		if k.nfFile == nil {
+			k.inHost(func() (err error) {
+				k.nfFile, err = os.Open(bridgeNFDir + "/bridge-nf-call-iptables")
+				return err
+			})
+		}
+		if k.nfFile == nil {
+			return false
+		}
+		var b [2]byte
+		if n, err := k.nfFile.ReadAt(b[:], 0); n > 0 || err == nil {
+			return b[0] == '1'
+		}
+		k.nfFile.Close() // the module went, and may be back
+		k.nfFile = nil
+	}
+	return false
 }
 
 // BridgeNFUsers says who may need the switches in this namespace: bridges that are

@@ -58,6 +58,25 @@ func TestBridgeNFUsers(t *testing.T) {
 	}
 }
 
+// TestBridgeNF: the switch is read as it is in the kernel's own namespace, whatever
+// thread asks, and follows changes.
+func TestBridgeNF(t *testing.T) {
+	probe.Require(t, probe.BridgeNetfilter)
+	h := newHost(t)
+	for _, on := range []bool{true, false, true} {
+		h.run("sysctl", "-qw", "net.bridge.bridge-nf-call-iptables="+map[bool]string{true: "1", false: "0"}[on])
+		if got := h.k.BridgeNF(); got != on {
+			t.Errorf("it is %v, seen %v", on, got)
+		}
+	}
+	b := testing.Benchmark(func(b *testing.B) {
+		for b.Loop() {
+			h.k.BridgeNF()
+		}
+	})
+	t.Log(b)
+}
+
 // TestNFCall: on a bridge with the flag, packets between its ports pass the page
 // although the host-wide switch is off; without it they do not.
 func TestNFCall(t *testing.T) {

@@ -42,10 +42,10 @@ func (a *applier) unplug(o dataplane.Veth) error {
 // its routes are gone, without addresses, and renamed. Whatever fails here ends with
 // the deletion. (Moving it out of the namespace would hide it, and takes 20 ms.)
 func (a *applier) putAway(l *link, ns string) {
-	if !a.peerIsIn(l, ns) {
+	s, err := a.sandbox(ns)
+	if err == nil && !a.peerIsIn(l, ns) {
 		return
 	}
-	s, err := a.sandbox(ns)
 	if err == nil {
 		err = s.rt.set(l.peer, "", 0, unix.IFF_UP)
 	}

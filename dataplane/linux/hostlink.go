@@ -221,6 +221,9 @@ func (a *applier) adjustVeth(v dataplane.Verb, o dataplane.Veth, master int) err
 
 // peerIsIn says that the other end of l lies in the namespace pinned at path.
 func (a *applier) peerIsIn(l *link, path string) bool {
+	if s := a.inside[path]; s != nil {
+		return l.peerNS >= 0 && a.k.rt.nsid(int(s.ns.Fd())) == l.peerNS
+	}
 	f, err := netns.Open(path)
 	if err != nil {
 		return false

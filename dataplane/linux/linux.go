@@ -101,6 +101,10 @@ type Kernel struct {
 	// tableMu: one nftables transaction with its retries at a time.
 	tableMu sync.Mutex
 
+	// nfFile is the switch that BridgeNF reads.
+	nfMu   sync.Mutex
+	nfFile *os.File
+
 	back *background
 	news *advertiser
 }
@@ -190,6 +194,9 @@ func (k *Kernel) closeSockets() {
 	}
 	if k.ns != nil {
 		k.ns.Close()
+	}
+	if k.nfFile != nil {
+		k.nfFile.Close()
 	}
 }
 
