@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/netip"
 	"slices"
+	"strconv"
 
 	"linkspan/cnm"
 	"linkspan/dns"
@@ -149,17 +150,32 @@ func (c *Controller) hostOf(s *cnm.Sandbox, v4 bool) (host, router netip.Addr) {
 			continue
 		}
 		carries := e.Gateway(v4).IsValid()
-		if carries || !host.IsValid() {
-			host, router = p.Gateway, n.RouterOf(*p)
-			if own, ok := p.Aux[bridgeAux]; ok {
-				host = own
-			}
+		if h := hostOn(n, *p, v4); carries || !host.IsValid() && h.IsValid() {
+			host, router = h, n.RouterOf(*p)
 		}
 		if carries {
 			break
 		}
 	}
 	return host, router
+}
+
+// hostOn is the host's address on a network, where it has one.
+func hostOn(n *cnm.Network, p cnm.Pool, v4 bool) netip.Addr {
+	if own, ok := p.Aux[bridgeAux]; ok {
+		return own
+	}
+	mode := n.Options["com.docker.network.bridge.gateway_mode_ipv6"]
+	if v4 {
+		mode = n.Options["com.docker.network.bridge.gateway_mode_ipv4"]
+		if inhibited, _ := strconv.ParseBool(n.Options["com.docker.network.bridge.inhibit_ipv4"]); inhibited {
+			return netip.Addr{}
+		}
+	}
+	if mode == "isolated" {
+		return netip.Addr{}
+	}
+	return p.Gateway
 }
 
 // holdNames has the keeper resolve exactly for the living sandboxes, with exactly

@@ -150,3 +150,21 @@ func TestResolverFails(t *testing.T) {
 		t.Errorf("not as before:\n%s", d)
 	}
 }
+
+// Where the host has no address, no name leads to it; a router that is another has one.
+func TestHostWithoutAddress(t *testing.T) {
+	w := newWorld(t)
+	w.network("isolated", "172.20.0.0/16", func(w *NetworkWish) {
+		w.Internal, w.Options = true, map[string]string{"com.docker.network.bridge.gateway_mode_ipv4": "isolated"}
+	})
+	w.network("inhibited", "172.21.0.0/16", func(w *NetworkWish) {
+		w.Options = map[string]string{"com.docker.network.bridge.inhibit_ipv4": "true"}
+	})
+	if v := w.view(w.join(plus(Request{ContainerID: "a", ContainerName: "a"}, "isolated", 0, namesWish("a")))); len(v.Own) != 0 {
+		t.Errorf("%+v", v.Own)
+	}
+	v := w.view(w.join(plus(Request{ContainerID: "b", ContainerName: "b"}, "inhibited", 0, namesWish("b"))))
+	if len(v.Own) != 1 || v.Own[0].Name != "gateway.docker.internal" || v.Own[0].Addrs[0] != ip("172.21.0.1") {
+		t.Errorf("%+v", v.Own)
+	}
+}
