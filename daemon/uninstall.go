@@ -65,7 +65,7 @@ func (u *uninstall) run(ctx context.Context) error {
 	var errs []error
 	if was {
 		// Each step by itself: one that fails must not keep the next from its work.
-		for _, step := range []func(context.Context) error{u.openStore, u.endContainers, u.endKeeper, u.endKernel, u.giveBack} {
+		for _, step := range []func(context.Context) error{u.openStore, u.endContainers, u.endKeeper, u.endKernel, u.giveBack, u.removeCgroups} {
 			if err := step(ctx); err != nil {
 				errs = append(errs, err)
 			}
@@ -156,6 +156,31 @@ func (u *uninstall) giveBack(ctx context.Context) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// removeCgroups removes the group above the containers', in every hierarchy. The kernel
+// refuses those that hold something.
+func (u *uninstall) removeCgroups(context.Context) error {
+	parent := u.cfg.CgroupParent
+	if parent == "" {
+		parent = "/linkspan-" + u.instance // container.Defaults
+	}
+	b, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return err
+	}
+	for l := range strings.Lines(string(b)) {
+		f := strings.Fields(l)
+		if len(f) < 5 || !strings.Contains(l, " - cgroup") {
+			continue
+		}
+		dir := filepath.Join(f[4], parent)
+		below, _ := filepath.Glob(filepath.Join(dir, "*"))
+		for _, d := range append(below, dir) { // files cannot be removed by themselves
+			_ = unix.Rmdir(d)
+		}
+	}
+	return nil
 }
 
 // folders removes the exec root, and with purge the data root, after the mounts

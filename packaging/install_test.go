@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -316,6 +317,9 @@ func life(t *testing.T, flags string) {
 			t.Errorf("it does not say %q:\n%s", want, out)
 		}
 	}
+	if left, _ := filepath.Glob("/sys/fs/cgroup/*/linkspan-" + instance.FindStringSubmatch(out)[1]); len(left) > 0 {
+		t.Errorf("cgroups stay: %q", left)
+	}
 	if now := switches(); now != asBefore {
 		t.Errorf("before:\n%safter:\n%s", asBefore, now)
 	}
@@ -323,6 +327,8 @@ func life(t *testing.T, flags string) {
 	os.Remove(home)
 	same(t, "after uninstall", before, tree(t, dir))
 }
+
+var instance = regexp.MustCompile(`\(instance ([0-9a-f]+)\)`)
 
 func purge(w *daemontest.World, env []string) (string, error) {
 	cmd := w.Host.Command("script/install.sh", "uninstall")
