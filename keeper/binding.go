@@ -165,9 +165,16 @@ func (t *portTable) bind(c *claim, place int, w *watch) error {
 // held all the time.
 func speak(proto string, fd int, q PortRequest) error {
 	if proto == "udp" {
-		// What SO_RCVBUF is told the kernel doubles (socket(7)).
-		return errors.Join(unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DETACH_FILTER, 0),
-			unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, udpBuffer), wantDestination(fd, q.Addr))
+		// Former versions of the keeper dropped by a filter. What came while no one was
+		// to get it is not for who gets the next.
+		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DETACH_FILTER, 0)
+		for buf := make([]byte, 1); ; {
+			if _, _, err := unix.Recvfrom(fd, buf, unix.MSG_DONTWAIT|unix.MSG_TRUNC); err != nil && err != unix.EINTR {
+				break
+			}
+		}
+		// The kernel doubles what it is told (socket(7)).
+		return errors.Join(unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, udpBuffer), wantDestination(fd, q.Addr))
 	}
 	err := unix.Listen(fd, listenBacklog)
 	if err == nil {
@@ -178,7 +185,7 @@ func speak(proto string, fd int, q PortRequest) error {
 
 func silence(proto string, fd int) error {
 	if proto == "udp" {
-		return dropArriving(fd)
+		return smallBuffer(fd)
 	}
 	// As after bindPastTimeWait: bound, exclusive, and not listening.
 	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 0); err != nil {
