@@ -18,7 +18,7 @@ func (c *Controller) hostObjects(ctx context.Context) ([]dataplane.Object, error
 		return nil, err
 	}
 	filter, err := c.bridgeFilter(ctx)
-	return slices.Concat([]dataplane.Object{dataplane.BasePage(c.cfg.Table, c.cfg.AcceptMark)}, forward, filter), err
+	return slices.Concat([]dataplane.Object{dataplane.BasePage(c.cfg.Table, c.cfg.AcceptMark)}, forward, filter, c.givenBack()), err
 }
 
 // sandboxObjects are a sandbox's namespace and what its endpoints' drivers plan:

@@ -34,7 +34,11 @@ func (c *Controller) RemoveNetwork(ctx context.Context, ref string) error {
 		c.mu.Unlock()
 		return err
 	}
-	if err := c.cfg.Kernel.Apply(context.WithoutCancel(ctx), diff.Delete(objs)); err != nil {
+	ops := diff.Delete(objs)
+	if n.Borrowed {
+		ops = append(c.returning(), ops...)
+	}
+	if err := c.cfg.Kernel.Apply(context.WithoutCancel(ctx), ops); err != nil {
 		c.log.Warn("something of a removed network is left; the next reconciliation takes it", "network", n.Name, "err", err)
 	}
 	c.mu.Lock()

@@ -120,6 +120,9 @@ func (k *Kernel) putSysctl(o dataplane.Sysctl) error {
 	if l := sysctlLink(o.Name); l != "" {
 		if _, foreign := k.strange[l]; foreign && o.Shared && o.NS == "" {
 		} else if err := k.linkThere(o.NS, l); err != nil {
+			if o.Optional && o.NS == "" {
+				return nil
+			}
 			return fmt.Errorf("this kernel, or this link, has no parameter %s", o.Name)
 		}
 	}

@@ -104,7 +104,16 @@ func TestBorrowed(t *testing.T) {
 	ip := address(d, "in", "lan")
 	ways(t, "borrowed", way{lone(pc), ip, 90, "10.97.0.9"}, way{in, "10.97.0.9", 90, ip}, way{lone(pc), "10.97.0.1", 8080, open},
 		way{out, ip, 80, closed}, way{out, daemontest.HostAddr, 8080, open}, way{in, daemontest.HostAddr, 8080, open})
+	localnet := func() string {
+		return strings.TrimSpace(d.Host.Run("sysctl", "-n", "net.ipv4.conf.br7.route_localnet"))
+	}
+	if got := localnet(); got != "1" {
+		t.Errorf("route_localnet is %s while the bridge is borrowed", got)
+	}
 	d.RemoveAll()
+	if got := localnet(); got != "0" { // without our guard, the wire would reach the host's loopback
+		t.Errorf("route_localnet is %s after it", got)
+	}
 	if out, err := d.Host.Try("ip", "-o", "addr", "show", "br7"); err != nil || !strings.Contains(out, "10.97.0.1/24") {
 		t.Errorf("the person's bridge: %v\n%s", err, out)
 	}
