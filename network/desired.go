@@ -50,7 +50,7 @@ func (c *Controller) sandboxObjects(env driver.Env, s *cnm.Sandbox) ([]dataplane
 		}
 		more, err := d.Endpoint(env, n, s, e, portsOf(s, i, four, six))
 		if err != nil {
-			return nil, fmt.Errorf("endpoint of %s on network %s: %w", s.OwnerName, n.Name, err)
+			return nil, fmt.Errorf("container %s: %w", s.OwnerName, err)
 		}
 		objs = append(objs, more...)
 	}
