@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
+	"strings"
 )
 
 // The builders below make the elements of the page's sets and maps (page.nft).
@@ -40,8 +41,9 @@ func SwitchedElement(m Meta, table, bridge string) Element {
 
 // MasqueradeElement gives a subnet's packets the host's address when they leave.
 func MasqueradeElement(m Meta, table string, subnet netip.Prefix) Element {
+	subnet = subnet.Masked()
 	return Element{Meta: m, Family: "inet", Table: table, Set: "masquerade" + family(subnet.Addr()),
-		KeyRaw: subnet.Masked().Addr().AsSlice(), Interval: subnet.Masked(), KeyText: subnet.Masked().String()}
+		KeyRaw: subnet.Addr().AsSlice(), Last: lastOf(subnet), KeyText: subnet.String()}
 }
 
 // EndpointElement says that an address lives behind a bridge.
@@ -68,6 +70,32 @@ func PublishElement(m Meta, table, proto string, host netip.Addr, hostPort uint1
 	e.Set, e.KeyRaw = "publish"+family(to.Addr())+"_addr", append(host.AsSlice(), key...)
 	e.KeyText, e.Flow.Addr = host.String()+" . "+text, host
 	return e
+}
+
+// PublishRangeElement translates the host's ports from first to last, on every
+// address of to's family, to the same numbers of a container.
+func PublishRangeElement(m Meta, table, proto string, first, last uint16, to netip.Addr) Element {
+	text := fmt.Sprint(first)
+	if last > first {
+		text = fmt.Sprintf("%d-%d", first, last)
+	}
+	return Element{Meta: m, Family: "inet", Table: table, Set: "publish" + family(to) + "_" + proto + rangesSuffix,
+		KeyRaw: port(first)[:2], Last: port(last)[:2], KeyText: text,
+		Data: to.AsSlice(), DataText: to.String(),
+		Flow: &Flow{Proto: proto, Port: first, PortEnd: last, To: netip.AddrPortFrom(to, first)},
+	}
+}
+
+const rangesSuffix = "_ranges"
+
+// RangeProto is the protocol of a map that PublishRangeElement fills; "" for other
+// names.
+func RangeProto(set string) string {
+	name, ok := strings.CutSuffix(set, rangesSuffix)
+	if _, proto, two := strings.Cut(name, "_"); ok && two {
+		return proto
+	}
+	return ""
 }
 
 // GuardForwarding drops what would be forwarded between two interfaces that are
@@ -97,6 +125,15 @@ func family(a netip.Addr) string {
 		return "4"
 	}
 	return "6"
+}
+
+// lastOf is the last address of a prefix.
+func lastOf(p netip.Prefix) []byte {
+	b := p.Masked().Addr().AsSlice()
+	for i := p.Bits(); i < 8*len(b); i++ {
+		b[i/8] |= 0x80 >> (i % 8)
+	}
+	return b
 }
 
 func port(p uint16) []byte {

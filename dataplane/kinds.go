@@ -1,6 +1,7 @@
 package dataplane
 
 import (
+	"bytes"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -123,20 +124,30 @@ type Element struct {
 	DataText string
 	// Guard elements close or name interfaces and come before links.
 	Guard bool
-	// Interval, when valid, is the prefix that the element covers in an interval
-	// set; KeyRaw is then its first address.
-	Interval netip.Prefix
+	// Last, when set, is the last key that the element covers in an interval set;
+	// KeyRaw is then the first.
+	Last []byte
 	// Flow, when set, is what the element translates: conntrack entries with this
 	// original destination that lead elsewhere are stale once it changed.
 	Flow *Flow
 }
 
-// Flow is one published port as conntrack knows it. A zero Addr means any.
+// Flow is one published port as conntrack knows it, or a range of them. A zero Addr
+// means any.
 type Flow struct {
-	Proto string
-	Addr  netip.Addr
-	Port  uint16
-	To    netip.AddrPort
+	Proto   string
+	Addr    netip.Addr
+	Port    uint16
+	PortEnd uint16 // of a range, inclusive; 0: Port alone
+	// To is where Port leads; what follows it in a range leads to what follows there.
+	To netip.AddrPort
+}
+
+// Overlaps says that two elements cover a key in common, which the kernel's
+// interval sets do not hold.
+func (o Element) Overlaps(p Element) bool {
+	return o.Family == p.Family && o.Table == p.Table && o.Set == p.Set && o.Last != nil && p.Last != nil &&
+		bytes.Compare(o.KeyRaw, p.Last) <= 0 && bytes.Compare(p.KeyRaw, o.Last) <= 0
 }
 
 func (m Meta) About() Meta { return m }

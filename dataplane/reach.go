@@ -90,6 +90,25 @@ func OpenElement(m Meta, table, proto string, to netip.AddrPort) Element {
 		KeyText: fmt.Sprintf("%s . %s . %d", to.Addr(), proto, to.Port())}
 }
 
+// OpenBlock is how many ports one element of the page's open4_64 and open6_64 opens.
+const OpenBlock = 64
+
+// OpenElements opens a container's ports from to's up to last: whole blocks of
+// OpenBlock by one element each, the others by their own.
+func OpenElements(m Meta, table, proto string, to netip.AddrPort, last uint16) (els []Element) {
+	for p := int(to.Port()); p <= int(last); {
+		e := OpenElement(m, table, proto, netip.AddrPortFrom(to.Addr(), uint16(p)))
+		if p%OpenBlock == 0 && p+OpenBlock-1 <= int(last) {
+			e.Set += "_64"
+			p += OpenBlock
+		} else {
+			p++
+		}
+		els = append(els, e)
+	}
+	return els
+}
+
 func pairElement(m Meta, table, set, in, out string) Element {
 	return Element{Meta: m, Family: "inet", Table: table, Set: set,
 		KeyRaw: append(ifname(in), ifname(out)...), KeyText: fmt.Sprintf("%q . %q", in, out)}

@@ -162,7 +162,7 @@ func (c *computer) drop(o dataplane.Object) {
 
 // frees says that a wanted object which is yet to be made needs o gone first.
 func (c *computer) frees(o dataplane.Object) bool {
-	if e, ok := o.(dataplane.Element); ok && !e.Interval.IsValid() {
+	if e, ok := o.(dataplane.Element); ok && e.Last == nil {
 		return false // thousands of ports: their keys collide only with themselves
 	}
 	for _, s := range c.steps {
@@ -192,7 +192,7 @@ func collide(old, wanted dataplane.Object) bool {
 		return ok && w.PeerNS == o.PeerNS && w.PeerName == o.PeerName
 	case dataplane.Element:
 		w, ok := wanted.(dataplane.Element)
-		return ok && w.Table == o.Table && w.Set == o.Set && o.Interval.IsValid() && w.Interval.IsValid() && w.Interval.Overlaps(o.Interval)
+		return ok && w.Overlaps(o)
 	}
 	return false
 }

@@ -84,7 +84,8 @@ func element(s string) dataplane.Element {
 	set, key, _ := strings.Cut(key, " ")
 	e := dataplane.Element{Family: "inet", Table: "lsp", Set: set, KeyText: key, KeyRaw: []byte(key), DataText: data}
 	if p, err := netip.ParsePrefix(key); err == nil {
-		e.Interval = p
+		sub := dataplane.MasqueradeElement(dataplane.Meta{}, "lsp", p)
+		e.KeyRaw, e.Last = sub.KeyRaw, sub.Last
 	}
 	return e
 }

@@ -54,6 +54,11 @@ func (k *Kernel) put(v dataplane.Verb, o dataplane.Object) error {
 		if _, ok := k.objs[dataplane.Page{Family: o.Family, Table: o.Table}.Key()]; !ok {
 			return fmt.Errorf("table %s %s or its set %s is not there: no such file or directory", o.Family, o.Table, o.Set)
 		}
+		for key, other := range k.objs {
+			if e, ok := other.(dataplane.Element); o.Last != nil && ok && key != o.Key() && e.Overlaps(o) {
+				return fmt.Errorf("set %s holds a part of %s already: file exists", o.Set, o.KeyText)
+			}
+		}
 	case dataplane.Page:
 	default:
 		return cnm.Unsupported("this kernel has no objects of type %T", o)

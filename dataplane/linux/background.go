@@ -40,7 +40,7 @@ type background struct {
 
 func newBackground(k *Kernel) *background {
 	b := &background{k: k, wake: make(chan struct{}, 1), quit: make(chan struct{}), done: make(chan struct{}),
-		changed: make(chan struct{}), flows: flowBook{}}
+		changed: make(chan struct{}), flows: newFlowBook()}
 	go b.run()
 	return b
 }
@@ -93,7 +93,7 @@ func (b *background) work(last bool) {
 	b.mu.Lock()
 	links, upto := b.links, b.asked
 	b.links = false
-	flows := len(b.flows) > 0
+	flows := len(b.flows.ports)+len(b.flows.ranges) > 0
 	b.mu.Unlock()
 
 	if flows {

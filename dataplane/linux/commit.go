@@ -132,7 +132,7 @@ func (k *Kernel) stillNeeded(op dataplane.Op) (change, error) {
 // that adding to it then fails with the kernel's reason.
 func (k *Kernel) readElement(e dataplane.Element) (*rawElement, error) {
 	t := tableRef{e.Family, e.Table}
-	if !e.Interval.IsValid() {
+	if e.Last == nil {
 		return k.nft.element(t, e.Set, e.KeyRaw)
 	}
 	// In interval sets the kernel looks up by containment: compare the pairs instead.
@@ -149,7 +149,7 @@ func (k *Kernel) readElement(e dataplane.Element) (*rawElement, error) {
 		return nil, err
 	}
 	for _, have := range s.intervals(e.Family, e.Table, raw) {
-		if have.Interval == e.Interval {
+		if bytes.Equal(have.KeyRaw, e.KeyRaw) && bytes.Equal(have.Last, e.Last) {
 			return &rawElement{key: have.KeyRaw, data: have.Data, verdict: have.Verdict}, nil
 		}
 	}
@@ -227,6 +227,8 @@ func explainElement(op dataplane.Op, err error) error {
 	switch {
 	case errors.Is(err, unix.ENOENT):
 		return fmt.Errorf("table %s %s or its set %s is not there: %w", e.Family, e.Table, e.Set, err)
+	case e.Last != nil && (errors.Is(err, unix.EEXIST) || errors.Is(err, unix.ENOTEMPTY)):
+		return fmt.Errorf("set %s holds a part of %s already: %w", e.Set, e.KeyText, err)
 	case errors.Is(err, unix.EINVAL):
 		return fmt.Errorf("set %s does not hold elements of this type: %w", e.Set, err)
 	}

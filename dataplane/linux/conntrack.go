@@ -16,23 +16,53 @@ import (
 // ever. So when a published port changes, the entries of exactly that port that lead
 // elsewhere are deleted, after the commit.
 
-// flowKey is one published port as a flow's original destination.
+// flowKey is one published port, or a range, as a flow's original destination.
 type flowKey struct {
-	proto uint8
-	v6    bool
-	addr  netip.Addr // zero: any address of this host
-	port  uint16
+	proto     uint8
+	v6        bool
+	addr      netip.Addr // zero: any address of this host
+	port, end uint16     // inclusive; the same: one port
 }
 
-// flowFate is what is known of a port until its entries have been purged.
+// covers says that a range has all of another in it.
+func (k flowKey) covers(o flowKey) bool {
+	return k.proto == o.proto && k.v6 == o.v6 && k.addr == o.addr && k.port <= o.port && o.end <= k.end
+}
+
+// flowFate is what is known of a port until its entries have been purged. Of a
+// range, its first port's targets say it for all.
 type flowFate struct {
 	now netip.AddrPort // where it leads now; zero: unpublished
 	old map[netip.AddrPort]bool
 	gen int // counts the changes, so that one during a walk is not forgotten
 }
 
-// flowBook holds the ports whose entries are to be purged.
-type flowBook map[flowKey]*flowFate
+// flowBook holds the ports whose entries are to be purged: single ones, which may be
+// thousands, and ranges, which are few.
+type flowBook struct{ ports, ranges map[flowKey]*flowFate }
+
+func newFlowBook() flowBook {
+	return flowBook{map[flowKey]*flowFate{}, map[flowKey]*flowFate{}}
+}
+
+func (b flowBook) of(key flowKey) map[flowKey]*flowFate {
+	if key.port == key.end {
+		return b.ports
+	}
+	return b.ranges
+}
+
+// covering gives fn what is known of one port: its own fate, and its ranges'.
+func (b flowBook) covering(key flowKey, fn func(flowKey, *flowFate)) {
+	if fate := b.ports[key]; fate != nil {
+		fn(key, fate)
+	}
+	for r, fate := range b.ranges {
+		if r.covers(key) {
+			fn(r, fate)
+		}
+	}
+}
 
 // protocols are the IANA numbers of what can be published.
 var protocols = map[string]uint8{"tcp": unix.IPPROTO_TCP, "udp": unix.IPPROTO_UDP, "sctp": unix.IPPROTO_SCTP}
@@ -44,19 +74,26 @@ func (k *Kernel) flowChanged(op dataplane.Op) {
 		return
 	}
 	f := e.Flow
-	key := flowKey{protocols[f.Proto], f.To.Addr().Is6(), f.Addr, f.Port}
+	key := flowKey{protocols[f.Proto], f.To.Addr().Is6(), f.Addr, f.Port, max(f.Port, f.PortEnd)}
 	fresh := op.Verb == dataplane.Create && key.proto == unix.IPPROTO_TCP
-	k.back.give(func() bool {
-		fate := k.back.flows[key]
-		if fate == nil && fresh {
-			// Nothing can be stale: a TCP flow to a port that nobody served was refused,
-			// and the next attempt is a new flow. The walk that this saves takes 10 ms of
-			// CPU on an empty table, for its size alone.
-			return false
+	k.back.give(func() (walk bool) {
+		book := k.back.flows.of(key)
+		fate := book[key]
+		// Nothing can be stale: a TCP flow to a port that nobody served was refused,
+		// and the next attempt is a new flow. The walk that this saves takes 10 ms of
+		// CPU on an empty table, for its size alone.
+		walk = fate != nil || !fresh
+		if !walk && key.port == key.end {
+			k.back.flows.covering(key, func(flowKey, *flowFate) { walk = true })
+			if !walk {
+				return false
+			}
 		}
 		if fate == nil {
+			// A range is noted even then: single ports that become a range of the same
+			// container keep their flows when their own elements go.
 			fate = &flowFate{old: map[netip.AddrPort]bool{}}
-			k.back.flows[key] = fate
+			book[key] = fate
 		}
 		fate.gen++
 		if op.Verb == dataplane.Delete {
@@ -68,7 +105,7 @@ func (k *Kernel) flowChanged(op dataplane.Op) {
 			fate.now = f.To
 			delete(fate.old, f.To)
 		}
-		return true
+		return walk
 	})
 }
 
@@ -79,9 +116,11 @@ func (b *background) purgeFlows() {
 	b.mu.Lock()
 	seen := map[flowKey]int{}
 	var families [2]bool
-	for key, fate := range b.flows {
-		seen[key] = fate.gen
-		families[b2i(key.v6)] = true
+	for _, book := range []map[flowKey]*flowFate{b.flows.ports, b.flows.ranges} {
+		for key, fate := range book {
+			seen[key] = fate.gen
+			families[b2i(key.v6)] = true
+		}
 	}
 	b.mu.Unlock()
 
@@ -113,8 +152,8 @@ func (b *background) purgeFlows() {
 	b.mu.Lock()
 	for key, gen := range seen {
 		// What changed during the walk stays for the next: its op woke us again.
-		if fate := b.flows[key]; fate != nil && fate.gen == gen {
-			delete(b.flows, key)
+		if fate := b.flows.of(key)[key]; fate != nil && fate.gen == gen {
+			delete(b.flows.of(key), key)
 		}
 	}
 	b.mu.Unlock()
@@ -151,24 +190,27 @@ func (f *flowFilter) MatchConntrackFlow(flow *netlink.ConntrackFlow) bool {
 	dst, _ := netip.AddrFromSlice(flow.Forward.DstIP)
 	server, _ := netip.AddrFromSlice(flow.Reverse.SrcIP)
 	dst, server = dst.Unmap(), server.Unmap()
-	leads := netip.AddrPortFrom(server, flow.Reverse.SrcPort)
-	key := flowKey{flow.Forward.Protocol, dst.Is6(), dst, flow.Forward.DstPort}
+	port := flow.Forward.DstPort
+	key := flowKey{flow.Forward.Protocol, dst.Is6(), dst, port, port}
 
 	f.b.mu.Lock()
 	defer f.b.mu.Unlock()
-	fate := f.b.flows[key]
-	exact := fate != nil
+	known, alive, old, elsewhere := false, false, false, false
+	judge := func(k flowKey, fate *flowFate) {
+		leads := netip.AddrPortFrom(server, flow.Reverse.SrcPort-(port-k.port))
+		known = true
+		alive = alive || leads == fate.now
+		old = old || fate.old[leads]
+		elsewhere = elsewhere || fate.now.IsValid() && leads != fate.now
+	}
+	f.b.flows.covering(key, judge)
+	exact := known
 	if !exact {
 		key.addr = netip.Addr{}
-		fate = f.b.flows[key]
+		f.b.flows.covering(key, judge)
 	}
-	if fate == nil {
-		return false
-	}
-	if fate.old[leads] && leads != fate.now {
-		return true // it was translated by the element that is gone
-	}
-	return fate.now.IsValid() && leads != fate.now && (exact || f.local[dst] || dst.IsLoopback())
+	// It was translated by an element that is gone, or is to be by another one.
+	return !alive && (old || elsewhere && (exact || f.local[dst] || dst.IsLoopback()))
 }
 
 func b2i(b bool) int {

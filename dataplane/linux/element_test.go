@@ -32,6 +32,16 @@ func everyElement() []dataplane.Element {
 		dataplane.PublishElement(endpoint, table, "sctp", netip.MustParseAddr("192.168.1.1"), 65535, to4),
 		dataplane.PublishElement(endpoint, table, "tcp", netip.MustParseAddr("fd00::1"), 80, to6),
 		dataplane.PublishElement(endpoint, table, "tcp", netip.Addr{}, 80, to6),
+		dataplane.PublishRangeElement(endpoint, table, "tcp", 20000, 29999, v4),
+		dataplane.PublishRangeElement(endpoint, table, "tcp", 30000, 30000, netip.MustParseAddr("172.17.0.3")), // adjacent
+		dataplane.PublishRangeElement(endpoint, table, "tcp", 30001, 65535, v4),                                // no end
+		dataplane.PublishRangeElement(endpoint, table, "udp", 1, 100, v4),
+		dataplane.PublishRangeElement(endpoint, table, "sctp", 20000, 29999, v4),
+		dataplane.PublishRangeElement(endpoint, table, "tcp", 20000, 29999, v6),
+		dataplane.PublishRangeElement(endpoint, table, "udp", 20000, 29999, v6),
+		dataplane.PublishRangeElement(endpoint, table, "sctp", 60000, 65535, v6),
+		dataplane.OpenElements(endpoint, table, "tcp", netip.AddrPortFrom(v4, 128), 191)[0],
+		dataplane.OpenElements(endpoint, table, "udp", netip.AddrPortFrom(v6, 65472), 65535)[0],
 		dataplane.BorrowedElement(network, table, "br0"),
 		dataplane.FlatElement(network, table, "br0"),
 		dataplane.InternalElement(network, table, "br-internal"),
@@ -75,10 +85,10 @@ func TestElementsRoundTrip(t *testing.T) {
 			continue
 		}
 		got := o.(dataplane.Element)
-		if got.Spec() != want.Spec() || string(got.KeyRaw) != string(want.KeyRaw) || got.Interval != want.Interval || got.Guard != want.Guard {
+		if got.Spec() != want.Spec() || string(got.KeyRaw) != string(want.KeyRaw) || string(got.Last) != string(want.Last) || got.Guard != want.Guard {
 			t.Errorf("%s:\n got %+v\nwant %+v", want.Key(), got, want)
 		}
-		if (got.Flow == nil) != (want.Flow == nil) || got.Flow != nil && (got.Flow.To != want.Flow.To || got.Flow.Port != want.Flow.Port || got.Flow.Proto != want.Flow.Proto || got.Flow.Addr.IsValid() != want.Flow.Addr.IsValid()) {
+		if (got.Flow == nil) != (want.Flow == nil) || got.Flow != nil && (got.Flow.To != want.Flow.To || got.Flow.Port != want.Flow.Port || got.Flow.PortEnd != want.Flow.PortEnd || got.Flow.Proto != want.Flow.Proto || got.Flow.Addr.IsValid() != want.Flow.Addr.IsValid()) {
 			t.Errorf("%s: flow %+v, want %+v", want.Key(), got.Flow, want.Flow)
 		}
 		text := strings.NewReplacer("tcp", "6", "udp", "17", "sctp", "132", "/32", "").Replace(want.KeyText)

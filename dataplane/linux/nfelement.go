@@ -3,7 +3,6 @@ package linux
 import (
 	"bytes"
 	"encoding/binary"
-	"fmt"
 	"net/netip"
 	"strings"
 
@@ -36,12 +35,12 @@ func encodeElement(e dataplane.Element, del bool) ([]byte, error) {
 		}
 	}
 	first := nested(nil, unix.NFTA_LIST_ELEM, append(encodeKey(e.KeyRaw), data...))
-	if !e.Interval.IsValid() {
+	if e.Last == nil {
 		return first, nil
 	}
-	end, ok := afterLast(e.Interval)
+	end, ok := after(e.Last)
 	if !ok {
-		return first, nil // up to the last address there is: no end element
+		return first, nil // up to the last key there is: no end element
 	}
 	last := append(attr(nil, unix.NFTA_SET_ELEM_FLAGS, be32(unix.NFT_SET_ELEM_INTERVAL_END)), encodeKey(end)...)
 	return nested(first, unix.NFTA_LIST_ELEM, last), nil
@@ -64,16 +63,27 @@ func encodeVerdict(s string) ([]byte, error) {
 	return nested(nil, unix.NFTA_DATA_VERDICT, v), nil
 }
 
-// afterLast is the first address behind a prefix.
-func afterLast(p netip.Prefix) ([]byte, bool) {
-	b := p.Masked().Addr().AsSlice()
-	for i := p.Bits() - 1; i >= 0; i-- { // add one to the network part
-		b[i/8] ^= 0x80 >> (i % 8)
-		if b[i/8]&(0x80>>(i%8)) != 0 {
+// after is the key behind another; false when that was the last one.
+func after(key []byte) ([]byte, bool) {
+	b := bytes.Clone(key)
+	for i := len(b) - 1; i >= 0; i-- {
+		if b[i]++; b[i] != 0 {
 			return b, true
 		}
 	}
 	return nil, false
+}
+
+// before is the key in front of another; of nil, it is the last one of that size.
+func before(key []byte, size int) []byte {
+	b := make([]byte, size)
+	copy(b, key)
+	for i := len(b) - 1; i >= 0; i-- {
+		if b[i]--; b[i] != 0xff {
+			break
+		}
+	}
+	return b
 }
 
 // rawElement is one observed list entry.
@@ -140,7 +150,7 @@ func (s setInfo) object(family, table string, r rawElement) dataplane.Element {
 var guardSets = map[string]bool{"bridges": true, "borrowed": true, "internal": true, "forward_guard": true}
 
 // flow reads a published port out of an element of the shape
-// [address .] protocol . port : address . port.
+// [address .] protocol . port : address . port; a range's is known with its end.
 func (s setInfo) flow(r rawElement) *dataplane.Flow {
 	k, d := fieldsOf(s.keyType), fieldsOf(s.dataType)
 	n := len(k)
@@ -162,7 +172,7 @@ func (s setInfo) flow(r rawElement) *dataplane.Flow {
 }
 
 // intervals pairs the entries of an interval set: each start with the end (or
-// start) that follows it. What is no prefix is shown as a range.
+// start) that follows it.
 func (s setInfo) intervals(family, table string, raw []rawElement) (out []dataplane.Element) {
 	for i, r := range raw {
 		if r.end {
@@ -173,32 +183,45 @@ func (s setInfo) intervals(family, table string, raw []rawElement) (out []datapl
 			next = raw[i+1].key
 		}
 		e := s.object(family, table, r)
-		if p, ok := prefixOf(r.key, next); ok {
-			e.Interval, e.KeyText = p, p.String()
-		} else {
-			e.KeyText = fmt.Sprintf("%s to before %s", e.KeyText, textOf(s.keyType, next))
+		e.Last = before(next, len(r.key))
+		if p, ok := prefixOf(e.KeyRaw, e.Last); ok {
+			e.KeyText = p.String()
+		} else if !bytes.Equal(e.KeyRaw, e.Last) {
+			e.KeyText += "-" + textOf(s.keyType, e.Last)
 		}
+		e.Flow = s.rangeFlow(e)
 		out = append(out, e)
 	}
 	return out
 }
 
-// prefixOf finds the prefix that begins at first and ends right before next (nil:
-// the end of the address space).
-func prefixOf(first, next []byte) (netip.Prefix, bool) {
+// rangeFlow reads a published range: ports : address, in a map that says the
+// protocol.
+func (s setInfo) rangeFlow(e dataplane.Element) *dataplane.Flow {
+	proto := dataplane.RangeProto(s.name)
+	to, ok := netip.AddrFromSlice(e.Data)
+	if proto == "" || s.keyType != typePort || !ok {
+		return nil
+	}
+	first := binary.BigEndian.Uint16(e.KeyRaw)
+	return &dataplane.Flow{Proto: proto, Port: first, PortEnd: binary.BigEndian.Uint16(e.Last), To: netip.AddrPortFrom(to, first)}
+}
+
+// prefixOf finds the prefix that is all from first to last.
+func prefixOf(first, last []byte) (netip.Prefix, bool) {
 	a, ok := netip.AddrFromSlice(first)
 	if !ok {
 		return netip.Prefix{}, false
 	}
-	for bits := 0; bits <= a.BitLen(); bits++ {
-		p := netip.PrefixFrom(a, bits)
-		if p.Masked() != p {
-			continue
-		}
-		end, more := afterLast(p)
-		if more && bytes.Equal(end, next) || !more && next == nil {
-			return p, true
+	bits := 0
+	for bits < 8*len(first) && (first[bits/8]^last[bits/8])&(0x80>>(bits%8)) == 0 {
+		bits++
+	}
+	p := netip.PrefixFrom(a, bits)
+	for i := bits; i < 8*len(last); i++ {
+		if last[i/8]&(0x80>>(i%8)) == 0 {
+			return netip.Prefix{}, false
 		}
 	}
-	return netip.Prefix{}, false
+	return p, p.Masked() == p
 }

@@ -1,11 +1,14 @@
 package linux
 
 import (
+	"bytes"
 	"net/netip"
 	"testing"
+
+	"linkspan/dataplane"
 )
 
-func TestAfterLast(t *testing.T) {
+func TestAfter(t *testing.T) {
 	for _, c := range []struct{ prefix, next string }{
 		{"172.17.0.0/16", "172.18.0.0"},
 		{"10.0.0.255/32", "10.0.1.0"},
@@ -17,7 +20,8 @@ func TestAfterLast(t *testing.T) {
 		{"ff00::/8", ""},
 	} {
 		p := netip.MustParsePrefix(c.prefix)
-		b, ok := afterLast(p)
+		last := dataplane.MasqueradeElement(dataplane.Meta{}, "t", p).Last
+		b, ok := after(last)
 		got := ""
 		if ok {
 			a, _ := netip.AddrFromSlice(b)
@@ -26,12 +30,18 @@ func TestAfterLast(t *testing.T) {
 		if got != c.next {
 			t.Errorf("after %s: %q, want %q", c.prefix, got, c.next)
 		}
-		if back, ok2 := prefixOf(p.Addr().AsSlice(), b); !ok2 || back != p {
+		if back := before(b, len(last)); !bytes.Equal(back, last) {
+			t.Errorf("before %x: %x, want %x", b, back, last)
+		}
+		if back, ok2 := prefixOf(p.Addr().AsSlice(), last); !ok2 || back != p {
 			t.Errorf("prefix of %s..%s: %s", c.prefix, c.next, back)
 		}
 	}
-	if p, ok := prefixOf([]byte{10, 0, 0, 1}, []byte{10, 0, 0, 4}); ok {
-		t.Errorf("10.0.0.1-10.0.0.3 is no prefix: %s", p)
+	for _, c := range [][2]string{{"10.0.0.1", "10.0.0.3"}, {"10.0.0.0", "10.0.0.2"}, {"10.0.0.2", "10.0.0.5"}} {
+		a, b := netip.MustParseAddr(c[0]), netip.MustParseAddr(c[1])
+		if p, ok := prefixOf(a.AsSlice(), b.AsSlice()); ok {
+			t.Errorf("%s-%s is no prefix: %s", a, b, p)
+		}
 	}
 }
 

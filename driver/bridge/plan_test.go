@@ -68,9 +68,21 @@ func TestPlans(t *testing.T) {
 	doubled := published(cnm.PublishedPort{Proto: "tcp", HostPort: 8080, HostPortEnd: 8080, Port: 80},
 		cnm.PublishedPort{Proto: "tcp", HostPort: 8081, HostPortEnd: 8081, Port: 80},
 		cnm.PublishedPort{Proto: "tcp", HostIP: netip.MustParseAddr("127.0.0.1"), HostPort: 9000, HostPortEnd: 9000, Port: 90})
+	// The same numbers on both sides, of both families, of one, and on one address; and
+	// just too few to be a range of the page.
+	ranges := published(cnm.PublishedPort{Proto: "tcp", HostPort: 20000, HostPortEnd: 29999, Port: 20000},
+		cnm.PublishedPort{Proto: "udp", HostIP: netip.IPv4Unspecified(), HostPort: 1, HostPortEnd: 65535, Port: 1},
+		cnm.PublishedPort{Proto: "sctp", HostIP: netip.IPv6Unspecified(), HostPort: 16, HostPortEnd: 31, Port: 16},
+		cnm.PublishedPort{Proto: "tcp", HostIP: netip.MustParseAddr("127.0.0.1"), HostPort: 30000, HostPortEnd: 30015, Port: 30000},
+		cnm.PublishedPort{Proto: "sctp", HostPort: 40000, HostPortEnd: 40014, Port: 40000})
+	openRanges := published(cnm.PublishedPort{Proto: "tcp", HostPort: 20000, HostPortEnd: 20200, Port: 20000},
+		cnm.PublishedPort{Proto: "tcp", HostPort: 10000, HostPortEnd: 10100, Port: 20100}, // over the first
+		cnm.PublishedPort{Proto: "udp", HostPort: 65408, HostPortEnd: 65535, Port: 65408})
 	drivertest.Run(t, bridge.Driver{},
 		drivertest.Case{Name: "default bridge", Env: env, Network: network(), Sandbox: sandbox()},
 		drivertest.Case{Name: "published", Env: env, Network: network(), Sandbox: sandbox(everyKind)},
+		drivertest.Case{Name: "ranges", Env: env, Network: network(six), Sandbox: sandbox(sandbox6, ranges)},
+		drivertest.Case{Name: "routed ranges", Env: env, Network: network(option(keyMode4, "routed")), Sandbox: sandbox(openRanges)},
 		drivertest.Case{Name: "bridge-nf", Env: driver.Env{Table: table, BridgeNF: true}, Network: network(), Sandbox: sandbox(one)},
 		drivertest.Case{Name: "bridge-nf without ports", Env: driver.Env{Table: table, BridgeNF: true}, Network: network(), Sandbox: sandbox()},
 		drivertest.Case{Name: "both families", Env: env, Network: network(six), Sandbox: sandbox(sandbox6, everyKind)},
