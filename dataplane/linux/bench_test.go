@@ -92,3 +92,45 @@ func ports(from, n int) (out []dataplane.Object) {
 	}
 	return out
 }
+
+// BenchmarkRanges is a published range coming and going, as one element and, for
+// rangeMin in driver/bridge, as one for each port; beside others of its kind.
+func BenchmarkRanges(b *testing.B) {
+	to := netip.MustParseAddr("172.17.0.2")
+	one := func(first, last uint16) []dataplane.Object {
+		return []dataplane.Object{dataplane.PublishRangeElement(endpoint, table, "tcp", first, last, to)}
+	}
+	apart := func(first, last uint16) (objs []dataplane.Object) {
+		for p := int(first); p <= int(last); p++ {
+			objs = append(objs, dataplane.PublishElement(endpoint, table, "tcp", netip.Addr{}, uint16(p), netip.AddrPortFrom(to, uint16(p))))
+		}
+		return objs
+	}
+	for _, c := range []struct {
+		others, ports int
+		how           string
+		make          func(first, last uint16) []dataplane.Object
+	}{
+		{0, 10000, "one", one}, {5000, 10000, "one", one}, {0, 8, "apart", apart}, {0, 16, "apart", apart}, {0, 32, "apart", apart}, {0, 10000, "apart", apart},
+	} {
+		b.Run(fmt.Sprintf("%s/ports=%d/others=%d", c.how, c.ports, c.others), func(b *testing.B) {
+			h := newHost(b)
+			objs := []dataplane.Object{dataplane.BasePage(table)}
+			for i := range c.others {
+				objs = append(objs, one(uint16(1+2*i), uint16(1+2*i))...)
+			}
+			h.apply(diff.Create(objs))
+			var came, went time.Duration
+			for b.Loop() {
+				start := time.Now()
+				objs := c.make(20000, 20000+uint16(c.ports)-1)
+				h.apply(diff.Create(objs))
+				made := time.Now()
+				h.apply(diff.Delete(objs))
+				came, went = came+made.Sub(start), went+time.Since(made)
+			}
+			b.ReportMetric(float64(came.Microseconds())/float64(b.N), "create-µs")
+			b.ReportMetric(float64(went.Microseconds())/float64(b.N), "delete-µs")
+		})
+	}
+}

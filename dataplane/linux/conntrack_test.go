@@ -156,6 +156,62 @@ func TestStaleFlows(t *testing.T) {
 	who("swept", "")
 }
 
+// TestStaleRanges: what TestStaleFlows says holds for a port inside a range; single
+// ports that become a range of the same container keep their flows.
+func TestStaleRanges(t *testing.T) {
+	probe.Require(t, probe.Conntrack)
+	h := newHost(t)
+	far := h.wire()
+	a, b := h.container("a", 2), h.container("b", 3)
+	h.apply(diff.Create(append(append(bridgeNet(), a...), b...)))
+	h.echo(h.pin("a"), "a", 5353)
+	h.echo(h.pin("b"), "b", 5353)
+	m := dataplane.Meta{Owner: dataplane.Owner{Kind: dataplane.OwnerPort, ID: "p"}}
+	span := func(first uint16, ip string) dataplane.Element {
+		return dataplane.PublishRangeElement(m, table, "udp", first, first+99, netip.MustParseAddr(ip))
+	}
+	one := func(ip string) dataplane.Element {
+		return dataplane.PublishElement(m, table, "udp", netip.Addr{}, 5353, netip.MustParseAddrPort(ip+":5353"))
+	}
+	sender := h.udp(far, "10.0.0.2:4000")
+	who := func(when, want string) {
+		t.Helper()
+		h.settle()
+		if got := ask(sender, "10.0.0.1:5353", want); got != want {
+			t.Errorf("%s: answered by %q, want %q\n%s", when, got, want, h.flows())
+		}
+	}
+	lives := func(when, addr string) {
+		t.Helper()
+		h.settle()
+		if flows := h.flows(); !strings.Contains(flows, "src="+addr) {
+			t.Errorf("%s: the flow was cut:\n%s", when, flows)
+		}
+	}
+	who("before it is published", "")
+	h.apply(op(dataplane.Create, span(5300, "172.17.0.2")))
+	who("published over a stale entry", "a")
+	h.apply(op(dataplane.Change, span(5300, "172.17.0.3")))
+	who("changed", "b")
+	h.apply(op(dataplane.Delete, span(5300, "172.17.0.3")))
+	who("deleted", "")
+	h.apply(op(dataplane.Create, span(5300, "172.17.0.2")))
+	who("published again", "a")
+	h.apply(op(dataplane.Delete, span(5300, "172.17.0.2")))
+	h.apply(op(dataplane.Create, span(5353, "172.17.0.3")))
+	who("moved to another range", "b")
+	h.apply(op(dataplane.Delete, span(5353, "172.17.0.3")))
+	h.apply(op(dataplane.Create, one("172.17.0.3")))
+	lives("now a single port", "172.17.0.3")
+	h.apply(op(dataplane.Create, span(5300, "172.17.0.3")))
+	h.apply(op(dataplane.Delete, one("172.17.0.3")))
+	lives("a range again", "172.17.0.3")
+	who("a range again", "b")
+	h.apply(op(dataplane.Delete, span(5300, "172.17.0.3")))
+	h.apply(op(dataplane.Create, span(5400, "172.17.0.3")))
+	who("not in the range", "")
+}
+
 // flows lists the host's conntrack entries.
 func (h *host) flows() string {
 	h.t.Helper()

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -97,6 +98,11 @@ func TestPageUpgrade(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			h := newHost(t)
 			want := append(bridgeNet(), h.container("web", 2)...)
+			for _, e := range everyElement() {
+				if strings.Contains(e.Set, "publish") || strings.HasPrefix(e.Set, "open") {
+					want = append(want, e)
+				}
+			}
 			h.apply(diff.Create(want))
 			p := old
 			if p.Text = strings.ReplaceAll(p.Text, edit[0], edit[1]); p.Text == old.Text {
@@ -119,6 +125,26 @@ func TestPageUpgrade(t *testing.T) {
 				t.Errorf("the old page is still there:\n%s", out)
 			}
 		})
+	}
+}
+
+// TestPageListed: nft reads what nft prints, so that a host which keeps its rules
+// with "nft list ruleset >/etc/nftables.conf" comes up with them.
+func TestPageListed(t *testing.T) {
+	h := newHost(t)
+	objs := append(bridgeNet(), dataplane.BasePage(table, dataplane.Mark{Value: 0x10, Mask: 0xf0}))
+	for _, e := range everyElement() {
+		objs = append(objs, e)
+	}
+	h.apply(diff.Create(dataplane.NewState(objs...).All()))
+	file := filepath.Join(t.TempDir(), "nftables.conf")
+	if err := os.WriteFile(file, []byte(h.run("nft", "list", "ruleset")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	h.run("nft", "flush", "ruleset")
+	h.run("nft", "-f", file)
+	if got := h.page(); got.Table == "" {
+		t.Error("nothing came back")
 	}
 }
 

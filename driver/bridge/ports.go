@@ -9,8 +9,9 @@ import (
 	"linkspan/driver"
 )
 
-// rangeMin is how many ports a range must have to be one element of an interval
-// map: its cost does not depend on its length (60 µs), that of hash elements does.
+// rangeMin is how many ports a range must have to be one element of an interval map,
+// which takes 17 µs whatever its length, and 0.14 ms beside 5,000 others; hash elements
+// take 3 µs each (BenchmarkRanges in dataplane/linux).
 const rangeMin = 16
 
 // ports plans the elements of the published ports: what translates, what opens them

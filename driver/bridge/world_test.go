@@ -205,10 +205,13 @@ func (w *world) ns(who string) string {
 // servedPorts are where everyone answers, by both protocols and families.
 var servedPorts = []int{80, 90}
 
-// serve answers "NAME sees ADDRESS" to whoever asks.
-func serve(t *testing.T, ns, name string) {
+// serve answers "NAME sees ADDRESS" to whoever asks on these ports, or servedPorts.
+func serve(t *testing.T, ns, name string, ports ...int) {
 	t.Helper()
-	for _, port := range servedPorts {
+	if ports == nil {
+		ports = servedPorts
+	}
+	for _, port := range ports {
 		var udp net.PacketConn
 		var tcp net.Listener
 		err := netns.Do(ns, func() (err error) {
