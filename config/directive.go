@@ -35,6 +35,9 @@ type directive struct {
 	same []string
 	// reload: the running daemon takes a change of the file over.
 	reload bool
+	// with is the key of a directive that decides what this one means: when that one
+	// changed and waits for the next start, this one waits with it.
+	with string
 	// merges: flag and file add up, and giving both is no conflict.
 	merges bool
 }

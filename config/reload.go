@@ -33,11 +33,18 @@ func Reload(old *Config, file []byte) (*Change, error) {
 			ch.Warnings = append(ch.Warnings, w)
 		}
 	}
-	for _, d := range directives() {
+	ds := directives()
+	waits := map[string]bool{}
+	for _, d := range ds {
+		if !d.reload && d.val.show(old) != d.val.show(r.Config) {
+			waits[d.key] = true
+		}
+	}
+	for _, d := range ds {
 		was, is := d.val.show(old), d.val.show(r.Config)
 		switch {
 		case was == is:
-		case d.reload:
+		case d.reload && !waits[d.with]:
 			d.val.copy(&next, r.Config)
 			ch.Keys = append(ch.Keys, d.key)
 		default:
@@ -45,7 +52,22 @@ func Reload(old *Config, file []byte) (*Change, error) {
 				d.name(), old.ConfigFile, quoted(d.name(), was), quoted(d.name(), is)))
 		}
 	}
+	if err := next.check(); err != nil {
+		return nil, err
+	}
 	return ch, nil
+}
+
+// Reloadable is what SIGHUP can change, as it is: by the keys of the file, in a
+// person's words.
+func (c *Config) Reloadable() map[string]string {
+	out := map[string]string{}
+	for _, d := range directives() {
+		if d.reload {
+			out[d.key] = d.val.show(c)
+		}
+	}
+	return out
 }
 
 func quoted(key, value string) string {

@@ -136,7 +136,7 @@ func rightPlatform(asked, ref string, img *image.Image) error {
 // fillHostConfig puts the daemon's defaults where the client was silent, so
 // that inspect shows what applies.
 func (e *Engine) fillHostConfig(hc *apicontainer.HostConfig) {
-	d := &e.cfg.Defaults
+	d := e.defaults.Load()
 	if hc.NetworkMode == "" {
 		hc.NetworkMode = "default"
 	}

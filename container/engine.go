@@ -10,7 +10,6 @@ import (
 	"sync/atomic"
 
 	"linkspan/cnm"
-	"linkspan/container/logs"
 	"linkspan/container/spec"
 )
 
@@ -19,12 +18,15 @@ import (
 type Engine struct {
 	// defaultRuntime is the name that --runtime has when a client names none.
 	defaultRuntime atomic.Pointer[string]
-	cfg            Config
-	log            *slog.Logger
-	ctd            *runtime
-	host           spec.Host
-	cgroups        cgroupFacts
-	security       spec.Security
+	// defaults are those of the daemon's configuration as it is now; what SetDefaults
+	// can change is read from here.
+	defaults atomic.Pointer[Defaults]
+	cfg      Config
+	log      *slog.Logger
+	ctd      *runtime
+	host     spec.Host
+	cgroups  cgroupFacts
+	security spec.Security
 
 	// ctx ends when the engine is shut down: background work heeds it, and what a
 	// client asked for does not.
@@ -44,10 +46,8 @@ var _ Service = (*Engine)(nil)
 // New makes an engine. It looks at the host and touches nothing but its folders.
 func New(cfg Config) (*Engine, error) {
 	cfg.fill()
-	if l := cfg.Defaults.LogConfig; l.Type != "" || len(l.Config) > 0 {
-		if _, err := logs.Parse(l.Type, l.Config); err != nil {
-			return nil, fmt.Errorf("the daemon's log driver: %w", err)
-		}
+	if err := checkLog(cfg.Defaults); err != nil {
+		return nil, err
 	}
 	profile, err := spec.SeccompFile(cfg.Defaults.SeccompProfile)
 	if err != nil {
@@ -64,6 +64,7 @@ func New(cfg Config) (*Engine, error) {
 		cgroups:  readCgroupFacts(host.CgroupV2),
 		entries:  map[string]*entry{}, names: map[string]string{}, unborn: map[string]bool{}, execs: map[string]*execEntry{},
 	}
+	e.defaults.Store(&e.cfg.Defaults)
 	e.ctd = newRuntime(&e.cfg)
 	if err := e.SetDefaultRuntime(cfg.Defaults.Runtime); err != nil {
 		return nil, err

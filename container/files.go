@@ -92,7 +92,7 @@ func (e *Engine) shareFiles(c *Container, dir string) error {
 // dnsWish is what the container says of names, and where it says nothing, the
 // daemon.
 func (e *Engine) dnsWish(hc *apicontainer.HostConfig) etc.Wish {
-	d := &e.cfg.Defaults
+	d := e.defaults.Load()
 	w := etc.Wish{DNS: hc.DNS, Search: hc.DNSSearch, Options: hc.DNSOptions}
 	if len(w.DNS) == 0 {
 		w.DNS = d.DNS

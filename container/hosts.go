@@ -103,7 +103,7 @@ func hostOn(n *cnm.Network, v4 bool) (host, router netip.Addr) {
 // --host-gateway-ip says, else the host on the container's own networks, else, for
 // a container without any, the host on the default bridge.
 func (e *Engine) hostGateways(c *Container, own []netip.Addr) []netip.Addr {
-	if g := e.cfg.Defaults.HostGateway; len(g) > 0 {
+	if g := e.defaults.Load().HostGateway; len(g) > 0 {
 		return g
 	}
 	if len(own) > 0 {
@@ -138,7 +138,7 @@ func (e *Engine) hostGateways(c *Container, own []netip.Addr) []netip.Addr {
 // internalNames are the lines that lead to the host, but for names that the
 // container's own wish has.
 func (e *Engine) internalNames(wished []etc.Line, host, router []netip.Addr) (out []etc.Line) {
-	if g := e.cfg.Defaults.HostGateway; len(g) > 0 && len(host) > 0 {
+	if g := e.defaults.Load().HostGateway; len(g) > 0 && len(host) > 0 {
 		host = g
 	}
 	for _, x := range []struct {

@@ -26,12 +26,12 @@ func (e *Engine) withInit(hc *apicontainer.HostConfig) bool {
 	if hc.Init != nil {
 		return *hc.Init
 	}
-	return e.cfg.Defaults.Init
+	return e.defaults.Load().Init
 }
 
 // initProgram finds the host's program.
 func (e *Engine) initProgram() (string, error) {
-	if p := e.cfg.Defaults.InitPath; p != "" {
+	if p := e.defaults.Load().InitPath; p != "" {
 		return p, usableInit(p)
 	}
 	var why error

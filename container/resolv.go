@@ -38,9 +38,5 @@ func (e *Engine) followResolv() {
 
 func (e *Engine) resolvChanged() {
 	e.log.Info("the host's resolv.conf changed; running containers follow")
-	e.each(func(en *entry) {
-		if c := en.load(); c.State.Phase.running() && c.Target == "" {
-			e.bringUp(e.ctx, en)
-		}
-	})
+	e.renew()
 }

@@ -142,10 +142,14 @@ func (e *Engine) SetDefaultRuntime(name string) error {
 		name = "runc"
 	}
 	if _, err := e.runtimeBinary(name); err != nil {
-		return cnm.Invalid("default runtime: %w; name its binary with --add-runtime %s=PATH, or in \"runtimes\" of the configuration file", err, name)
+		return noRuntime(name, err)
 	}
 	e.defaultRuntime.Store(&name)
 	return nil
+}
+
+func noRuntime(name string, err error) error {
+	return cnm.Invalid("default runtime: %w; name its binary with --add-runtime %s=PATH, or in \"runtimes\" of the configuration file", err, name)
 }
 
 // runtimeBinary is the OCI runtime that the shim shall run; "" its own default.

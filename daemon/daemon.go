@@ -4,7 +4,6 @@ package daemon
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -13,7 +12,6 @@ import (
 	"strconv"
 	"sync/atomic"
 	"syscall"
-	"time"
 
 	sdnotify "github.com/coreos/go-systemd/v22/daemon"
 
@@ -21,7 +19,6 @@ import (
 	"linkspan/cnm"
 	"linkspan/config"
 	"linkspan/driver"
-	"linkspan/events"
 )
 
 // Options are what a binary decides and its user cannot.
@@ -124,72 +121,6 @@ func (d *daemon) run(ctx context.Context) (err error) {
 	err = docker.Serve(ctx, e.handler(d), d.log, ls...)
 	sdnotify.SdNotify(false, sdnotify.SdNotifyStopping)
 	return err
-}
-
-// reloads reads the configuration file again at each SIGHUP.
-func (d *daemon) reloads(ctx context.Context, e *engine) {
-	hup := make(chan os.Signal, 1)
-	signal.Notify(hup, syscall.SIGHUP)
-	defer signal.Stop(hup)
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-hup:
-			sdnotify.SdNotify(false, sdnotify.SdNotifyReloading)
-			if err := d.reload(e); err != nil {
-				d.log.Error("the configuration was not reloaded: " + err.Error())
-			}
-			sdnotify.SdNotify(false, sdnotify.SdNotifyReady)
-		}
-	}
-}
-
-func (d *daemon) reload(e *engine) error {
-	old := d.config.Load()
-	file, err := os.ReadFile(old.ConfigFile)
-	if err != nil && (!errors.Is(err, os.ErrNotExist) || old.ConfigFile != config.DefaultFile) {
-		return err
-	}
-	ch, err := config.Reload(old, file)
-	if err != nil {
-		return err
-	}
-	if d.certs != nil {
-		if err := d.certs.load(old); err != nil { // the files of the same names, perhaps renewed
-			return err
-		}
-	}
-	if err := e.containers.SetDefaultRuntime(ch.Config.DefaultRuntime); err != nil {
-		return err
-	}
-	for _, w := range ch.Warnings {
-		d.log.Warn(w)
-	}
-	d.config.Store(ch.Config)
-	d.level.Set(ch.Config.Level())
-	e.images.SetRegistries(ch.Config.RegistryMirrors, ch.Config.InsecureRegistries)
-	e.events.Publish(events.Event{Type: "daemon", Action: "reload", ID: e.id, Attributes: reloaded(ch.Config)})
-	d.log.Info("configuration reloaded", "changed", ch.Keys)
-	return nil
-}
-
-// reloaded is what the event of a reload tells, in dockerd's names and forms.
-func reloaded(c *config.Config) map[string]string {
-	list := func(l []string) string {
-		b, err := json.Marshal(l)
-		if err != nil || len(l) == 0 {
-			return "[]"
-		}
-		return string(b)
-	}
-	return map[string]string{
-		"name": hostname(), "debug": strconv.FormatBool(c.Debug), "default-runtime": c.DefaultRuntime, "labels": list(c.Labels),
-		"registry-mirrors": list(c.RegistryMirrors), "insecure-registries": list(c.InsecureRegistries), "live-restore": "true",
-		"shutdown-timeout":         strconv.Itoa(int(c.ShutdownTimeout / time.Second)),
-		"max-concurrent-downloads": strconv.Itoa(c.MaxConcurrentDownloads), "max-download-attempts": strconv.Itoa(c.MaxDownloadAttempts),
-		"default-shm-size": strconv.FormatInt(c.DefaultShmSize, 10), "default-ipc-mode": c.DefaultIPCMode,
-	}
 }
 
 func hostname() string {

@@ -193,10 +193,10 @@ func (e *engine) openRooms(ctx context.Context) (err error) {
 	if e.volumes, err = volume.New(ctx, volume.Config{Root: filepath.Join(c.DataRoot, "volumes"), Store: e.store, Events: e.events, Logger: e.log}); err != nil {
 		return err
 	}
-	if err := e.checkNetworkOpts(); err != nil {
+	if err := e.checkNetworkOpts(c); err != nil {
 		return err
 	}
-	e.network, err = network.New(ctx, e.networkConfig())
+	e.network, err = network.New(ctx, e.networkConfig(c))
 	if err != nil {
 		return err
 	}

@@ -27,13 +27,7 @@ func (e *engine) handler(d *daemon) http.Handler {
 	facts.LiveRestore, facts.Experimental = true, e.cfg.Experimental
 	facts.Firewall = "nftables"
 	facts.InitBinary = "docker-init"
-	if p := e.cfg.InitPath; p != "" {
-		facts.InitBinary = p
-	}
-	facts.LoggingDriver, facts.LogDrivers = e.cfg.LogDriver, logs.Drivers()
-	for _, p := range e.cfg.AddressPools {
-		facts.AddressPools = append(facts.AddressPools, docker.AddressPool{Base: p.Base.String(), Size: p.Size})
-	}
+	facts.LogDrivers = logs.Drivers()
 	facts.FirewallStatus = [][2]string{{"Table", "inet " + e.table()}}
 	if v, err := e.client.Version(context.Background()); err == nil {
 		facts.ContainerdVersion = v.Version
@@ -44,7 +38,13 @@ func (e *engine) handler(d *daemon) http.Handler {
 			f, c := facts, d.config.Load()
 			f.RegistryMirrors, f.InsecureRegistries = c.RegistryMirrors, c.InsecureRegistries
 			f.HTTPProxy, f.HTTPSProxy, f.NoProxy = c.HTTPProxy, c.HTTPSProxy, c.NoProxy
-			f.Labels, f.Debug, f.DefaultRuntime = c.Labels, c.Debug, c.DefaultRuntime
+			f.Labels, f.Debug, f.DefaultRuntime, f.LoggingDriver = c.Labels, c.Debug, c.DefaultRuntime, c.LogDriver
+			if c.InitPath != "" {
+				f.InitBinary = c.InitPath
+			}
+			for _, p := range c.AddressPools {
+				f.AddressPools = append(f.AddressPools, docker.AddressPool{Base: p.Base.String(), Size: p.Size})
+			}
 			return f
 		},
 		Files:   func(c *container.Container) docker.Files { return docker.Files(e.containers.Files(c.ID)) },

@@ -15,15 +15,15 @@ import (
 	"linkspan/network"
 )
 
-// networkConfig hands the daemon's options to the controller.
-func (e *engine) networkConfig() network.Config {
-	c := e.cfg
+// networkConfig hands the daemon's options to the controller, at the start and at
+// each reload.
+func (e *engine) networkConfig(c *config.Config) network.Config {
 	return network.Config{
 		Store: e.store, Kernel: e.kernel, Drivers: e.Drivers, Predefined: e.Networks, Ports: hooked(e.keeper, e.hook), Events: e.events,
 		Table: e.table(), PinDir: e.pins(), HostPath: e.hostPin(), ID: e.id, Log: e.log,
 		HostRoutes: e.kernel.HostRoutes, HostLink: e.kernel.HostLink, LinkStats: e.kernel.LinkStats, Resolver: resolverSockets, RALinks: raLinks,
 		Env: func() driver.Env {
-			return driver.Env{Table: e.table(), BridgeNF: e.kernel.BridgeNF(), MTU: c.MTU, DirectRouting: c.AllowDirectRouting}
+			return driver.Env{Table: e.table(), BridgeNF: e.kernel.BridgeNF(), DirectRouting: c.AllowDirectRouting}
 		},
 		BindIP: c.DefaultBindIP, HostGateway: c.HostGatewayIPs, NoForwarding: !c.IPForward, AcceptMark: dataplane.Mark(c.AcceptMark),
 		BridgeNFUsers: e.kernel.BridgeNFUsers,
@@ -52,14 +52,14 @@ func defaultBridge(c *config.Config) network.DefaultBridge {
 }
 
 // checkNetworkOpts refuses options that no network could be made with: said at the
-// start, not at each network.
-func (e *engine) checkNetworkOpts() error {
-	for _, name := range slices.Sorted(maps.Keys(e.cfg.NetworkOpts)) {
+// start or the reload, not at each network.
+func (e *engine) checkNetworkOpts(c *config.Config) error {
+	for _, name := range slices.Sorted(maps.Keys(c.NetworkOpts)) {
 		d, err := e.Drivers.Get(name)
 		if err != nil {
 			return cnm.Invalid("default-network-opts: %w", err)
 		}
-		opts := maps.Clone(e.cfg.NetworkOpts[name])
+		opts := maps.Clone(c.NetworkOpts[name])
 		for key, word := range opts {
 			if key == "com.docker.network.enable_ipv4" || key == "com.docker.network.enable_ipv6" { // the controller's own
 				if _, err := strconv.ParseBool(word); err != nil {

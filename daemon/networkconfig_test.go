@@ -64,7 +64,7 @@ func TestCheckNetworkOpts(t *testing.T) {
 		"--default-network-opt bridgee=a=b":                                                                                                "bridgee",
 	} {
 		e := &engine{Options: Options{Drivers: driver.NewRegistry(bridge.Driver{})}, cfg: parsed(t, flags)}
-		err := e.checkNetworkOpts()
+		err := e.checkNetworkOpts(e.cfg)
 		if want == "" && err != nil || want != "" && (!errors.Is(err, cnm.ErrInvalid) || !strings.Contains(err.Error(), want) || !strings.HasPrefix(err.Error(), "default-network-opts: ")) {
 			t.Errorf("%s: %v", flags, err)
 		}

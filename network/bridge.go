@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
+	"strings"
 
 	"linkspan/cnm"
 	"linkspan/dataplane"
@@ -54,22 +55,81 @@ func (c *Controller) defaultBridge(ctx context.Context) error {
 		"com.docker.network.bridge.default_bridge":       "true",
 		"com.docker.network.bridge.enable_icc":           strconv.FormatBool(!want.NoICC),
 		"com.docker.network.bridge.enable_ip_masquerade": strconv.FormatBool(!want.NoMasquerade),
-		optHostBinding:                  c.bindText(),
-		optBridgeName:                   device,
-		"com.docker.network.driver.mtu": strconv.Itoa(mtu),
+		optHostBinding: c.bindText(),
+		optBridgeName:  device,
+		optMTU:         strconv.Itoa(mtu),
 	}
 	if old == nil {
 		return c.add(ctx, n)
 	}
-	if same(old, n) {
-		return nil
-	}
-	if users, err := c.alive(ctx, old); err != nil || users > 0 {
-		c.log.Warn("the default bridge keeps its old settings until its containers are gone", "containers", users,
-			"has", subnets(old), "on", old.Options[optBridgeName], "wanted", subnets(n), "wanted on", device)
+	users, err := c.alive(ctx, old)
+	if err != nil {
 		return err
 	}
-	return c.putNetwork(ctx, n)
+	var kept []string
+	if len(users) > 0 {
+		kept = under(old, n)
+	}
+	if err := c.routerFree(n); err != nil {
+		return err
+	}
+	if !same(old, n) {
+		err = c.putNetwork(ctx, n)
+	}
+	if err == nil && len(kept) > 0 {
+		c.log.Warn("the default bridge keeps its old settings until its containers are gone: what was wanted takes effect when the daemon is then reloaded (SIGHUP) or started again",
+			"containers", strings.Join(users, ", "), "kept", strings.Join(kept, "; "))
+	}
+	return err
+}
+
+// under has a wanted default bridge keep what containers that live on it stand on:
+// its device, its subnets with the bridge's own addresses, its MTU. It says what that
+// is. The rest are elements, flags of the bridge, and what later containers get.
+func under(old, n *cnm.Network) (kept []string) {
+	if old.Options[optBridgeName] != n.Options[optBridgeName] || old.Borrowed != n.Borrowed {
+		kept = append(kept, fmt.Sprintf("device %s, wanted %s", old.Options[optBridgeName], n.Options[optBridgeName]))
+	}
+	stands := len(kept) == 0 && len(old.Pools) == len(n.Pools)
+	for i := range n.Pools {
+		stands = stands && old.Pools[i].Subnet == n.Pools[i].Subnet && old.Pools[i].Gateway == n.Pools[i].Gateway
+	}
+	if !stands {
+		if len(kept) == 0 {
+			kept = append(kept, fmt.Sprintf("address %s, wanted %s", own(old), own(n)))
+		}
+		n.Pools, n.IPv6, n.Borrowed = old.Pools, old.IPv6, old.Borrowed
+		n.Options[optBridgeName] = old.Options[optBridgeName]
+	}
+	if was, want := old.Options[optMTU], n.Options[optMTU]; was != want {
+		kept = append(kept, fmt.Sprintf("mtu %s, wanted %s", was, want))
+		n.Options[optMTU] = was
+	}
+	return kept
+}
+
+// own are a bridge's addresses, as --bip and --bip6 have them.
+func own(n *cnm.Network) string {
+	var out []string
+	for _, p := range n.Pools {
+		out = append(out, netip.PrefixFrom(p.Gateway, p.Subnet.Bits()).String())
+	}
+	return strings.Join(out, " and ")
+}
+
+// routerFree refuses a default gateway that is the address of a container.
+func (c *Controller) routerFree(n *cnm.Network) error {
+	for key, flag := range map[string]string{cnm.DefaultGatewayAux: "--default-gateway", cnm.DefaultGatewayAux6: "--default-gateway-v6"} {
+		for _, p := range n.Pools {
+			router, said := p.Aux[key]
+			for _, s := range c.on(n.ID) {
+				if e := endpointOn(s, n.ID); said && e != nil && slices.Contains(addresses(e), router) {
+					return cnm.Conflict("Address already in use: %s %s is the address of container %s; choose another, or remove that container", flag, router, s.OwnerName)
+				}
+			}
+		}
+	}
+	return nil
 }
 
 // noBridge is --bridge=none: the default network goes, once no container is on it.
@@ -77,8 +137,8 @@ func (c *Controller) noBridge(ctx context.Context, old *cnm.Network) error {
 	if old == nil {
 		return nil
 	}
-	if users, err := c.alive(ctx, old); err != nil || users > 0 {
-		c.log.Warn("the default bridge stays until its containers are gone", "containers", users, "wanted", "none")
+	if users, err := c.alive(ctx, old); err != nil || len(users) > 0 {
+		c.log.Warn("the default bridge stays until its containers are gone", "containers", strings.Join(users, ", "), "wanted", "none")
 		return err
 	}
 	if err := c.unstore(ctx, old); err != nil {
@@ -93,21 +153,28 @@ func (c *Controller) noBridge(ctx context.Context, old *cnm.Network) error {
 	return nil
 }
 
-// alive counts the sandboxes on a network whose namespaces are there: after a boot
+// alive names the containers on a network whose namespaces are there: after a boot
 // they are not, and what is stored of them binds nothing.
-func (c *Controller) alive(ctx context.Context, n *cnm.Network) (int, error) {
+func (c *Controller) alive(ctx context.Context, n *cnm.Network) (names []string, err error) {
+	on := c.on(n.ID)
 	var ask []dataplane.Object
-	for _, s := range c.on(n.ID) {
+	for _, s := range on {
 		ask = append(ask, dataplane.Namespace{Path: s.Path})
 	}
 	if len(ask) == 0 {
-		return 0, nil
+		return nil, nil
 	}
 	have, err := c.cfg.Kernel.ObserveKeys(ctx, ask)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	return have.Len(), nil
+	for i, s := range on {
+		if _, there := have.Get(ask[i].Key()); there {
+			names = append(names, s.OwnerName)
+		}
+	}
+	slices.Sort(names)
+	return names, nil
 }
 
 // bridgeLink finds the default bridge's device: link is set when it is a person's.

@@ -61,7 +61,9 @@ func (c *Controller) BridgesChanged(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	c.world.RLock()
 	forward, err := c.hostForwarding(ctx)
+	c.world.RUnlock()
 	if err != nil {
 		return err
 	}

@@ -103,7 +103,8 @@ type DefaultBridge struct {
 
 // Controller implements Service. Methods are safe for concurrent use.
 type Controller struct {
-	cfg     Config
+	cfg     Config // see Reconfigure for what may change
+	env     atomic.Pointer[func() driver.Env]
 	log     *slog.Logger
 	chooser *publish.Chooser
 
@@ -148,6 +149,8 @@ func New(ctx context.Context, cfg Config) (*Controller, error) {
 		sandboxes: map[string]*cnm.Sandbox{}, member: map[string]string{}, owners: map[string]string{}, linkers: map[string]map[string]bool{},
 		revs: map[string]int64{}, pools: map[string][]*ipam.Pool{}, shared: map[string]string{},
 		defined: map[string]*definition{}, refs: map[string]map[string]bool{}}
+	c.env.Store(&cfg.Env)
+	c.cfg.Env = c.hostEnv
 	c.chooser = publish.NewChooser((*reserver)(c), publish.Options{Publisher: c.publisher})
 	if err := load(ctx, c, networkKeys, c.index); err != nil {
 		return nil, err

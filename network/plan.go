@@ -76,6 +76,8 @@ func (c *Controller) Plan(ctx context.Context, r Request) ([]dataplane.Object, e
 		}
 		return nil, nil
 	}
+	c.world.RLock()
+	defer c.world.RUnlock()
 	s, err := c.compose(r, nil, dry{c, r.Lineage, false})
 	if err != nil {
 		return nil, err

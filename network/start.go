@@ -41,7 +41,8 @@ func (c *Controller) add(ctx context.Context, n *cnm.Network) error {
 	return c.putNetwork(ctx, n)
 }
 
-// putNetwork commits a predefined network and opens its pools.
+// putNetwork commits a predefined network and opens its pools, if they are others
+// than before: on an error nothing is changed.
 func (c *Controller) putNetwork(ctx context.Context, n *cnm.Network) error {
 	d, err := c.cfg.Drivers.Get(n.Driver)
 	if err != nil {
@@ -50,17 +51,30 @@ func (c *Controller) putNetwork(ctx context.Context, n *cnm.Network) error {
 	if err := d.Check(n); err != nil {
 		return err
 	}
+	c.mu.RLock()
+	old, open := c.networks[n.ID], c.pools[n.ID]
+	c.mu.RUnlock()
+	if old == nil || !same(old.Pools, n.Pools) {
+		open = nil
+		for _, p := range n.Pools {
+			pool, err := c.pool(n, p)
+			if err != nil {
+				return err
+			}
+			open = append(open, pool)
+		}
+	}
 	if err := c.store(ctx, n); err != nil {
 		return err
 	}
 	c.mu.Lock()
-	if old := c.networks[n.ID]; old != nil {
+	defer c.mu.Unlock()
+	if old != nil {
 		c.vacate(old)
 	}
-	c.networks[n.ID], c.names[n.Name] = n, n.ID
+	c.networks[n.ID], c.names[n.Name], c.pools[n.ID] = n, n.ID, open
 	c.occupy(n)
-	c.mu.Unlock()
-	return c.openPools(n)
+	return nil
 }
 
 // NoteShared commits the prior value of a host-wide sysctl that is about to be

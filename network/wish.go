@@ -20,6 +20,9 @@ const (
 	optIPv6 = "com.docker.network.enable_ipv6"
 )
 
+// optMTU is bridge's, in bytes.
+const optMTU = "com.docker.network.driver.mtu"
+
 // elsewhere are the drivers that Docker has and this daemon may not have yet.
 var elsewhere = []string{"macvlan", "ipvlan", "overlay"}
 
@@ -73,6 +76,14 @@ func (c *Controller) wished(w NetworkWish) (n *cnm.Network, warning string, err 
 			}
 			n.Options[k] = v
 		}
+	}
+	// Of what the daemon's --mtu says when it is made: containers on it stay as they
+	// are when that changes.
+	if mtu := c.cfg.Bridge.MTU; n.Driver == "bridge" && mtu != 0 && mtu != 1500 && n.Options[optMTU] == "" {
+		if n.Options == nil {
+			n.Options = map[string]string{}
+		}
+		n.Options[optMTU] = strconv.Itoa(mtu)
 	}
 	return n, warning, nil
 }
