@@ -30,6 +30,8 @@ type logFile struct {
 	// packed is closed when the compressing of old files is over; nil: none was.
 	packed      chan struct{}
 	stopPacking context.CancelFunc
+
+	step func(string) // a test's, between the steps of a rotation
 }
 
 // newLogFile is an open log; rotated may be nil.

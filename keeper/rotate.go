@@ -25,6 +25,9 @@ import (
 //   - The log is never truncated, not even with max-file 1, and never away: the new
 //     file takes its name in one rename(2). Whoever has the old one open reads it to
 //     its end, sees that the name leads to another inode, and goes on with that.
+//   - Files move up one by one, the oldest first, and only into a place that is free:
+//     two that follow each other do so at every moment, with a hole between them for
+//     a moment. Readers (container/logs/chain.go) build upon that.
 //   - A file that is being compressed is complete under one of its two names all the
 //     time. Rotation waits for it until the log is twice as long as it should be; the
 //     container never does.
@@ -79,15 +82,14 @@ func (l *logFile) rotate() (fresh bool, err error) {
 		l.size = info.Size()
 		return false, nil
 	}
+	l.endCompressing()
 	next := l.path + ".new"
 	f, err := os.OpenFile(next, os.O_RDWR|os.O_CREATE|os.O_TRUNC|os.O_APPEND, 0o640)
 	if err != nil {
 		return false, err
 	}
-	// From here until the rename the names do not fit together: readers of all files
-	// look for the .new, and wait.
-	l.endCompressing()
 	if err = l.shift(); err == nil {
+		l.at("replace")
 		err = os.Rename(next, l.path)
 	}
 	if err != nil {
@@ -97,6 +99,7 @@ func (l *logFile) rotate() (fresh bool, err error) {
 	}
 	l.f.Close()
 	l.f, l.size, l.notBefore = f, 0, time.Time{}
+	l.at("compress")
 	l.compressOld()
 	return true, nil
 }
@@ -107,13 +110,21 @@ func (l *logFile) shift() error {
 	if last < 1 {
 		return nil
 	}
+	l.untwin()
+	// The free place that is nearest is enough; the last one is made free.
+	free := 1
+	for free < last && (exists(l.old(free)) || exists(l.old(free)+gz)) {
+		free++
+	}
 	for _, ext := range []string{"", gz} {
-		if err := os.Remove(l.old(last) + ext); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		l.at("remove")
+		if err := os.Remove(l.old(free) + ext); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
-	for n := last - 1; n >= 1; n-- {
+	for n := free - 1; n >= 1; n-- {
 		for _, ext := range []string{"", gz} {
+			l.at("move")
 			if err := os.Rename(l.old(n)+ext, l.old(n+1)+ext); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return err
 			}
@@ -121,6 +132,7 @@ func (l *logFile) shift() error {
 	}
 	// A link, so that the log has a name all the time; not every file system has
 	// them.
+	l.at("link")
 	err := os.Link(l.path, l.old(1))
 	switch {
 	case errors.Is(err, fs.ErrNotExist): // removed by hand: only we still have it
@@ -131,9 +143,29 @@ func (l *logFile) shift() error {
 	return err
 }
 
+// untwin takes the second name from the present file, which a rotation gave it that
+// was cut short.
+func (l *logFile) untwin() {
+	now, err := os.Stat(l.path)
+	if err != nil {
+		return
+	}
+	if was, err := os.Stat(l.old(1)); err == nil && os.SameFile(now, was) {
+		_ = os.Remove(l.old(1))
+	}
+}
+
+// at tells a test which step of the rotation comes next.
+func (l *logFile) at(step string) {
+	if l.step != nil {
+		l.step(step)
+	}
+}
+
 // trim removes what smaller options have no place for, and leftovers of a kill.
 func (l *logFile) trim() {
 	_ = os.Remove(l.path + ".new")
+	l.untwin()
 	for n := 1; ; n++ {
 		_ = os.Remove(l.old(n) + gz + ".new")
 		plain, zipped := exists(l.old(n)), exists(l.old(n)+gz)

@@ -312,6 +312,10 @@ func TestFollowAcrossRotation(t *testing.T) {
 			if got := followed.String(); got != want.String() {
 				t.Errorf("the follower got %d bytes of %d", len(got), want.Len())
 			}
+			var read lockedBuffer
+			if err := logs.Copy(t.Context(), k.log, logs.Options{Stdout: true, Stderr: true, Tail: -1}, nil, &read, nil); err != nil || read.String() != want.String() {
+				t.Errorf("the log's files have %d bytes of %d: %v", len(read.String()), want.Len(), err)
+			}
 			if n := len(logFiles(t, k.log)); n < 4 {
 				t.Errorf("only %d files", n)
 			}
@@ -321,3 +325,99 @@ func TestFollowAcrossRotation(t *testing.T) {
 }
 
 type safeBuffer = lockedBuffer
+
+// TestReadersAtEachStep: between any two steps of a rotation, who reads all files
+// finds the last entries in order, as many as the files hold, and a follower has every
+// entry once. (The steps of the reader: container/logs, TestEachLook.)
+func TestReadersAtEachStep(t *testing.T) {
+	for _, compressed := range []bool{false, true} {
+		t.Run(fmt.Sprintf("compressed %v", compressed), func(t *testing.T) {
+			const perFile, files = 3, 4
+			entry := func(i int) []byte {
+				at := time.Unix(1e9, int64(i)).UTC().AppendFormat(nil, time.RFC3339Nano)
+				return appendEntry(nil, fmt.Appendf(nil, "%04d\n", i), "stdout", nil, at)
+			}
+			l := openTestLog(t, LogOptions{MaxSize: int64(perFile * len(entry(0))), MaxFile: files, Compress: compressed})
+			written, steps := 0, map[string]int{}
+			want := func(from int) string {
+				var b strings.Builder
+				for i := from; i < written; i++ {
+					fmt.Fprintf(&b, "%04d\n", i)
+				}
+				return b.String()
+			}
+			var followed lockedBuffer
+			done, ended := make(chan struct{}), make(chan error, 1)
+			l.step = func(step string) {
+				steps[step]++
+				var b lockedBuffer
+				if err := logs.Copy(t.Context(), l.path, logs.Options{Stdout: true, Tail: -1}, nil, &b, nil); err != nil {
+					t.Error(err)
+				}
+				least := max(0, written-perFile*(files-1))
+				if got := b.String(); !strings.HasSuffix(want(0), got) || len(got) < len(want(least)) {
+					t.Errorf("before %q the files hold %q, want %q at least", step, got, want(least))
+				}
+				eventually(t, "the follower has it", func() bool { return followed.String() == want(0) })
+			}
+			go func() {
+				o := logs.Options{Stdout: true, Follow: true, Tail: -1}
+				ended <- logs.Copy(context.Background(), l.path, o, done, &followed, nil)
+			}()
+			for ; written < 10*perFile; written++ {
+				if err := l.write(entry(written)); err != nil {
+					t.Error(err)
+				}
+			}
+			close(done)
+			if err := <-ended; err != nil || followed.String() != want(0) {
+				t.Errorf("%v, followed %q", err, followed.String())
+			}
+			for _, step := range []string{"remove", "move", "link", "replace", "compress"} {
+				if steps[step] < 3 {
+					t.Errorf("%d steps %q", steps[step], step)
+				}
+			}
+		})
+	}
+}
+
+// TestRotationCutShort: what a kill left between two steps of a rotation is told once,
+// and the rotations after it leave no hole.
+func TestRotationCutShort(t *testing.T) {
+	for _, at := range []string{"remove", "move", "link", "replace"} {
+		o := LogOptions{MaxSize: 60, MaxFile: 5}
+		l := openTestLog(t, o)
+		writeLines(t, l, 0, 9, 1)
+		l.step = func(step string) {
+			if step == at {
+				panic(at) // as if killed there
+			}
+		}
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("no step %q", at)
+				}
+			}()
+			writeLines(t, l, 9, 1, 1)
+		}()
+		next, err := openLog(l.path, o, l.logger, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		writeLines(t, next, 9, 5, 1)
+		var all string
+		for _, name := range slices.Backward(logFiles(t, l.path)) {
+			all += content(t, filepath.Join(filepath.Dir(l.path), name))
+		}
+		var want strings.Builder
+		for i := range 14 {
+			fmt.Fprintf(&want, "line %014d\n", i)
+		}
+		if got := logFiles(t, l.path); all != want.String() || len(got) != 5 {
+			t.Errorf("cut short before %q: files %q hold\n%s", at, got, all)
+		}
+		next.close()
+	}
+}

@@ -22,7 +22,13 @@ type rotor struct {
 	max      int
 	files    int
 	compress bool
+	// For rotations in single steps, of files with one entry:
+	links bool
+	count int
+	z     *gzip.Writer
 }
+
+func (r *rotor) name(i int) string { return (&chain{path: r.path}).name(i) }
 
 func newRotor(t *testing.T, max, files int, compress bool) *rotor {
 	r := &rotor{t: t, path: filepath.Join(t.TempDir(), "json.log"), max: max, files: files, compress: compress}
@@ -55,39 +61,52 @@ func (r *rotor) write(l string) {
 }
 
 func (r *rotor) rotate() {
-	name := func(i int) string { return fmt.Sprintf("%s.%d", r.path, i) }
 	f, err := os.OpenFile(r.path+".new", os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	r.check(err)
 	for i := r.files - 1; i > 1; i-- {
 		for _, ext := range []string{"", ".gz"} {
-			r.check(os.Rename(name(i-1)+ext, name(i)+ext))
+			r.check(os.Rename(r.name(i-1)+ext, r.name(i)+ext))
 		}
 	}
 	if r.files > 1 {
-		r.check(os.Link(r.path, name(1)))
+		r.check(os.Link(r.path, r.name(1)))
 	}
 	r.check(os.Rename(r.path+".new", r.path))
 	r.f.Close()
 	r.f, r.size = f, 0
 	if r.compress && r.files > 2 {
-		r.gzip(name(2))
+		r.gzip(r.name(2))
 	}
 }
 
 func (r *rotor) gzip(name string) {
+	if r.zip(name) {
+		r.check(os.Remove(name))
+	}
+}
+
+// zip makes the compressed file beside the plain one, as the keeper does.
+func (r *rotor) zip(name string) bool {
 	b, err := os.ReadFile(name)
 	if err != nil {
-		return
+		return false
 	}
+	st, err := os.Stat(name)
+	r.check(err)
 	f, err := os.Create(name + ".tmp")
 	r.check(err)
-	z := gzip.NewWriter(f)
-	_, err = z.Write(b)
+	if r.z == nil {
+		r.z = gzip.NewWriter(f)
+	}
+	r.z.Reset(f)
+	r.z.Comment = fmt.Sprintf("inode %d", inode(st))
+	_, err = r.z.Write(b)
 	r.check(err)
-	r.check(z.Close())
+	r.check(r.z.Close())
 	r.check(f.Close())
+	r.check(os.Chtimes(name+".tmp", st.ModTime(), st.ModTime()))
 	r.check(os.Rename(name+".tmp", name+".gz"))
-	r.check(os.Remove(name))
+	return true
 }
 
 func numbers(from, to int) string {

@@ -2,12 +2,14 @@ package logs
 
 import (
 	"bufio"
+	"compress/flate"
 	"compress/gzip"
 	"context"
 	"errors"
 	"io"
 	"io/fs"
 	"os"
+	"strings"
 	"time"
 )
 
@@ -25,10 +27,27 @@ func Copy(ctx context.Context, path string, o Options, done <-chan struct{}, w i
 		ctx, cancel = context.WithDeadline(ctx, o.Until)
 		defer cancel()
 	}
-	list, err := openAll(path)
-	if errors.Is(err, fs.ErrNotExist) && o.Follow {
-		if err = waitExists(ctx, path, done); err == nil {
-			list, err = openAll(path)
+	c := copier{o: &o, w: bufio.NewWriterSize(w, block), flush: flush, files: &chain{path: path}}
+	return c.copy(ctx, done)
+}
+
+type copier struct {
+	o     *Options
+	files *chain
+	r     *bufio.Reader
+	w     *bufio.Writer
+	flush func()
+	// part is a line whose end has not been written yet.
+	part []byte
+	// last is the time of the last entry seen.
+	last time.Time
+}
+
+func (c *copier) copy(ctx context.Context, done <-chan struct{}) error {
+	cur, n, err := c.files.youngest()
+	if errors.Is(err, fs.ErrNotExist) && c.o.Follow {
+		if err = waitExists(ctx, c.files.path, done); err == nil {
+			cur, n, err = c.files.youngest()
 		}
 	}
 	if errors.Is(err, fs.ErrNotExist) {
@@ -37,70 +56,79 @@ func Copy(ctx context.Context, path string, o Options, done <-chan struct{}, w i
 	if err != nil {
 		return err
 	}
-	c := copier{o: &o, w: bufio.NewWriterSize(w, block), flush: flush}
-	begin, err := c.begin(list)
-	if err != nil {
-		closeAll(list)
-		return err
-	}
+	list, offsets, err := c.begin(cur, n)
 	// Oldest first; what a reader of the tail does not want is left out.
-	for i := len(begin) - 1; i > 0; i-- {
-		past, err := c.whole(list[i], begin[i])
-		if err != nil || past && o.Follow {
+	for i := len(list) - 1; i > 0 && err == nil; i-- {
+		var past bool
+		if past, err = c.whole(list[i], offsets[i]); past && c.o.Follow {
 			closeAll(list)
 			return err
 		}
 	}
 	closeAll(list[1:])
-	return c.current(ctx, path, list[0], begin[0], done)
+	if err != nil {
+		cur.f.Close()
+		return err
+	}
+	return c.current(ctx, cur, n, offsets[0], done)
 }
 
-// begin tells for each file, youngest first, where reading begins, for as many of
-// them as are to be read.
-func (c *copier) begin(list []*source) ([]int64, error) {
-	offsets := []int64{}
+// begin opens as many files as are to be read, youngest first, and tells for each
+// where reading begins. Without an error there is the current one at least.
+func (c *copier) begin(cur *source, n int) (list []*source, offsets []int64, err error) {
 	left := c.o.Tail
-	for i, s := range list {
-		if i > 0 && (c.o.Tail >= 0 && left == 0 || !c.o.Since.IsZero() && s.mod.Before(c.o.Since)) {
-			break
+	for s := cur; s != nil; {
+		list = append(list, s)
+		if len(list) > 1 && !c.o.Since.IsZero() && s.mod.Before(c.o.Since) {
+			s.f.Close()
+			return list[:len(list)-1], offsets, nil
 		}
 		var off int64
-		var err error
 		if c.o.Tail >= 0 {
 			off, left, err = s.tail(left, func(line []byte) bool {
 				e, ok := parse(line)
 				return ok && c.o.wants(&e)
 			})
 		}
-		if err != nil {
-			if i == 0 {
-				return nil, err
-			}
-			break // a rotated file that is broken: what is younger is told
+		switch {
+		case err != nil && len(list) == 1:
+			return list, nil, err
+		case err != nil: // a rotated file that is broken: what is younger is told
+			s.f.Close()
+			return list[:len(list)-1], offsets, nil
 		}
 		offsets = append(offsets, off)
+		if c.o.Tail >= 0 && left == 0 {
+			break
+		}
+		if s, n, err = c.files.older(s, n); err != nil {
+			return list, offsets, err
+		}
 	}
-	return offsets, nil
+	return list, offsets, nil
 }
 
 // whole writes a file that nothing is added to.
 func (c *copier) whole(s *source, from int64) (past bool, err error) {
-	r, err := s.reader(from)
-	if err != nil {
-		return false, nil //nolint:nilerr // broken: the others are told
+	if !c.read(s, from) {
+		return false, nil
 	}
-	c.r = bufio.NewReaderSize(r, block)
-	past, err = c.drain()
-	c.part = c.part[:0]
-	if errors.Is(err, gzip.ErrChecksum) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, gzip.ErrHeader) {
-		err = nil
-	}
-	return past, err
+	return c.drain()
 }
 
-// current writes the file that is being written to, and following, those that
-// come after it. It closes them.
-func (c *copier) current(ctx context.Context, path string, cur *source, from int64, done <-chan struct{}) error {
+// read begins to read a file; false: it is broken.
+func (c *copier) read(s *source, from int64) bool {
+	r, err := s.reader(from)
+	if err != nil {
+		return false
+	}
+	c.r, c.part = bufio.NewReaderSize(r, block), c.part[:0]
+	return true
+}
+
+// current writes the file that is being written to, which was at the place n, and
+// following, those that come after it. It closes them.
+func (c *copier) current(ctx context.Context, cur *source, n int, from int64, done <-chan struct{}) error {
 	defer func() { cur.f.Close() }()
 	if _, err := cur.f.Seek(from, io.SeekStart); err != nil {
 		return err
@@ -110,7 +138,7 @@ func (c *copier) current(ctx context.Context, path string, cur *source, from int
 		_, err := c.drain()
 		return err
 	}
-	watch := newWatcher(path)
+	var watch *watcher
 	defer func() { watch.close() }()
 	for {
 		over := false
@@ -121,35 +149,37 @@ func (c *copier) current(ctx context.Context, path string, cur *source, from int
 		}
 		// Whether it was rotated and done are looked at before the read: what was
 		// there then is read now.
-		rotated := at(path) != cur.ino
+		rotated := c.files.inode(c.files.path) != cur.ino
 		past, err := c.drain()
 		if err != nil || past {
 			return err
 		}
 		if rotated {
-			next, err := following(path, cur, c.last)
-			if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			next, place, err := c.next(cur, n)
+			if err != nil {
 				return err
 			}
-			if len(next) > 0 {
-				for _, s := range next[:len(next)-1] {
-					past, err := c.whole(s, 0)
-					if err != nil || past {
-						closeAll(next)
-						return err
-					}
-				}
-				closeAll(next[:len(next)-1])
+			if next != nil {
 				cur.f.Close()
-				cur = next[len(next)-1]
-				c.r, c.part = bufio.NewReaderSize(cur.f, block), c.part[:0]
+				cur, n = next, place
 				watch.close()
-				watch = newWatcher(path)
+				watch = nil
+				if !c.read(cur, 0) {
+					c.r.Reset(strings.NewReader("")) // broken: the others are told
+				}
+				if ctx.Err() != nil {
+					return nil
+				}
 				continue
 			}
 		}
 		if err := c.truncated(cur); err != nil || over {
 			return err
+		}
+		if watch == nil {
+			// What happened before it is looked for once more.
+			watch = newWatcher(c.files.path)
+			continue
 		}
 		select {
 		case <-ctx.Done():
@@ -161,9 +191,26 @@ func (c *copier) current(ctx context.Context, path string, cur *source, from int
 	}
 }
 
+// next opens the file after cur; nil: there is none yet.
+func (c *copier) next(cur *source, n int) (*source, int, error) {
+	next, place, gone, err := c.files.newer(cur, n)
+	if err != nil || !gone {
+		return next, place, err
+	}
+	// Removed, and all that was older with it: what begins after it comes next.
+	last := c.last
+	if last.IsZero() {
+		last = cur.first()
+	}
+	return c.files.after(last)
+}
+
 // truncated begins anew in a file that was emptied: a log of one file that has
 // its size limit.
 func (c *copier) truncated(cur *source) error {
+	if cur.gz {
+		return nil
+	}
 	st, err := cur.f.Stat()
 	if err != nil {
 		return err
@@ -179,17 +226,6 @@ func (c *copier) truncated(cur *source) error {
 	return nil
 }
 
-type copier struct {
-	o     *Options
-	r     *bufio.Reader
-	w     *bufio.Writer
-	flush func()
-	// part is a line whose end has not been written yet.
-	part []byte
-	// last is the time of the last entry seen.
-	last time.Time
-}
-
 // drain writes what the file has now. past tells that Until was passed.
 func (c *copier) drain() (past bool, err error) {
 	wrote := false
@@ -199,7 +235,8 @@ func (c *copier) drain() (past bool, err error) {
 		if errors.Is(err, bufio.ErrBufferFull) {
 			continue
 		}
-		if errors.Is(err, io.EOF) {
+		// What a compressed file has after its damage is not told; the others are.
+		if errors.Is(err, io.EOF) || damage(err) {
 			break
 		}
 		if err != nil {
@@ -235,6 +272,11 @@ func (c *copier) drain() (past bool, err error) {
 		c.flush()
 	}
 	return past, nil
+}
+
+func damage(err error) bool {
+	var corrupt flate.CorruptInputError
+	return errors.As(err, &corrupt) || errors.Is(err, gzip.ErrChecksum) || errors.Is(err, gzip.ErrHeader) || errors.Is(err, io.ErrUnexpectedEOF)
 }
 
 // waitExists waits for a log's first file.

@@ -44,7 +44,7 @@ func (w *watcher) read() {
 }
 
 func (w *watcher) close() {
-	if w.f != nil {
+	if w != nil && w.f != nil {
 		w.f.Close()
 	}
 }
