@@ -22,8 +22,10 @@ const (
 
 // Write puts content into a file in place: containers have its inode mounted,
 // and the ones that joined a sandbox share it by hard link. Who reads meanwhile
-// finds old lines or new ones, and never an empty file: a shorter content is
-// first written with empty lines behind it, and the file cut afterwards.
+// finds what was there or what is new (where they differ both in turns, when its read
+// overlaps the write: the kernel has no lock between them), and never an empty file: a
+// shorter content is first written with empty lines behind it, and the file cut
+// afterwards.
 func Write(path string, content []byte) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE, 0o644)
 	if err != nil {
