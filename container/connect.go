@@ -2,6 +2,7 @@ package container
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -11,6 +12,7 @@ import (
 
 	"linkspan/cnm"
 	"linkspan/network"
+	"linkspan/store"
 )
 
 // Connect implements Service.
@@ -45,16 +47,15 @@ func (e *Engine) reconnect(ctx context.Context, ref, what string, f func(*Contai
 	}); err != nil {
 		return err
 	}
-	e.refreshFiles(en)
 	e.followLinks(ctx, c)
 	return nil
 }
 
 // redefine brings a container to another definition on the network: what it owns
-// is held, the sandbox, if there is one, is changed, and then the definition
-// committed. A crash before the commit leaves the old definition, to which the
-// next start of the daemon brings the sandbox back (bringUp); a crash after it the
-// new one. The caller has the container's lock.
+// is held, the sandbox, if there is one, is changed, in one commit with the
+// definition, and its files follow. A crash before the commit leaves the old
+// definition, to which the next start of the daemon brings the sandbox back
+// (bringUp); a crash after it the new one. The caller has the container's lock.
 func (e *Engine) redefine(ctx context.Context, en *entry, what string, f func(*Container)) error {
 	en.joining.Lock()
 	defer en.joining.Unlock()
@@ -71,21 +72,102 @@ func (e *Engine) redefine(ctx context.Context, en *entry, what string, f func(*C
 	if err := e.cfg.Network.Define(ctx, req); err != nil {
 		return err
 	}
+	rec := e.recording(en, what, f)
+	req.With = rec.with
 	e.cfg.Hook("network.update.before")
 	err = e.cfg.Network.Update(ctx, req)
 	e.cfg.Hook("network.update.after")
+	switch {
+	case err == nil && rec.written == nil: // it had no sandbox to change
+		if _, err = e.change(ctx, en, what, f); err != nil {
+			if uerr := e.back(ctx, old, e.cfg.Network.Update); uerr != nil {
+				e.log.Error("a change of a container's networks could not be written, and not be taken back", "container", old.Name, "error", uerr)
+			}
+		}
+	case err != nil && rec.written != nil:
+		e.observe(en, what, func(c *Container) {
+			c.Name, c.Networks, c.Numbers, c.Links = old.Name, old.Networks, old.Numbers, old.Links
+		})
+	}
+	rec.follow()
 	if err == nil {
-		if _, err = e.change(ctx, en, what, f); err == nil {
-			return nil
-		}
-		if uerr := e.back(ctx, old, e.cfg.Network.Update); uerr != nil {
-			e.log.Error("a change of a container's networks could not be written, and not be taken back", "container", old.Name, "error", uerr)
-		}
+		return nil
 	}
 	if derr := e.back(ctx, old, e.cfg.Network.Define); derr != nil {
 		e.log.Error("a container's addresses are not held", "container", old.Name, "error", derr)
 	}
 	return err
+}
+
+// recording is a change of a record that the controller commits with the sandbox's.
+type recording struct {
+	e       *Engine
+	en      *entry
+	what    string
+	change  func(*Container)
+	written *Container    // once it is
+	files   chan struct{} // closed when they have followed; nil: not begun
+	answers bool          // names could be asked of us in the sandbox as it was
+}
+
+func (e *Engine) recording(en *entry, what string, change func(*Container)) *recording {
+	r := &recording{e: e, en: en, what: what, change: change}
+	if sb, ok := e.cfg.Network.Sandbox(en.load().ID); ok {
+		r.answers = sb.Answers
+	}
+	return r
+}
+
+// with is the record's part of the commit (network.With). As in Engine.change, the
+// record is nobody else's until the outcome is known.
+func (r *recording) with() (store.Op, func(int64, error), error) {
+	r.en.commitMu.Lock()
+	old := r.en.load()
+	c := *old
+	r.change(&c)
+	value, err := json.Marshal(&c)
+	if err != nil {
+		r.en.commitMu.Unlock()
+		return store.Op{}, nil, fmt.Errorf("container %s: %w", c.Name, err)
+	}
+	r.e.cfg.Hook("container.commit." + r.what + ".before")
+	return store.Op{Key: recordPrefix + c.ID, Value: value, Guard: true, IfRev: old.Rev}, func(rev int64, err error) {
+		r.e.cfg.Hook("container.commit." + r.what + ".after")
+		if err == nil {
+			c.Rev = rev
+			r.en.current.Store(&c)
+			r.written = &c
+		}
+		r.en.commitMu.Unlock()
+		if err == nil {
+			r.begin()
+		}
+	}, nil
+}
+
+// begin has the files follow while the kernel is still at work: they say what
+// addresses there are, which is known. Where the resolver changes they wait: nobody is
+// told to ask one that is not there yet.
+func (r *recording) begin() {
+	sb, ok := r.e.cfg.Network.Sandbox(r.written.ID)
+	if !ok || sb.Answers != r.answers {
+		return
+	}
+	r.files = make(chan struct{})
+	go func() {
+		defer close(r.files)
+		r.e.refreshFiles(r.en)
+	}()
+}
+
+// follow returns once the files say what is, however the change ended.
+func (r *recording) follow() {
+	if r.files != nil {
+		<-r.files
+	}
+	if r.files == nil || r.en.load() != r.written {
+		r.e.refreshFiles(r.en)
+	}
 }
 
 // checkNew has the endpoints checked that a definition did not have. Of the others

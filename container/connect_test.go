@@ -2,7 +2,10 @@ package container
 
 import (
 	"context"
+	"errors"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -12,6 +15,7 @@ import (
 	apinetwork "github.com/moby/moby/api/types/network"
 
 	"linkspan/cnm"
+	"linkspan/container/etc"
 	"linkspan/store"
 )
 
@@ -171,6 +175,64 @@ func TestConnectFails(t *testing.T) {
 	refused(t, "store", e.Connect(ctx, id, "shop", ep), cnm.ErrExhausted, "the data root is full")
 	disk.full.Store(false)
 	same("store")
+	w.clean()
+}
+
+// The same with a controller that commits the record with the sandbox.
+func TestConnectTogether(t *testing.T) {
+	w := newWorld(t)
+	w.shops()
+	disk := &disk{Store: w.store}
+	w.net.store = disk
+	w.change = func(c *Config) { c.Store = disk }
+	e := w.start()
+	ctx := t.Context()
+	id := w.run("c1", "sleep 1000")
+	state := func(what, want string) {
+		t.Helper()
+		if got := w.networks(id) + "; " + w.net.on(id); got != want {
+			t.Errorf("%s: %s", what, got)
+		}
+		if n := len(w.net.definition(id).Endpoints); n != strings.Count(want, "=")/2 {
+			t.Errorf("%s: %d endpoints are held", what, n)
+		}
+		en, err := e.find(id)
+		ok(t, "find", err)
+		if stored, _, err := w.store.Get(ctx, recordPrefix+id); err != nil || stored.Rev != en.load().Rev || strings.Contains(string(stored.Value), `"shop"`) != strings.Contains(want, "shop") {
+			t.Errorf("%s: revision %d in memory, stored %+v, %v", what, en.load().Rev, stored, err)
+		}
+	}
+	const before, after = "bridge=0; bridge=eth0", "bridge=0 shop=1; bridge=eth0 shop=eth1"
+	ok(t, "connect", e.Connect(ctx, id, "shop", nil))
+	state("connected", after)
+	if hosts, err := os.ReadFile(filepath.Join(e.dir(id), etc.HostsFile)); err != nil || strings.Count(string(hosts), "c1")+strings.Count(string(hosts), id[:12]) < 2 {
+		t.Errorf("hosts: %s, %v", hosts, err)
+	}
+	ok(t, "disconnect", e.Disconnect(ctx, id, "shop", false))
+	state("disconnected", before)
+
+	disk.full.Store(true)
+	if err := e.Connect(ctx, id, "shop", nil); !errors.Is(err, store.ErrFull) {
+		t.Errorf("full: %v", err)
+	}
+	disk.full.Store(false)
+	state("full", before)
+	w.net.failAfter = cnm.Errorf(cnm.ErrExhausted, "no more veths")
+	refused(t, "kernel", e.Connect(ctx, id, "shop", nil), cnm.ErrExhausted, "no more veths")
+	state("kernel", before)
+	refused(t, "kernel", e.Rename(ctx, id, "c2"), cnm.ErrExhausted, "no more veths")
+	if c, err := e.Get(id); err != nil || c.Name != "c1" {
+		t.Errorf("renamed to %s, %v", c.Name, err)
+	}
+	w.net.failAfter = nil
+	ok(t, "rename", e.Rename(ctx, id, "c2"))
+
+	// A container without a sandbox has its record alone.
+	ok(t, "stop", e.Stop(ctx, id, StopOptions{}))
+	ok(t, "connect", e.Connect(ctx, id, "shop", nil))
+	if got := w.networks(id); got != "bridge=0 shop=1" {
+		t.Errorf("stopped: %s", got)
+	}
 	w.clean()
 }
 

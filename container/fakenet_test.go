@@ -13,6 +13,7 @@ import (
 	"linkspan/cnm"
 	"linkspan/netns"
 	"linkspan/network"
+	"linkspan/store"
 )
 
 // fakeNet makes sandboxes that are bare namespaces, with endpoints that exist on
@@ -30,6 +31,10 @@ type fakeNet struct {
 	fail    error
 	// failUpdate and failDefine fail those alone.
 	failUpdate, failDefine error
+	// store takes what With gives, as the controller's commit does; nil: never asked.
+	// failAfter fails what is to be done once that is written.
+	store     store.Store
+	failAfter error
 }
 
 func newFakeNet(t testing.TB, dir string) *fakeNet {
@@ -208,8 +213,28 @@ func (n *fakeNet) Update(_ context.Context, r network.Request) error {
 	if err := n.shape(next, r); err != nil {
 		return err
 	}
+	if n.store != nil && r.With != nil {
+		if err := n.together(r.With); err != nil {
+			return err
+		}
+	}
 	n.boxes[r.ContainerID] = next
 	return nil
+}
+
+// together commits as the controller does. Who is told may look at sandboxes.
+func (n *fakeNet) together(with network.With) error {
+	n.mu.Unlock()
+	defer n.mu.Lock()
+	op, done, err := with()
+	if err != nil {
+		return err
+	}
+	rev, err := n.store.Commit(context.Background(), op)
+	if done(rev, err); err != nil {
+		return err
+	}
+	return n.failAfter
 }
 
 func (n *fakeNet) Leave(_ context.Context, id string, keep bool) error {

@@ -10,6 +10,7 @@ import (
 	"linkspan/cnm"
 	"linkspan/dataplane"
 	"linkspan/publish"
+	"linkspan/store"
 )
 
 // Mode is a container's NetworkMode, decoded.
@@ -85,7 +86,15 @@ type Request struct {
 	Search []string
 	// Exposed are the ports that the container exposes ("80/tcp"), for SRV records.
 	Exposed []string
+	// With, if set, has Update write its caller's record of the definition in one
+	// commit with the sandbox: one wait for the disk, and a crash leaves both as they
+	// were or both as wished. It is asked just before that commit, and done told the
+	// revision or the error just after; neither, when the sandbox stays as it is.
+	With With `json:"-"`
 }
+
+// With gives one more op for a commit, and who is told what became of it.
+type With func() (op store.Op, done func(rev int64, err error), err error)
 
 // Service is what the rest of the engine asks of the controller.
 type Service interface {
@@ -112,8 +121,9 @@ type Service interface {
 	// Update brings the sandbox of a running container to a changed definition:
 	// endpoints come and go (connect, disconnect), names, links and priorities
 	// change. Ports stay as they are: they belong to the container. When it returns
-	// the kernel has everything; on an error everything is as before. A container
-	// that is in no sandbox, or in another's, has nothing to update.
+	// the kernel has everything; on an error everything is as before, besides what
+	// With's commit wrote of the caller's own. A container that is in no sandbox, or
+	// in another's, has nothing to update.
 	Update(ctx context.Context, r Request) error
 	// Stats reads the counters of a container's interfaces.
 	Stats(ctx context.Context, containerID string) ([]InterfaceStats, error)

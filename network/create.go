@@ -141,13 +141,19 @@ func (c *Controller) realize(ctx context.Context, n *cnm.Network) error {
 	if err := c.openPools(n); err != nil {
 		return err
 	}
-	env := c.look()
-	err := c.store(ctx, n)
-	if err == nil {
-		err = c.apply(ctx, env(), n)
-		if err != nil {
-			err = errors.Join(asked(fmt.Errorf("network %s: %w", n.Name, err)), c.unstore(context.WithoutCancel(ctx), n))
-		}
+	// Of a bridge that is ours, what a crash leaves of the wish and of the making may
+	// be either: the start that follows makes or removes all of it.
+	stored, err := c.meanwhile(!n.Borrowed,
+		func() error { return c.store(ctx, n) },
+		func() error { return c.apply(ctx, c.cfg.Env(), n) })
+	switch {
+	case err != nil && stored == nil:
+		err = errors.Join(asked(fmt.Errorf("network %s: %w", n.Name, err)), c.unstore(context.WithoutCancel(ctx), n))
+	case err == nil && stored != nil && !n.Borrowed:
+		c.unmake(context.WithoutCancel(ctx), n)
+	}
+	if stored != nil {
+		err = stored
 	}
 	if err != nil {
 		c.mu.Lock()
@@ -169,13 +175,22 @@ func (c *Controller) apply(ctx context.Context, env driver.Env, n *cnm.Network) 
 	if err != nil {
 		return err
 	}
-	if err := c.cfg.Kernel.Apply(ctx, diff.Create(objs)); err != nil {
-		if left := c.cfg.Kernel.Apply(context.WithoutCancel(ctx), diff.Delete(objs)); left != nil {
-			c.log.Warn("something of a network that could not be made is left; the next reconciliation takes it", "network", n.Name, "err", left)
-		}
-		return err
+	err = c.cfg.Kernel.Apply(ctx, diff.Create(objs))
+	if err != nil {
+		c.unmake(context.WithoutCancel(ctx), n)
 	}
-	return nil
+	return err
+}
+
+// unmake takes away what apply made of a network.
+func (c *Controller) unmake(ctx context.Context, n *cnm.Network) {
+	objs, err := c.networkObjects(c.cfg.Env(), n)
+	if err == nil {
+		err = c.cfg.Kernel.Apply(ctx, diff.Delete(objs))
+	}
+	if err != nil {
+		c.log.Warn("something of a network that could not be made is left; the next reconciliation takes it", "network", n.Name, "err", err)
+	}
 }
 
 // store commits a network.

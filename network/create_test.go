@@ -1,7 +1,6 @@
 package network
 
 import (
-	"context"
 	"errors"
 	"net/netip"
 	"slices"
@@ -332,46 +331,6 @@ func TestRemoveLeavesNothing(t *testing.T) {
 		}
 		if d := changed(before, w.everything()); d != "" {
 			t.Fatalf("operation %d of the removal failed; after the reconciliation:\n%s", n, d)
-		}
-	}
-}
-
-// The daemon dies between the commit and any kernel operation: afterwards the
-// network is there, whole, or not at all.
-func TestCreateKilled(t *testing.T) {
-	type killed struct{}
-	for step := 1; ; step++ {
-		w := newWorld(t)
-		count := 0
-		w.kernel.Hook = func(string) {
-			if count++; count == step {
-				panic(killed{})
-			}
-		}
-		done := func() (done bool) {
-			defer func() {
-				if p := recover(); p != nil {
-					if _, ours := p.(killed); !ours {
-						panic(p)
-					}
-				}
-			}()
-			_, _, err := w.CreateNetwork(context.Background(), NetworkWish{Name: "shop"})
-			return err == nil
-		}()
-		w.kernel.Hook = nil
-		w.restart()
-		if _, err := w.Network("shop"); err != nil {
-			t.Fatalf("step %d: %v", step, err)
-		}
-		w.join(on("a", "shop"))
-		w.leave("a", false)
-		w.remove("shop")
-		if done {
-			if step < 8 {
-				t.Errorf("only %d points", step)
-			}
-			return
 		}
 	}
 }

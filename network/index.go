@@ -221,6 +221,11 @@ func (c *Controller) forget(s *cnm.Sandbox) {
 
 // commit writes a sandbox (nil: deletes the one of that id) and then remembers.
 func (c *Controller) commit(ctx context.Context, id string, s *cnm.Sandbox) error {
+	return c.commitWith(ctx, id, s, nil)
+}
+
+// commitWith is commit, with something of the caller's in it.
+func (c *Controller) commitWith(ctx context.Context, id string, s *cnm.Sandbox, with With) error {
 	op := store.Op{Key: sandboxKeys + id, Guard: true}
 	if s != nil {
 		b, err := json.Marshal(s)
@@ -229,30 +234,46 @@ func (c *Controller) commit(ctx context.Context, id string, s *cnm.Sandbox) erro
 		}
 		op.Value = b
 	}
-	rev, err := c.write(ctx, op)
+	var more []store.Op
+	done := func(int64, error) {}
+	if with != nil {
+		with, told, err := with()
+		if err != nil {
+			return err
+		}
+		more, done = []store.Op{with}, told
+	}
+	rev, err := c.write(ctx, op, more...)
 	if err != nil {
+		done(0, err)
 		return fmt.Errorf("sandbox %.12s: %w", id, err)
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if s != nil {
-		c.revs[op.Key] = rev
-		c.remember(s)
-		return nil
-	}
-	delete(c.revs, op.Key)
-	if old, ok := c.sandboxes[id]; ok {
-		c.forget(old)
-	}
+	c.written(op.Key, id, s, rev)
+	done(rev, nil)
 	return nil
 }
 
-// write commits one op on the revision that we know of.
-func (c *Controller) write(ctx context.Context, op store.Op) (rev int64, err error) {
+// written takes over what was committed of a sandbox.
+func (c *Controller) written(key, id string, s *cnm.Sandbox, rev int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if s != nil {
+		c.revs[key] = rev
+		c.remember(s)
+		return
+	}
+	delete(c.revs, key)
+	if old, ok := c.sandboxes[id]; ok {
+		c.forget(old)
+	}
+}
+
+// write commits one op on the revision that we know of, and what comes with it.
+func (c *Controller) write(ctx context.Context, op store.Op, more ...store.Op) (rev int64, err error) {
 	c.mu.RLock()
 	op.IfRev = c.revs[op.Key]
 	c.mu.RUnlock()
-	return c.cfg.Store.Commit(ctx, op)
+	return c.cfg.Store.Commit(ctx, append([]store.Op{op}, more...)...)
 }
 
 // clone makes a copy that may be handed out or changed.

@@ -13,7 +13,6 @@ import (
 	"linkspan/cnm"
 	"linkspan/dataplane"
 	"linkspan/dataplane/diff"
-	"linkspan/driver"
 	"linkspan/events"
 )
 
@@ -74,9 +73,10 @@ func (c *Controller) enter(ctx context.Context, s *cnm.Sandbox, r Request) (*cnm
 	return clone(s), nil
 }
 
-// make makes a sandbox: addresses, reserved ports, one commit, and the barrier.
+// make makes a sandbox: addresses, reserved ports, one commit, and the barrier. The
+// commit and the kernel need not wait for each other: whatever a crash leaves of the
+// two, the start that follows makes or removes a whole sandbox.
 func (c *Controller) make(ctx context.Context, r Request) (_ *cnm.Sandbox, err error) {
-	env := c.look()
 	s, err := c.compose(r, nil, (*real)(c))
 	undo := func() {
 		// The request may be over; what it took must go back all the same.
@@ -92,19 +92,26 @@ func (c *Controller) make(ctx context.Context, r Request) (_ *cnm.Sandbox, err e
 	if err == nil {
 		err = c.choose(ctx, s, r.Publish)
 	}
+	var objs []dataplane.Object
 	if err == nil {
-		err = c.commit(ctx, s.ID, s)
+		objs, err = c.sandboxObjects(c.cfg.Env(), s)
 	}
 	if err != nil {
 		undo()
 		return nil, err
 	}
-	objs, err := c.sandboxObjects(env(), s)
-	if err == nil {
-		err = c.cfg.Kernel.Apply(ctx, diff.Create(objs))
-	}
-	if err == nil {
-		err = c.named(ctx, nil, s)
+	stored, err := c.meanwhile(true,
+		func() error { return c.commit(ctx, s.ID, s) },
+		func() error {
+			if err := c.cfg.Kernel.Apply(ctx, diff.Create(objs)); err != nil {
+				return err
+			}
+			return c.named(ctx, nil, s)
+		})
+	if stored != nil {
+		c.dismantle(context.WithoutCancel(ctx), s, objs)
+		undo()
+		return nil, stored
 	}
 	if err != nil {
 		return nil, errors.Join(asked(fmt.Errorf("network of container %s: %w", r.ContainerName, err)), c.release(context.WithoutCancel(ctx), s))
@@ -115,12 +122,12 @@ func (c *Controller) make(ctx context.Context, r Request) (_ *cnm.Sandbox, err e
 	return clone(s), nil
 }
 
-// look looks at the host, which takes as long as a link does, while the caller does
-// something else.
-func (c *Controller) look() func() driver.Env {
-	env := make(chan driver.Env, 1)
-	go func() { env <- c.cfg.Env() }()
-	return func() driver.Env { return <-env }
+// dismantle takes away what was made of a sandbox that is not to be.
+func (c *Controller) dismantle(ctx context.Context, s *cnm.Sandbox, objs []dataplane.Object) {
+	err := errors.Join(c.cfg.Kernel.Apply(ctx, diff.Delete(objs)), c.named(ctx, s, nil))
+	if err != nil {
+		c.log.Warn("something of a sandbox that could not be made is left; the next reconciliation takes it", "container", s.OwnerName, "err", err)
+	}
 }
 
 // asked tells apart what the kernel refused of the request's own values: with

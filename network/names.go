@@ -23,16 +23,27 @@ func (c *Controller) named(ctx context.Context, was, now *cnm.Sandbox) error {
 	if c.cfg.Resolver == nil {
 		return nil
 	}
-	var errs []error
+	view := doing(func() error { return c.viewed(ctx, was, now) })
+	return errors.Join(c.known(ctx, was, now), <-view)
+}
+
+// viewed brings the resolver's view from one form of a sandbox to another.
+func (c *Controller) viewed(ctx context.Context, was, now *cnm.Sandbox) error {
 	had, has := was != nil && was.Answers, now != nil && now.Answers
 	switch {
 	case has && !had:
-		errs = append(errs, c.openView(ctx, now))
+		return c.openView(ctx, now)
 	case has && !same(c.view(was), c.view(now)):
-		errs = append(errs, c.cfg.Ports.SetView(ctx, c.view(now), nil))
+		return c.cfg.Ports.SetView(ctx, c.view(now), nil)
 	case had && !has:
-		errs = append(errs, c.cfg.Ports.RemoveView(ctx, was.ID))
+		return c.cfg.Ports.RemoveView(ctx, was.ID)
 	}
+	return nil
+}
+
+// known brings the names of a sandbox's endpoints from one form to another.
+func (c *Controller) known(ctx context.Context, was, now *cnm.Sandbox) error {
+	var errs []error
 	if was != nil {
 		for i := range was.Endpoints {
 			if e := &was.Endpoints[i]; len(e.Names) > 0 && (now == nil || !holds(now, e)) {

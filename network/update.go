@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"linkspan/cnm"
+	"linkspan/dataplane"
 	"linkspan/dataplane/diff"
 	"linkspan/driver"
 )
@@ -61,14 +63,20 @@ func (c *Controller) update(ctx context.Context, was *cnm.Sandbox, r Request) (e
 	if same(was, now) {
 		return nil
 	}
-	env := c.look()
-	if err := c.commit(ctx, now.ID, now); err != nil {
+	ops, err := c.difference(c.cfg.Env(), was, now)
+	if err != nil {
 		undo()
 		return err
 	}
-	if err := c.move(ctx, env(), was, now); err != nil {
-		c.revert(context.WithoutCancel(ctx), now, was)
+	stored, err := c.meanwhile(apart(ops, was, now),
+		func() error { return c.commitWith(ctx, now.ID, now, r.With) },
+		func() error { return c.move(ctx, ops, was, now) })
+	if stored != nil || err != nil {
+		c.revert(context.WithoutCancel(ctx), now, was, stored == nil)
 		undo()
+		if stored != nil {
+			return stored
+		}
 		return asked(fmt.Errorf("network of container %s: %w", r.ContainerName, err))
 	}
 	for i := range was.Endpoints {
@@ -85,21 +93,97 @@ func (c *Controller) update(ctx context.Context, was *cnm.Sandbox, r Request) (e
 	return nil
 }
 
-// move brings kernel, keeper and resolver from one committed form of a sandbox to
-// another: what is new is made first, then what is no longer goes.
-func (c *Controller) move(ctx context.Context, env driver.Env, was, now *cnm.Sandbox) error {
+// meanwhile writes a wish and makes it so: both at once where the two may be done
+// in any order, for the disk and the kernel need not wait for each other; else the
+// wish comes first, and what could not be written is not made.
+func (c *Controller) meanwhile(atOnce bool, write, make func() error) (stored, made error) {
+	if !atOnce {
+		if stored = write(); stored == nil {
+			made = make()
+		}
+		return stored, made
+	}
+	written := doing(write)
+	made = make()
+	return <-written, made
+}
+
+// doing has something done while the caller does something else.
+func doing(f func() error) <-chan error {
+	done := make(chan error, 1)
+	go func() { done <- f() }()
+	return done
+}
+
+// difference is what the kernel has to do between two forms of a sandbox.
+func (c *Controller) difference(env driver.Env, was, now *cnm.Sandbox) ([]dataplane.Op, error) {
 	from, err := c.sandboxObjects(env, was)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	to, err := c.sandboxObjects(env, now)
 	if err != nil {
-		return err
+		return nil, err
 	}
+	return diff.Update(from, to), nil
+}
+
+// apart says that a change touches nothing inside the sandbox of the interfaces that
+// were there and stay. Then it does not matter what a crash leaves, of the wish and of
+// the change: the start that follows makes or removes whole pairs, with all on them.
+// What it finds different inside it leaves alone, so there the wish must come first.
+func apart(ops []dataplane.Op, was, now *cnm.Sandbox) bool {
+	stays := map[string]bool{}
+	for i := range was.Endpoints {
+		if e := &was.Endpoints[i]; holds(now, e) {
+			stays[e.IfName] = true
+		}
+	}
+	for _, op := range ops {
+		switch o := op.Object.(type) {
+		case dataplane.Element:
+		case dataplane.Veth:
+			if op.Verb == dataplane.Change {
+				return false
+			}
+		case dataplane.Addr:
+			if o.NS == "" || stays[o.Link] {
+				return false
+			}
+		case dataplane.Route:
+			if o.NS == "" || stays[o.Link] {
+				return false
+			}
+		case dataplane.Up:
+			if o.NS != "" && stays[o.Link] {
+				return false
+			}
+		case dataplane.Sysctl:
+			if link := linkOf(o.Name); o.NS == "" || link == "" || stays[link] {
+				return false
+			}
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+// linkOf is the interface in parameters like net/ipv6/conf/eth1/disable_ipv6.
+func linkOf(sysctl string) string {
+	w := strings.Split(sysctl, "/")
+	if len(w) == 5 && w[0] == "net" && (w[2] == "conf" || w[2] == "neigh") && w[3] != "all" && w[3] != "default" {
+		return w[3]
+	}
+	return ""
+}
+
+// move brings kernel, keeper and resolver from one form of a sandbox to another:
+// what is new is made first, then what is no longer goes.
+func (c *Controller) move(ctx context.Context, ops []dataplane.Op, was, now *cnm.Sandbox) (err error) {
 	// The resolver is another process, and needs nothing of what the kernel is told.
-	names := make(chan error, 1)
-	go func() { names <- c.named(ctx, was, now) }()
-	if ops := diff.Update(from, to); len(ops) > 0 {
+	names := doing(func() error { return c.named(ctx, was, now) })
+	if len(ops) > 0 {
 		err = c.cfg.Kernel.Apply(ctx, ops)
 	}
 	if err == nil {
@@ -108,11 +192,18 @@ func (c *Controller) move(ctx context.Context, env driver.Env, was, now *cnm.San
 	return errors.Join(err, <-names)
 }
 
-// revert writes the former wish of a sandbox back, and brings everything to it.
-func (c *Controller) revert(ctx context.Context, now, was *cnm.Sandbox) {
-	err := c.commit(ctx, was.ID, was)
+// revert writes the former wish of a sandbox back, if the new one was written, and
+// brings everything to it.
+func (c *Controller) revert(ctx context.Context, now, was *cnm.Sandbox, stored bool) {
+	var err error
+	if stored {
+		err = c.commit(ctx, was.ID, was)
+	}
 	if err == nil {
-		err = c.move(ctx, c.cfg.Env(), now, was)
+		var ops []dataplane.Op
+		if ops, err = c.difference(c.cfg.Env(), now, was); err == nil {
+			err = c.move(ctx, ops, now, was)
+		}
 	}
 	if err != nil {
 		c.log.Error("a change that failed could not be taken back whole; the next reconciliation does", "container", was.OwnerName, "err", err)

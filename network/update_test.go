@@ -1,7 +1,6 @@
 package network
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -381,69 +380,118 @@ func TestUpdateRefused(t *testing.T) {
 	}
 }
 
-// The daemon dies at any point of an update: brought back to its old definition
-// (the record is written last), or to the new one once the update was done, it is as
-// that says, and nothing else is left.
+// The daemon dies at any point of an update: brought to its old definition, or to the
+// new one once that is written, it is as that says, and nothing else is left. The
+// changes are of both kinds: what may be made while it is written, and what may not.
 func TestUpdateKilled(t *testing.T) {
-	type killed struct{}
 	one := on("a", "first", "8080:80")
-	two := without(plus(one, "second", 1, gwWish(3)), "first")
-	for _, after := range []bool{false, true} {
-		for step := 1; ; step++ {
-			w := newWorld(t)
-			w.network("first", "172.18.0.0/16")
-			w.network("second", "172.19.0.0/16")
-			w.join(one)
-			count := 0
-			w.kernel.Hook = func(string) {
-				if count++; count == step {
-					panic(killed{})
+	both := plus(one, "second", 1)
+	for _, change := range []struct {
+		what    string
+		was, is Request
+		points  int // at least, with the wish written
+	}{
+		{"instead", one, without(plus(one, "second", 1, gwWish(3)), "first"), 10},
+		{"more", one, both, 8},
+		{"more, and the route goes there", one, plus(one, "second", 1, gwWish(3)), 8},
+		{"less", both, one, 1},
+		{"less, and the route goes back", plus(one, "second", 1, gwWish(3)), one, 3},
+	} {
+		for _, c := range []struct{ written, after bool }{{true, false}, {true, true}, {false, false}} {
+			for step := 1; ; step++ {
+				w := newWorld(t)
+				w.network("first", "172.18.0.0/16")
+				w.network("second", "172.19.0.0/16")
+				w.join(change.was)
+				done := w.dies(t, step, c.written, func() error { return w.Update(t.Context(), change.is) })
+				r := change.was
+				if c.after {
+					r = change.is
 				}
-			}
-			done := func() (done bool) {
-				defer func() {
-					if p := recover(); p != nil {
-						if _, ours := p.(killed); !ours {
-							panic(p)
-						}
+				s := w.update(r)
+				if len(s.Endpoints) != len(r.Endpoints) || s.Endpoints[0].NetworkName != r.Endpoints[0].Network {
+					t.Fatalf("%s, step %d, %v: %+v", change.what, step, c, s.Endpoints)
+				}
+				e := &s.Endpoints[0]
+				if len(s.Endpoints) > 1 && s.Endpoints[1].Gateway(true).IsValid() {
+					e = &s.Endpoints[1]
+				}
+				if got := w.defaults(s); len(got) != 1 || got[0] != e.IfName+" "+e.Gateway(true).String() {
+					t.Errorf("%s, step %d, %v: default routes %q", change.what, step, c, got)
+				}
+				if got := w.elements("publish4_any"); len(got) != 1 || !strings.Contains(got[0], e.Addr4().Addr().String()) {
+					t.Errorf("%s, step %d, %v: published %q", change.what, step, c, got)
+				}
+				w.settled(t, change.what, step, c)
+				w.leave("a", false)
+				w.remove("first")
+				w.remove("second")
+				if done {
+					if c.written && step < change.points {
+						t.Errorf("%s: only %d points", change.what, step)
 					}
-				}()
-				return w.Update(context.Background(), two) == nil
-			}()
-			w.kernel.Hook = nil
-			w.restart()
-			r, network := one, "first"
-			if after && !done {
-				continue
-			}
-			if after {
-				r, network = two, "second"
-			}
-			s := w.update(r)
-			if len(s.Endpoints) != 1 || s.Endpoints[0].NetworkName != network {
-				t.Fatalf("step %d: %+v", step, s.Endpoints)
-			}
-			e := &s.Endpoints[0]
-			if got := w.defaults(s); len(got) != 1 || got[0] != e.IfName+" "+e.Gateway(true).String() {
-				t.Errorf("step %d, after %v: default routes %q", step, after, got)
-			}
-			if got := w.elements("publish4_any"); len(got) != 1 || !strings.Contains(got[0], address(s).String()) {
-				t.Errorf("step %d, after %v: published %q", step, after, got)
-			}
-			before := w.things()
-			if r, err := w.Reconcile(t.Context(), false); err != nil || len(r.Failures) > 0 || w.things() != before {
-				t.Errorf("step %d, after %v: not settled: %v\n%s", step, after, err, changed(before, w.things()))
-			}
-			w.leave("a", false)
-			w.remove("first")
-			w.remove("second")
-			if done {
-				if step < 10 {
-					t.Errorf("only %d points", step)
+					break
 				}
-				break
 			}
 		}
+	}
+}
+
+// What the caller keeps of the definition is written with the sandbox or not at all,
+// and told of once it is, before the kernel is done or after.
+func TestUpdateWith(t *testing.T) {
+	w := newWorld(t)
+	w.network("second", "172.19.0.0/16")
+	w.join(on("a", "bridge"))
+	rev, told := int64(0), 0
+	with := func(value string) With {
+		return func() (store.Op, func(int64, error), error) {
+			return store.Op{Key: "containers/a", Value: []byte(value), Guard: true, IfRev: rev}, func(r int64, err error) {
+				if told++; err == nil {
+					rev = r
+				}
+			}, nil
+		}
+	}
+	stored := func() string {
+		e, _, err := w.store.Get(t.Context(), "containers/a")
+		if err != nil || e.Rev != rev {
+			t.Errorf("%+v, %v, revision %d told", e, err, rev)
+		}
+		return string(e.Value)
+	}
+	r := plus(on("a", "bridge"), "second", 1)
+	r.With = with("two")
+	w.update(r)
+	if stored() != "two" || told != 1 {
+		t.Errorf("stored %q, told %d times", stored(), told)
+	}
+	w.update(r)
+	if told != 1 {
+		t.Error("asked when nothing changed")
+	}
+	before := w.everything()
+	r = on("a", "bridge")
+	r.With = with("one")
+	w.store.breaks(func(store.Op) error { return store.ErrFull })
+	if err := w.Update(t.Context(), r); !errors.Is(err, store.ErrFull) || told != 2 {
+		t.Errorf("full: %v, told %d times", err, told)
+	}
+	w.store.breaks(nil)
+	if d := changed(before, w.everything()); d != "" {
+		t.Errorf("full: not as before:\n%s", d)
+	}
+	r.With = func() (store.Op, func(int64, error), error) { return store.Op{}, nil, errBoom }
+	if err := w.Update(t.Context(), r); !errors.Is(err, errBoom) {
+		t.Errorf("no record: %v", err)
+	}
+	rev-- // somebody else wrote it
+	r.With = with("one")
+	if err := w.Update(t.Context(), r); !errors.Is(err, store.ErrCompare) {
+		t.Errorf("outdated: %v", err)
+	}
+	if d := changed(before, w.everything()); d != "" {
+		t.Errorf("not as before:\n%s", d)
 	}
 }
 

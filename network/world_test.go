@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -154,8 +155,9 @@ func (w *world) has(key string) bool {
 // brittle is a store whose commits can be made to fail.
 type brittle struct {
 	store.Store
-	mu   sync.Mutex
-	fail func(op store.Op) error
+	mu    sync.Mutex
+	fail  func(op store.Op) error
+	tried atomic.Int64 // commits that were answered
 }
 
 func (s *brittle) breaks(fail func(op store.Op) error) {
@@ -168,6 +170,7 @@ func (s *brittle) Commit(ctx context.Context, ops ...store.Op) (int64, error) {
 	s.mu.Lock()
 	fail := s.fail
 	s.mu.Unlock()
+	defer s.tried.Add(1)
 	if fail != nil {
 		for _, op := range ops {
 			if err := fail(op); err != nil {
@@ -204,14 +207,15 @@ func (k *sockets) Reserve(_ context.Context, reqs []keeper.PortRequest) error {
 		if k.noV6 && r.Addr.Is6() {
 			return refuse(r.Port, syscall.EAFNOSUPPORT)
 		}
+		mine := slices.ContainsFunc(k.own[r.Owner], func(h keeper.PortRequest) bool { return bare(h) == bare(r) })
 		for p := int(r.Port); p <= int(r.PortEnd); p++ {
-			if k.busy[uint16(p)] {
+			if k.busy[uint16(p)] && !mine {
 				return refuse(uint16(p), syscall.EADDRINUSE)
 			}
 			for owner, rs := range k.own {
 				for _, h := range rs {
 					if h.Proto == r.Proto && h.Addr.Is4() == r.Addr.Is4() && int(h.Port) <= p && p <= int(h.PortEnd) &&
-						(h.Addr == r.Addr || h.Addr.IsUnspecified() || r.Addr.IsUnspecified()) && (owner != r.Owner || h != r) {
+						(h.Addr == r.Addr || h.Addr.IsUnspecified() || r.Addr.IsUnspecified()) && (owner != r.Owner || bare(h) != bare(r)) {
 						return refuse(uint16(p), syscall.EADDRINUSE)
 					}
 				}
@@ -222,7 +226,9 @@ func (k *sockets) Reserve(_ context.Context, reqs []keeper.PortRequest) error {
 		k.own = map[string][]keeper.PortRequest{}
 	}
 	for _, r := range reqs {
-		if !slices.Contains(k.own[r.Owner], r) {
+		if i := slices.IndexFunc(k.own[r.Owner], func(h keeper.PortRequest) bool { return bare(h) == bare(r) }); i >= 0 {
+			k.own[r.Owner][i] = r // it leads elsewhere now
+		} else {
 			k.own[r.Owner] = append(k.own[r.Owner], r)
 		}
 	}
