@@ -117,9 +117,12 @@ func own(n *cnm.Network) string {
 	return strings.Join(out, " and ")
 }
 
+// routerFlags are the flags behind the notes on routers.
+var routerFlags = map[string]string{cnm.DefaultGatewayAux: "--default-gateway", cnm.DefaultGatewayAux6: "--default-gateway-v6"}
+
 // routerFree refuses a default gateway that is the address of a container.
 func (c *Controller) routerFree(n *cnm.Network) error {
-	for key, flag := range map[string]string{cnm.DefaultGatewayAux: "--default-gateway", cnm.DefaultGatewayAux6: "--default-gateway-v6"} {
+	for key, flag := range routerFlags {
 		for _, p := range n.Pools {
 			router, said := p.Aux[key]
 			for _, s := range c.on(n.ID) {
@@ -286,6 +289,9 @@ func (c *Controller) bridgePool(ctx context.Context, old *cnm.Network, link *dat
 		p = cnm.Pool{Subnet: sub, Gateway: ipam.FirstHost(sub)}
 	}
 	p.Range = within
+	if router.IsValid() && !p.Subnet.Contains(router) {
+		return p, cnm.Invalid("%s %s is not inside the default bridge's subnet %s; choose one of its addresses", routerFlags[key], router, p.Subnet)
+	}
 	if router.IsValid() && router != p.Gateway {
 		if p.Aux == nil {
 			p.Aux = map[string]netip.Addr{}
