@@ -61,7 +61,7 @@ type Container struct {
 	// the image's defaults merged into Config.
 	Config     *apicontainer.Config                    `json:"config"`
 	HostConfig *apicontainer.HostConfig                `json:"host_config"`
-	Networks   map[string]*apinetwork.EndpointSettings `json:"networks,omitempty"`
+	Networks   map[string]*apinetwork.EndpointSettings `json:"networks"` // empty is not nil
 	// Numbers are the interfaces' numbers by network name: declared once, kept until
 	// the network is disconnected, so that eth1 is eth1 after every restart.
 	Numbers map[string]int `json:"numbers,omitempty"`

@@ -173,8 +173,10 @@ func (s *server) wishes(ctr *container.Container) map[string]*apinetwork.Endpoin
 	for name, ep := range ctr.Networks {
 		w[s.networkName(name)] = ep
 	}
+	// A container that was disconnected from its mode's network is not on it any more;
+	// nil is a definition that says nothing.
 	mode := s.networkName(string(ctr.HostConfig.NetworkMode))
-	if _, ok := w[mode]; !ok && !ctr.Config.NetworkDisabled {
+	if ctr.Networks == nil && !ctr.Config.NetworkDisabled {
 		w[mode] = nil
 	}
 	return w
