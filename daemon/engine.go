@@ -224,6 +224,7 @@ func (e *engine) restore(ctx context.Context) error {
 		return err
 	}
 	act()
+	e.retryPorts()
 	for _, f := range r.Failures {
 		e.log.Error("not as it should be: " + f.Error())
 	}
@@ -234,6 +235,17 @@ func (e *engine) restore(ctx context.Context) error {
 		e.log.Warn("leases of interrupted image work are not ended; they end by themselves within a day", "err", err)
 	}
 	return e.containers.Restore(ctx)
+}
+
+// retryPorts has the network try lost ports again while the daemon lives.
+func (e *engine) retryPorts() {
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		e.network.Run(ctx)
+	}()
+	e.later(func() error { stop(); <-done; return nil })
 }
 
 // close takes leave. While containers run, the keeper stays with their streams

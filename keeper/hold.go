@@ -5,8 +5,11 @@ import (
 	"errors"
 	"log/slog"
 	"maps"
+	"net/netip"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Lost is a request whose port someone else has.
@@ -99,6 +102,13 @@ func (h *Holder) Forget(owner string) {
 	}
 }
 
+// Tries says whether something of an owner's is still tried.
+func (h *Holder) Tries(owner string) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.wanted[owner] != nil
+}
+
 // Lost lists what is still tried, by owner.
 func (h *Holder) Lost() map[string][]PortRequest {
 	out := map[string][]PortRequest{}
@@ -129,6 +139,9 @@ func (h *Holder) try(ctx context.Context, owner string, w *wanted) error {
 	}
 	var left []PortRequest
 	for _, l := range lost {
+		if l.Request.Addr == netip.IPv6Unspecified() && (l.Err.Errno == int(unix.EAFNOSUPPORT) || l.Err.Errno == int(unix.EADDRNOTAVAIL)) {
+			continue // the host has no IPv6: nobody took it, and nobody can
+		}
 		left = append(left, l.Request)
 		if !w.said {
 			h.logger.Warn("a host port was lost to another program while the keeper was replaced; the kernel goes on leading it to the container, and it is reserved again as soon as it is free",

@@ -107,6 +107,7 @@ type Controller struct {
 	env     atomic.Pointer[func() driver.Env]
 	log     *slog.Logger
 	chooser *publish.Chooser
+	lost    *keeper.Holder // ports that someone else took; see Run
 
 	// world is held shared while a fragment is committed and applied, and
 	// exclusively by Reconcile, so that what is wanted and what is there are
@@ -151,6 +152,7 @@ func New(ctx context.Context, cfg Config) (*Controller, error) {
 		defined: map[string]*definition{}, refs: map[string]map[string]bool{}}
 	c.env.Store(&cfg.Env)
 	c.cfg.Env = c.hostEnv
+	c.watchPorts()
 	c.chooser = publish.NewChooser((*reserver)(c), publish.Options{Publisher: c.publisher})
 	if err := load(ctx, c, networkKeys, c.index); err != nil {
 		return nil, err

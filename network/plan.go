@@ -85,9 +85,11 @@ func (c *Controller) Plan(ctx context.Context, r Request) ([]dataplane.Object, e
 	if c.publishes(s) && len(r.Publish) > 0 {
 		var held []cnm.PublishedPort
 		for _, other := range c.Sandboxes() {
-			held = append(held, other.Ports...)
+			if reqs, _ := portRequests(other.ID, c.targets(other), other.Ports, true); len(reqs) > 0 {
+				held = append(held, other.Ports...)
+			}
 		}
-		dry := publish.NewChooser(publish.Dry{Held: held}, publish.Options{Publisher: c.publisher})
+		dry := publish.NewChooser(dryReserver{c, s, publish.Dry{Held: held}}, publish.Options{Publisher: c.publisher})
 		if s.Ports, err = dry.Choose(ctx, s.ID, c.bound(s, r.Publish)); err != nil {
 			return nil, err
 		}

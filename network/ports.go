@@ -32,10 +32,13 @@ type sandboxKey struct{}
 // for on every address is reserved on IPv4 alone.
 func (r *reserver) take(ctx context.Context, s *cnm.Sandbox, ports []cnm.PublishedPort) error {
 	c := (*Controller)(r)
-	to4, to6 := c.targets(s)
+	to := c.targets(s)
 	for {
 		six := !c.noSix.Load()
-		reqs, index := portRequests(s.ID, to4, to6, ports, six)
+		reqs, index := portRequests(s.ID, to, ports, six)
+		if len(reqs) == 0 {
+			return nil
+		}
 		err := r.cfg.Ports.Reserve(ctx, reqs)
 		var pe *keeper.PortError
 		if !errors.As(err, &pe) || pe.Index < 0 || pe.Index >= len(index) {
@@ -55,20 +58,24 @@ func (r *reserver) take(ctx context.Context, s *cnm.Sandbox, ports []cnm.Publish
 // is for. On IPv4 a socket only keeps the port from others: the kernel
 // translates. On IPv6 it also listens, for what the kernel cannot translate:
 // connections to [::1], and all of them when the container has no IPv6; and on
-// IPv4 when the container has nothing else than IPv6.
-func portRequests(owner string, to4, to6 netip.Addr, ports []cnm.PublishedPort, six bool) (reqs []keeper.PortRequest, index []int) {
+// IPv4 when the container has nothing else than IPv6. Where the way to the container
+// is routed no port of the host leads to it, and none is taken from others.
+func portRequests(owner string, to targets, ports []cnm.PublishedPort, six bool) (reqs []keeper.PortRequest, index []int) {
 	for i, p := range ports {
 		add := func(addr netip.Addr) {
 			q := keeper.PortRequest{Owner: owner, Proto: p.Proto, Addr: addr, Port: p.HostPort, PortEnd: p.HostPortEnd}
-			to := to6
+			at, silent := to.six, false
 			switch {
-			case addr.Is4() && to4.IsValid():
-				to = netip.Addr{}
-			case addr.Is6() && !to6.IsValid():
-				to = to4
+			case addr.Is4() && to.four.addr.IsValid():
+				at, silent = to.four, true
+			case addr.Is6() && !to.six.addr.IsValid():
+				at = to.four
 			}
-			if to.IsValid() && p.Proto != "sctp" {
-				q.ForwardTo = netip.AddrPortFrom(to, p.Port)
+			if at.routed {
+				return
+			}
+			if at.addr.IsValid() && !silent && p.Proto != "sctp" {
+				q.ForwardTo = netip.AddrPortFrom(at.addr, p.Port)
 			}
 			reqs, index = append(reqs, q), append(index, i)
 		}
@@ -85,26 +92,54 @@ func portRequests(owner string, to4, to6 netip.Addr, ports []cnm.PublishedPort, 
 }
 
 // retarget has the keeper forward a sandbox's ports to where they lead now; the
-// sockets are never let go.
+// sockets are never let go. One that leads nowhere any more falls silent, and one
+// that is needed only now is reserved if it can be had.
 func (c *Controller) retarget(ctx context.Context, was, now *cnm.Sandbox) error {
-	was4, was6 := c.targets(was)
-	to4, to6 := c.targets(now)
-	if len(was.Ports) == 0 || len(now.Ports) == 0 || was4 == to4 && was6 == to6 {
+	from, to := c.targets(was), c.targets(now)
+	if len(was.Ports) == 0 || len(now.Ports) == 0 || from == to {
 		return nil
 	}
 	six := !c.noSix.Load()
-	old, _ := portRequests(was.ID, was4, was6, was.Ports, six)
-	reqs, _ := portRequests(now.ID, to4, to6, now.Ports, six)
-	var changed []keeper.PortRequest
-	for i := range min(len(reqs), len(old)) {
-		if reqs[i].ForwardTo != old[i].ForwardTo {
-			changed = append(changed, reqs[i])
+	old, _ := portRequests(was.ID, from, was.Ports, six)
+	reqs, _ := portRequests(now.ID, to, now.Ports, six)
+	led := map[keeper.PortRequest]netip.AddrPort{} // what was asked for, without its target: where it led
+	for _, q := range old {
+		led[bare(q)] = q.ForwardTo
+	}
+	var changed, silent []keeper.PortRequest
+	all := true // all that is asked for now had been asked for
+	for _, q := range reqs {
+		before, had := led[bare(q)]
+		if all = all && had; had && q.ForwardTo != before {
+			changed = append(changed, q)
+		}
+		delete(led, bare(q))
+	}
+	for q, before := range led {
+		if before.IsValid() {
+			silent = append(silent, q)
 		}
 	}
-	if len(changed) == 0 {
-		return nil
+	if len(silent) > 0 {
+		if err := c.cfg.Ports.Retarget(ctx, silent); err != nil && !errors.Is(err, cnm.ErrNotFound) {
+			return err
+		}
 	}
-	return c.cfg.Ports.Retarget(ctx, changed)
+	if all && !c.lost.Tries(now.ID) {
+		if len(changed) == 0 {
+			return nil
+		}
+		if err := c.cfg.Ports.Retarget(ctx, changed); !errors.Is(err, cnm.ErrNotFound) {
+			return err
+		}
+	}
+	// Something of it was not held; what is held is led elsewhere by this as well.
+	return c.lost.Hold(ctx, now.ID, now.OwnerName, reqs)
+}
+
+func bare(q keeper.PortRequest) keeper.PortRequest {
+	q.ForwardTo = netip.AddrPort{}
+	return q
 }
 
 // choose picks and reserves the host ports of a sandbox's requests.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	"linkspan/cnm"
 	"linkspan/dataplane"
 	"linkspan/dataplane/diff"
 )
@@ -90,31 +89,3 @@ func (c *Controller) Hold(ctx context.Context) error {
 
 // HoldPorts is Hold.
 func (c *Controller) HoldPorts(ctx context.Context) error { return c.Hold(ctx) }
-
-func (c *Controller) holdPorts(ctx context.Context) error {
-	held, err := c.cfg.Ports.Ports(ctx)
-	if err != nil {
-		return err
-	}
-	has := map[string]bool{}
-	var errs []error
-	for _, h := range held {
-		if !has[h.Owner] {
-			has[h.Owner] = true
-			c.mu.RLock()
-			_, alive := c.sandboxes[h.Owner]
-			c.mu.RUnlock()
-			if !alive {
-				errs = append(errs, c.cfg.Ports.Release(ctx, h.Owner))
-			}
-		}
-	}
-	for _, s := range c.Sandboxes() {
-		if !has[s.ID] && len(s.Ports) > 0 {
-			if err := (*reserver)(c).take(ctx, s, s.Ports); err != nil {
-				errs = append(errs, cnm.Conflict("the host ports of %s cannot be reserved again: %w; its published ports go on working, since the kernel translates them", s.OwnerName, err))
-			}
-		}
-	}
-	return errors.Join(errs...)
-}

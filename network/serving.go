@@ -4,6 +4,7 @@ import (
 	"net/netip"
 
 	"linkspan/cnm"
+	"linkspan/driver"
 )
 
 // serving are the endpoints that a sandbox's published ports lead to, one for
@@ -67,14 +68,31 @@ func portsOf(s *cnm.Sandbox, i, four, six int) []cnm.PublishedPort {
 	return out
 }
 
-// targets are the addresses in the sandbox that its ports lead to.
-func (c *Controller) targets(s *cnm.Sandbox) (to4, to6 netip.Addr) {
+// target is where ports of one family lead in a sandbox.
+type target struct {
+	addr   netip.Addr // zero: nowhere
+	routed bool       // the host's own ports do not lead there
+}
+
+// targets are those of a sandbox.
+type targets struct{ four, six target }
+
+func (c *Controller) targets(s *cnm.Sandbox) (t targets) {
 	four, six := c.serving(s)
 	if four >= 0 {
-		to4 = s.Endpoints[four].Addr4().Addr()
+		t.four = target{s.Endpoints[four].Addr4().Addr(), c.routed(&s.Endpoints[four], true)}
 	}
 	if six >= 0 {
-		to6 = s.Endpoints[six].Addr6().Addr()
+		t.six = target{s.Endpoints[six].Addr6().Addr(), c.routed(&s.Endpoints[six], false)}
 	}
-	return to4, to6
+	return t
+}
+
+func (c *Controller) routed(e *cnm.Endpoint, v4 bool) bool {
+	n, err := c.Network(e.NetworkID)
+	if err != nil {
+		return false
+	}
+	d, err := c.cfg.Drivers.Get(n.Driver)
+	return err == nil && !driver.Translates(d, n, v4)
 }

@@ -88,6 +88,12 @@ func (s shared) host(v4 bool) netip.Addr {
 	return s.host6
 }
 
+// Translates implements driver.Translator.
+func (Driver) Translates(n *cnm.Network, v4 bool) bool {
+	o, err := decode(n)
+	return err != nil || o.mode(v4).translates()
+}
+
 // decode reads a network's options and holds them against each other.
 func decode(n *cnm.Network) (options, error) {
 	o := options{masquerade: true, icc: true, mode4: modeNAT, mode6: modeNAT, shared: shared{times: -1, every: time.Second}}
