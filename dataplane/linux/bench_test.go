@@ -106,12 +106,18 @@ func BenchmarkRanges(b *testing.B) {
 		}
 		return objs
 	}
+	open := func(first, last uint16) (objs []dataplane.Object) {
+		for _, e := range dataplane.OpenElements(endpoint, table, "tcp", netip.AddrPortFrom(to, first), last) {
+			objs = append(objs, e)
+		}
+		return objs
+	}
 	for _, c := range []struct {
 		others, ports int
 		how           string
 		make          func(first, last uint16) []dataplane.Object
 	}{
-		{0, 10000, "one", one}, {5000, 10000, "one", one}, {0, 8, "apart", apart}, {0, 16, "apart", apart}, {0, 32, "apart", apart}, {0, 10000, "apart", apart},
+		{0, 10000, "one", one}, {5000, 10000, "one", one}, {0, 8, "apart", apart}, {0, 16, "apart", apart}, {0, 32, "apart", apart}, {0, 10000, "apart", apart}, {0, 10000, "open", open},
 	} {
 		b.Run(fmt.Sprintf("%s/ports=%d/others=%d", c.how, c.ports, c.others), func(b *testing.B) {
 			h := newHost(b)
