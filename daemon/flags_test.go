@@ -1,13 +1,8 @@
 package daemon
 
 import (
-	"encoding/json"
-	"os"
-	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
-	"time"
 
 	"linkspan/internal/daemontest"
 )
@@ -109,47 +104,4 @@ func TestFlagsThatCannotBe(t *testing.T) {
 		}
 	}
 	d.Run()
-}
-
-// TestReloadOfTheFile: what can be taken over is, and the rest is named.
-func TestReloadOfTheFile(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "daemon.json")
-	write := func(v map[string]any) {
-		t.Helper()
-		b, err := json.Marshal(v)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(file, b, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	write(map[string]any{"labels": []string{"a=1"}})
-	d := daemontest.Start(t, daemontest.Options{World: daemontest.NewBareWorld(t), Args: []string{"--config-file", file}})
-	hup := func(word string) string {
-		t.Helper()
-		before := len(d.Log())
-		d.Signal(syscall.SIGHUP)
-		d.Until(10*time.Second, "the log says "+word, func() bool { return strings.Contains(d.Log()[before:], word) })
-		return d.Log()[before:]
-	}
-	write(map[string]any{"labels": []string{"a=2"}, "icc": false, "bridge": "br0"})
-	said := hup("configuration reloaded")
-	for _, want := range []string{"icc changed in", "from true to false", "bridge changed in", "takes effect when the daemon is started again"} {
-		if !strings.Contains(said, want) {
-			t.Errorf("no %q in\n%s", want, said)
-		}
-	}
-	if out := d.Docker("info", "-f", "{{.Labels}}"); out != "[a=2]" {
-		t.Errorf("labels %s", out)
-	}
-	if out := d.Docker("events", "--since", "1m", "--until", time.Now().Format(time.RFC3339Nano), "-f", "event=reload"); !strings.Contains(out, `labels=["a=2"]`) {
-		t.Errorf("%s", out)
-	}
-	// A broken file changes nothing.
-	write(map[string]any{"labels": []string{"a=3"}, "mtu": "big"})
-	hup("the configuration was not reloaded")
-	if out := d.Docker("info", "-f", "{{.Labels}}"); out != "[a=2]" {
-		t.Errorf("after a broken file: labels %s", out)
-	}
 }
