@@ -35,6 +35,7 @@ func Conformance(t *testing.T, open func(t *testing.T) *Rig) {
 		"stranger": (*suite).stranger, "owners": (*suite).owners, "elements": (*suite).elements,
 		"lost": (*suite).lost, "sandbox": (*suite).sandbox, "peer": (*suite).peer, "cancelled": (*suite).cancelled, "points": (*suite).points,
 		"page": (*suite).page, "missing": (*suite).missing, "borrowed": (*suite).borrowed, "live": (*suite).live, "flags": (*suite).flags,
+		"ranges": (*suite).ranges,
 	} {
 		t.Run(name, func(t *testing.T) { run(&suite{t, open(t)}) })
 	}
