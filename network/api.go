@@ -138,6 +138,8 @@ type Service interface {
 	Sandbox(containerID string) (s *cnm.Sandbox, ok bool)
 	// Sandboxes returns all of them.
 	Sandboxes() []*cnm.Sandbox
+	// On returns those on a network, by its full id.
+	On(networkID string) []*cnm.Sandbox
 
 	// Networks returns all networks, by name.
 	Networks() []*cnm.Network

@@ -315,3 +315,32 @@ func TestSameContainer(t *testing.T) {
 		t.Errorf("not as before:\n%s", d)
 	}
 }
+
+func TestOn(t *testing.T) {
+	w := newWorld(t)
+	w.network("shop", "172.18.0.0/16")
+	w.network("empty", "172.19.0.0/16")
+	w.join(on("a", "shop"))
+	w.join(on("b", "bridge"))
+	w.join(plus(on("c", "bridge"), "shop", 1))
+	for name, want := range map[string][]string{"shop": {"a", "c"}, "bridge": {"b", "c"}, "empty": nil} {
+		n, err := w.Network(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, s := range w.On(n.ID) {
+			got = append(got, s.Owner)
+			s.OwnerName, s.Endpoints[0].NetworkID = "changed", "changed" // a copy of mine
+		}
+		if slices.Sort(got); !slices.Equal(got, want) {
+			t.Errorf("%s: %q", name, got)
+		}
+	}
+	if s, _ := w.Sandbox("a"); s.OwnerName == "changed" || s.Endpoints[0].NetworkID == "changed" {
+		t.Error("what was handed out is the controller's own")
+	}
+	if got := w.On("none of ours"); len(got) != 0 {
+		t.Errorf("%v", got)
+	}
+}

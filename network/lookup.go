@@ -70,6 +70,15 @@ func (c *Controller) Sandboxes() []*cnm.Sandbox {
 	return out
 }
 
+// On implements Service.
+func (c *Controller) On(networkID string) []*cnm.Sandbox {
+	out := c.on(networkID)
+	for i := range out {
+		out[i] = clone(out[i])
+	}
+	return out
+}
+
 // owned returns the living sandbox that a container's definition made, whether
 // or not it is in it now.
 func (c *Controller) owned(containerID string) (*cnm.Sandbox, bool) {

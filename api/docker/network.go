@@ -113,7 +113,7 @@ func (s *server) networkInspect(c *call) error {
 		return cnm.NotFound("network %s not found", c.Vars["id"])
 	}
 	j := renderNetwork(c.Version, n)
-	for _, sb := range s.Network.Sandboxes() {
+	for _, sb := range s.Network.On(n.ID) {
 		for i := range sb.Endpoints {
 			if ep := &sb.Endpoints[i]; ep.NetworkID == n.ID {
 				j.Containers[sb.Owner] = s.renderMember(sb, ep)

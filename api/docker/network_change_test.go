@@ -282,3 +282,12 @@ func TestNoDefaultNetwork(t *testing.T) {
 		}
 	}
 }
+
+func (f *fakeNetwork) On(networkID string) (out []*cnm.Sandbox) {
+	for _, s := range f.sandboxes {
+		if slices.ContainsFunc(s.Endpoints, func(e cnm.Endpoint) bool { return e.NetworkID == networkID }) {
+			out = append(out, s)
+		}
+	}
+	return out
+}
