@@ -5,6 +5,8 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/containerd/errdefs"
+
 	"linkspan/cnm"
 	"linkspan/image/imagetest"
 )
@@ -67,7 +69,9 @@ func TestPrepareUnpacksAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i := len(p.chains) - 1; i >= 0; i-- {
-		if err := r.snapshotter().Remove(ctx, p.chains[i]); err != nil {
+		// Below the top one, which alone the image refers to, containerd's collector
+		// may have been here before.
+		if err := r.snapshotter().Remove(ctx, p.chains[i]); err != nil && (i == len(p.chains)-1 || !errdefs.IsNotFound(err)) {
 			t.Fatal(err)
 		}
 	}

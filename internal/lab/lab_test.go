@@ -27,8 +27,7 @@ func TestTopology(t *testing.T) {
 	for _, h := range []*Host{b, c} {
 		h.Route("default", netip.MustParseAddr("10.2.0.1"))
 	}
-	// A first ARP request may be lost while a port comes up; the next comes a second later.
-	ping := func(h *Host, to string) error { _, err := h.Try("ping", "-c1", "-w3", to); return err }
+	ping := func(h *Host, to string) error { _, err := h.Try("ping", "-c1", "-w5", to); return err }
 	for _, to := range []string{"10.2.0.2", "10.2.0.3"} {
 		if err := ping(a, to); err != nil {
 			t.Error(err)
@@ -46,7 +45,14 @@ func TestTopology(t *testing.T) {
 		t.Error("a cut wire carries packets")
 	}
 	w.Mend()
-	if err := ping(a, "10.1.0.1"); err != nil {
+	// The question for the address that the last ping asked the cut wire is still open
+	// (arp(7), mcast_solicit): packets queue behind it, and are told that the host is
+	// unreachable when it fails. The one after that asks anew.
+	err := ping(a, "10.1.0.1")
+	if err != nil {
+		err = ping(a, "10.1.0.1")
+	}
+	if err != nil {
 		t.Error(err)
 	}
 }

@@ -3,6 +3,8 @@ package lab
 import (
 	"fmt"
 	"net/netip"
+	"strings"
+	"time"
 )
 
 // Wire is a cable between two interfaces.
@@ -19,6 +21,7 @@ func (l *Lab) Wire(a, b *Host) *Wire {
 	a.Run("ip", "link", "add", w.DevA, "type", "veth", "peer", "name", w.DevB, "netns", b.nsName())
 	a.Run("ip", "link", "set", w.DevA, "up")
 	b.Run("ip", "link", "set", w.DevB, "up")
+	w.noticed(true)
 	return w
 }
 
@@ -39,11 +42,42 @@ func (w *Wire) MTU(n int) {
 }
 
 // Cut pulls the cable at b's side: a sees its carrier go.
-func (w *Wire) Cut() { w.a.lab.t.Helper(); w.b.Run("ip", "link", "set", w.DevB, "down") }
+func (w *Wire) Cut() {
+	w.a.lab.t.Helper()
+	w.b.Run("ip", "link", "set", w.DevB, "down")
+	w.noticed(false)
+}
 
 // Mend plugs it in again. IPv6 addresses went with Cut (ip-sysctl,
 // keep_addr_on_down) and are the test's to put back.
-func (w *Wire) Mend() { w.a.lab.t.Helper(); w.b.Run("ip", "link", "set", w.DevB, "up") }
+func (w *Wire) Mend() {
+	w.a.lab.t.Helper()
+	w.b.Run("ip", "link", "set", w.DevB, "up")
+	w.noticed(true)
+}
+
+// noticed waits until the kernel has noticed at both ends what became of the cable. Its
+// work queue for that (net/core/link_watch.c) can be a second late: until then a bridge
+// does not forward to the port, and what is late of a cut drops the neighbours (ARP)
+// that were found since, with an unreachable host for who waits for one.
+func (w *Wire) noticed(up bool) {
+	t := w.a.lab.t
+	t.Helper()
+	for _, end := range []struct {
+		h   *Host
+		dev string
+	}{{w.a, w.DevA}, {w.b, w.DevB}} {
+		for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(2 * time.Millisecond) {
+			out := end.h.Run("ip", "-o", "link", "show", "dev", end.dev)
+			if strings.Contains(out, " state UP ") == up {
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("lab: %s on %s: the kernel does not notice that the wire is up (%v): %s", end.dev, end.h.Name, up, out)
+			}
+		}
+	}
+}
 
 func (h *Host) nextDev() string {
 	h.ports++

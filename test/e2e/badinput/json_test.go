@@ -114,7 +114,7 @@ func TestJSON(t *testing.T) {
 	t.Run("oversized", func(t *testing.T) {
 		e := open(t, d)
 		big := `{"Image":"netprobe","Env":["A=` + strings.Repeat("a", 40<<20) + `"]}`
-		e.api("POST", paths[0], big).says(t, http.StatusRequestEntityTooLarge, "the request body is too large")
+		e.unread("POST", paths[0], big).says(t, http.StatusRequestEntityTooLarge, "the request body is too large")
 		// Without a length the engine finds out by reading, and then stops.
 		body := &endless{}
 		req, err := http.NewRequest("POST", "http://docker"+paths[0], io.NopCloser(body))

@@ -4,6 +4,7 @@
 package badinput
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -123,6 +124,37 @@ func (e *engine) cli(args ...string) (r daemontest.Result, failed []response) {
 func (e *engine) api(method, path, body string) response {
 	e.t.Helper()
 	return e.request(method, path, "application/json", strings.NewReader(body))
+}
+
+// unread sends a body that the engine answers without reading it. The engine lingers
+// half a second and closes then; net/http's client tells which of the two it sees
+// first, the answer or that its write broke, and under load that is either. The answer
+// is there in both cases: what a socket received is read before its end (unix(7)).
+func (e *engine) unread(method, path, body string) response {
+	e.t.Helper()
+	c, err := e.dialer(e.t.Context(), "", "")
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(30 * time.Second))
+	req, err := http.NewRequest(method, "http://docker"+path, strings.NewReader(body))
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	go func() { _ = req.Write(c) }() // until the engine closes
+	resp, err := http.ReadResponse(bufio.NewReader(c), req)
+	if err != nil {
+		e.t.Errorf("%s %s: %v", method, path, err)
+		return response{}
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		e.t.Errorf("%s %s: %v", method, path, err)
+	}
+	return answerOf(method, path, resp.StatusCode, b)
 }
 
 func (e *engine) request(method, path, contentType string, body io.Reader) response {

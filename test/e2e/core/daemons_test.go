@@ -35,7 +35,7 @@ func TestTwoDaemons(t *testing.T) {
 		"stop and run": func(w *world) { w.Stop(); time.Sleep(100 * time.Millisecond); w.Run() },
 	} {
 		for w, other := range map[*world]*world{a: b, b: a} {
-			before := other.seen()
+			before := other.still()
 			do(w)
 			other.settled(what+" of the other daemon touched this one", before)
 			long[other].on(t)

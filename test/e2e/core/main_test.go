@@ -159,15 +159,34 @@ func (w *world) seen() string {
 	return strings.Join(out, "\n")
 }
 
-// settled waits until the host is as it was.
+// still is how the host is when what was done to it before is over: the kernel clears
+// away a namespace of a container that ended, and its links, when it finds the time.
+func (w *world) still() string {
+	w.t.Helper()
+	last := w.seen()
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); {
+		time.Sleep(200 * time.Millisecond)
+		now := w.seen()
+		if now == last {
+			break
+		}
+		last = now
+	}
+	return last
+}
+
+// settled waits until the host is as it was. On a slow machine one look takes long:
+// it is the number of looks that counts too.
 func (w *world) settled(what, before string) {
 	w.t.Helper()
 	var now string
-	for deadline := time.Now().Add(2 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	deadline := time.Now().Add(2 * time.Second)
+	for looks := 1; ; looks++ {
 		if now = w.seen(); now == before {
 			return
 		}
-		if time.Now().After(deadline) {
+		time.Sleep(20 * time.Millisecond)
+		if looks >= 10 && time.Now().After(deadline) {
 			w.t.Errorf("%s:\n%s", what, differ(before, now))
 			return
 		}
