@@ -26,6 +26,11 @@ type victim struct {
 	t          *testing.T
 	armed, log string
 	ready      *death // where the running daemon dies when it is armed
+	// seen are kinds of points at which it has died in other stories; nil: it dies
+	// there again.
+	seen map[string]bool
+	// peers are network stacks of bystanders on networks, by their name.
+	peers map[string]string
 }
 
 func start(t *testing.T) *victim {
@@ -39,7 +44,7 @@ func start(t *testing.T) *victim {
 
 // in is the same daemon in a subtest.
 func (v *victim) in(t *testing.T) *victim {
-	return &victim{Daemon: v.Daemon.For(t), t: t, armed: v.armed, log: v.log, ready: v.ready}
+	return &victim{Daemon: v.Daemon.For(t), t: t, armed: v.armed, log: v.log, ready: v.ready, peers: v.peers}
 }
 
 // arm counts points from now on; disarm tells which were passed.
@@ -85,6 +90,7 @@ func (v *victim) dead() bool {
 // into a pattern.
 var kinds = []struct{ varies, word, pattern string }{
 	{`/\S*/netns/[0-9a-f]{12}`, "PIN", `/\S*/netns/[0-9a-f]{12}`},
+	{`\bbr-[0-9a-f]{12}\b`, "BRIDGE", `br-[0-9a-f]{12}`},
 	{`\b[0-9a-f]{12}:`, "INSIDE:", `[0-9a-f]{12}:`},
 	{`\bveth[0-9a-f]{7}\b`, "VETH", `veth[0-9a-f]{7}`},
 	{`linkspan_[0-9a-f]{6}`, "TABLE", `linkspan_[0-9a-f]{6}`},
