@@ -20,9 +20,20 @@ func (h *Host) watches() []Watch {
 	}
 }
 
+// dump runs ip(8) again when what it lists changed while it looked, which it says
+// ("Dump was interrupted and may be inconsistent.").
+func (h *Host) dump(cmd ...string) (out string, err error) {
+	for range 10 {
+		if out, err = h.Try(cmd...); !strings.Contains(out, "Dump was interrupted") {
+			break
+		}
+	}
+	return out, err
+}
+
 // links without their numbers, which never come back.
 func (h *Host) links() ([]string, error) {
-	out, err := h.Try("ip", "-d", "-j", "link", "show")
+	out, err := h.dump("ip", "-d", "-j", "link", "show")
 	if err != nil {
 		return nil, err
 	}
@@ -54,7 +65,7 @@ func (h *Host) links() ([]string, error) {
 
 // addresses without those that the kernel gives by itself.
 func (h *Host) addresses() ([]string, error) {
-	out, err := h.Try("ip", "-j", "addr", "show")
+	out, err := h.dump("ip", "-j", "addr", "show")
 	if err != nil {
 		return nil, err
 	}
