@@ -18,24 +18,83 @@ type Lost struct {
 	Err     *PortError
 }
 
+// mostParts bounds into how many parts a range is taken apart by ports in it that
+// someone else has; beyond that the rest counts as lost.
+const mostParts = 64
+
 // Hold reserves what can be had of reqs: all of them, or, where one is taken, each
-// by itself. What is held already is success. Any other error than a *PortError
-// ends it.
+// by itself, and of a range the parts around what is taken (a program that connects
+// to somewhere has one of its ports). What is held already is success. Any other
+// error than a *PortError ends it.
 func Hold(ctx context.Context, k Keeper, reqs []PortRequest) (lost []Lost, err error) {
 	err = k.Reserve(ctx, reqs)
-	var pe *PortError
-	if !errors.As(err, &pe) {
+	if pe := (*PortError)(nil); !errors.As(err, &pe) {
+		return nil, err
+	}
+	held, err := k.Ports(ctx)
+	if err != nil {
 		return nil, err
 	}
 	for _, q := range reqs {
-		err := k.Reserve(ctx, []PortRequest{q})
-		if errors.As(err, &pe) {
-			lost = append(lost, Lost{q, pe})
-		} else if err != nil {
-			return lost, err
+		todo := q.without(held)
+		for n := 0; len(todo) > 0; n++ {
+			part := todo[0]
+			todo = todo[1:]
+			var pe *PortError
+			err := k.Reserve(ctx, []PortRequest{part})
+			if err == nil {
+				continue
+			}
+			if !errors.As(err, &pe) {
+				return lost, err
+			}
+			apart := pe.Errno == int(unix.EADDRINUSE) && part.Port < part.PortEnd && part.Port <= pe.Port && pe.Port <= part.PortEnd
+			if !apart || n >= mostParts {
+				lost = append(lost, Lost{part, pe})
+				continue
+			}
+			lost = append(lost, Lost{part.part(pe.Port, pe.Port), pe})
+			if part.Port < pe.Port {
+				todo = append(todo, part.part(part.Port, pe.Port-1))
+			}
+			if pe.Port < part.PortEnd {
+				todo = append(todo, part.part(pe.Port+1, part.PortEnd))
+			}
 		}
 	}
 	return lost, nil
+}
+
+// part is a part of a range.
+func (q PortRequest) part(first, last uint16) PortRequest {
+	if q.ForwardTo.IsValid() {
+		q.ForwardTo = netip.AddrPortFrom(q.ForwardTo.Addr(), q.ForwardTo.Port()+(first-q.Port))
+	}
+	q.Port, q.PortEnd = first, last
+	return q
+}
+
+// without takes a range apart into what its owner holds of it, which may lead
+// elsewhere now, and what is missing. held is sorted, as Ports is.
+func (q PortRequest) without(held []PortRequest) (parts []PortRequest) {
+	if q.PortEnd <= q.Port {
+		return []PortRequest{q}
+	}
+	next := int(q.Port)
+	for _, h := range held {
+		if h.Owner != q.Owner || h.Proto != q.Proto || h.Addr != q.Addr || h.Port < q.Port || h.PortEnd > q.PortEnd || int(h.Port) < next {
+			continue
+		}
+		if next < int(h.Port) {
+			parts = append(parts, q.part(uint16(next), h.Port-1))
+		}
+		parts = append(parts, q.part(h.Port, h.PortEnd))
+		next = int(h.PortEnd) + 1
+	}
+	if next <= int(q.PortEnd) {
+		parts = append(parts, q.part(uint16(next), q.PortEnd))
+	}
+	return parts
 }
 
 // Holder goes on trying to reserve ports that someone else took while no keeper
@@ -57,7 +116,7 @@ type wanted struct {
 	mu   sync.Mutex // held during a try
 	name string
 	reqs []PortRequest
-	said bool
+	told map[PortRequest]bool // the lost ones, by key
 	gone bool
 }
 
@@ -77,7 +136,7 @@ func (h *Holder) Hold(ctx context.Context, owner, name string, reqs []PortReques
 	h.mu.Unlock()
 	if former != nil {
 		former.mu.Lock()
-		former.gone, w.said = true, former.said
+		former.gone, w.told = true, former.told
 		former.mu.Unlock()
 	}
 	err := h.try(ctx, owner, w)
@@ -138,20 +197,22 @@ func (h *Holder) try(ctx context.Context, owner string, w *wanted) error {
 		return err
 	}
 	var left []PortRequest
+	told := map[PortRequest]bool{}
 	for _, l := range lost {
 		if l.Request.Addr == netip.IPv6Unspecified() && (l.Err.Errno == int(unix.EAFNOSUPPORT) || l.Err.Errno == int(unix.EADDRNOTAVAIL)) {
 			continue // the host has no IPv6: nobody took it, and nobody can
 		}
 		left = append(left, l.Request)
-		if !w.said {
+		told[l.Request.key()] = true
+		if !w.told[l.Request.key()] {
 			h.logger.Warn("a host port was lost to another program while the keeper was replaced; the kernel goes on leading it to the container, and it is reserved again as soon as it is free",
 				"container", w.name, "port", l.Request.String(), "err", l.Err)
 		}
 	}
-	if w.said && len(left) < len(w.reqs) {
-		h.logger.Info("lost host ports are reserved again", "container", w.name, "ports", len(w.reqs)-len(left), "still_lost", len(left))
+	if n := len(w.told) - len(told); n > 0 {
+		h.logger.Info("lost host ports are reserved again", "container", w.name, "ports", n, "still_lost", len(left))
 	}
-	w.reqs, w.said = left, w.said || len(left) > 0
+	w.reqs, w.told = left, told
 	if len(left) == 0 {
 		h.mu.Lock()
 		if h.wanted[owner] == w {

@@ -3,7 +3,10 @@ package keeper
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -35,6 +38,56 @@ func TestHold(t *testing.T) {
 	if _, err := Hold(ctxT(t), k, []PortRequest{{}}); !errors.Is(err, cnm.ErrInvalid) {
 		t.Errorf("nonsense: %v", err)
 	}
+}
+
+// TestHoldRange: of a range in which someone has ports the others are held; they lead
+// where the range leads, and what is free again fills the gaps.
+func TestHoldRange(t *testing.T) {
+	k := newKeeper(t)
+	var fds []int
+	for _, a := range []string{"0.0.0.0:7100", "127.0.0.1:7150", "0.0.0.0:7151", "0.0.0.0:7199"} {
+		fd, err := stranger(t, unix.SOCK_STREAM, a, false, true)
+		k.must(err)
+		fds = append(fds, fd)
+	}
+	wide := PortRequest{Owner: "a", Proto: "tcp", Addr: netip.IPv4Unspecified(), Port: 7100, PortEnd: 7199, ForwardTo: netip.MustParseAddrPort("127.0.0.9:8100")}
+	other := req("a", "udp", "0.0.0.0", 7100)
+	hold := func(when string, wide PortRequest, want, missing string) {
+		t.Helper()
+		lost, err := Hold(ctxT(t), k, []PortRequest{wide, other})
+		k.must(err)
+		var gone, have []string
+		for _, l := range lost {
+			gone = append(gone, fmt.Sprint(l.Request.Port))
+			if l.Request.Port != l.Request.PortEnd || l.Request.ForwardTo.Port() != wide.ForwardTo.Port()+l.Request.Port-wide.Port {
+				t.Errorf("%s: lost %v", when, l)
+			}
+		}
+		ports, err := k.Ports(ctxT(t))
+		k.must(err)
+		for _, p := range ports {
+			have = append(have, fmt.Sprintf("%s %d-%d", p.Proto, p.Port, p.PortEnd))
+			if p.Proto == "tcp" && (p.ForwardTo.Addr() != wide.ForwardTo.Addr() || p.ForwardTo.Port() != wide.ForwardTo.Port()+p.Port-wide.Port) {
+				t.Errorf("%s: %v leads to %s", when, p, p.ForwardTo)
+			}
+		}
+		slices.Sort(gone)
+		if g, h := strings.Join(gone, " "), strings.Join(have, " "); g != missing || h != want {
+			t.Errorf("%s: held %q, lost %q; want %q and %q", when, h, g, want, missing)
+		}
+	}
+	parts := "tcp 7101-7149 tcp 7152-7198 udp 7100-7100"
+	hold("first", wide, parts, "7100 7150 7151 7199")
+	hold("again", wide, parts, "7100 7150 7151 7199")
+	moved := wide
+	moved.ForwardTo = netip.MustParseAddrPort("127.0.0.10:8100")
+	hold("led elsewhere", moved, parts, "7100 7150 7151 7199")
+	unix.Close(fds[1])
+	unix.Close(fds[3])
+	hold("two are free", moved, "tcp 7101-7149 tcp 7150-7150 tcp 7152-7198 tcp 7199-7199 udp 7100-7100", "7100 7151")
+	unix.Close(fds[0])
+	unix.Close(fds[2])
+	hold("all are free", moved, "tcp 7100-7100 tcp 7101-7149 tcp 7150-7150 tcp 7151-7151 tcp 7152-7198 tcp 7199-7199 udp 7100-7100", "")
 }
 
 // TestHolder: a port lost while no keeper was there comes back by itself, told once

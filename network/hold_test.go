@@ -76,6 +76,9 @@ func TestLostPorts(t *testing.T) {
 	if n := strings.Count(log.String(), "was lost to another program"); n != 2 { // IPv4 and IPv6
 		t.Errorf("told %d times:\n%s", n, log.String())
 	}
+	if strings.Contains(log.String(), "are reserved again") {
+		t.Errorf("told too early:\n%s", log.String())
+	}
 	w.ports.stranger()
 	for deadline := time.Now().Add(10 * time.Second); !slices.Equal(w.ports.held(), whole); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
