@@ -17,6 +17,17 @@ func checkLog(d Defaults) error {
 	return nil
 }
 
+// Check says of defaults, before there is an engine, whether the log driver
+// takes its options and the init program runs in a container.
+func (d Defaults) Check() error {
+	if d.InitPath != "" {
+		if err := usableInit(d.InitPath); err != nil {
+			return cnm.Invalid("init-path: %w", err)
+		}
+	}
+	return checkLog(d)
+}
+
 // CheckDefaults says whether SetDefaults would take these.
 func (e *Engine) CheckDefaults(d Defaults) error {
 	if _, err := e.runtimeBinary(d.Runtime); err != nil {

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -27,6 +28,12 @@ func parse(o Options, args []string) (r *config.Result, code int, ok bool) {
 	case config.ShowVersion:
 		fmt.Printf("Linkspan version %s\n", o.Version)
 	case config.Validate:
+		// What the words mean is known to who uses them.
+		e := engine{Options: o, cfg: r.Config}
+		if err := errors.Join(e.checkNetworkOpts(r.Config), containerDefaults(r.Config).Check()); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return nil, 1, false
+		}
 		for _, w := range r.Warnings {
 			fmt.Fprintln(os.Stderr, w)
 		}

@@ -78,23 +78,79 @@ func Dismantle(dir string) error {
 }
 
 // propagation finds the mount that dir lies on: whether it is shared, and
-// whether it is dir's own (proc(5), mountinfo: field 5 is the mount point, then
-// optional fields up to "-").
+// whether it is dir's own.
 func propagation(dir string) (shared, self bool, err error) {
-	dir, err = filepath.Abs(dir)
+	if dir, err = resolve(dir); err != nil {
+		return false, false, err
+	}
+	m, err := mountOf("/proc/thread-self/mountinfo", dir)
+	return m.peers("shared:") != "", m.point == dir, err
+}
+
+// Visible says whether the pins in dir, as Prepare left it, are seen by the machine's
+// first process. They are not when we run in a mount namespace of our own whose mounts
+// stay there: then they are gone with us, and whoever comes next does not find them.
+func Visible(dir string) (bool, error) {
+	dir, err := resolve(dir)
+	if err != nil {
+		return false, err
+	}
+	return visible(dir, "/proc/thread-self/mountinfo", "/proc/1/mountinfo")
+}
+
+// visible compares peer groups: what is mounted in ours appears in its peers and in
+// those that follow it (mount_namespaces(7)).
+func visible(dir, ours, theirs string) (bool, error) {
+	m, err := mountOf(ours, dir)
+	if err != nil {
+		return false, err
+	}
+	group := m.peers("shared:")
+	if group == "" {
+		return false, nil
+	}
+	t, err := mountOf(theirs, dir)
+	return group == t.peers("shared:") || group == t.peers("master:"), err
+}
+
+// mount is a line of mountinfo: where it is mounted and its optional fields.
+type mount struct {
+	point    string
+	optional []string
+}
+
+// peers is the group of an optional field; "": it has none.
+func (m mount) peers(field string) string {
+	for _, o := range m.optional {
+		if group, ok := strings.CutPrefix(o, field); ok {
+			return group
+		}
+	}
+	return ""
+}
+
+func resolve(dir string) (string, error) {
+	dir, err := filepath.Abs(dir)
 	if err == nil {
 		dir, err = filepath.EvalSymlinks(dir)
 	}
 	if err != nil {
-		return false, false, fmt.Errorf("folder for network namespaces: %w", err)
+		return "", fmt.Errorf("folder for network namespaces: %w", err)
 	}
-	f, err := os.Open("/proc/thread-self/mountinfo")
+	return dir, nil
+}
+
+// mountOf finds the mount that dir lies on (proc(5), mountinfo: field 5 is the mount
+// point, then optional fields up to "-").
+func mountOf(mountinfo, dir string) (m mount, err error) {
+	f, err := os.Open(mountinfo)
 	if err != nil {
-		return false, false, fmt.Errorf("read mounts: %w", err)
+		return m, fmt.Errorf("read mounts: %w", err)
 	}
 	defer f.Close()
 	best := -1
-	for sc := bufio.NewScanner(f); sc.Scan(); {
+	sc := bufio.NewScanner(f)
+	for sc.Scan() {
 		w := strings.Fields(sc.Text())
 		if len(w) < 7 {
 			continue
@@ -104,15 +160,18 @@ func propagation(dir string) (shared, self bool, err error) {
 		if !within(dir, point) || len(point) < best {
 			continue
 		}
-		best, self, shared = len(point), point == dir, false
+		best, m = len(point), mount{point: point}
 		for _, opt := range w[6:] {
 			if opt == "-" {
 				break
 			}
-			shared = shared || strings.HasPrefix(opt, "shared:")
+			m.optional = append(m.optional, opt)
 		}
 	}
-	return shared, self, nil
+	if err := sc.Err(); err != nil {
+		return m, fmt.Errorf("read mounts: %w", err)
+	}
+	return m, nil
 }
 
 func within(dir, point string) bool {

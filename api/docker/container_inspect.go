@@ -84,6 +84,9 @@ func (s *server) files(ctr *container.Container) Files {
 		return Files{}
 	}
 	own := s.Files(ctr)
+	if ctr.HostConfig.LogConfig.Type == "none" {
+		own.Log = "" // there is no such file
+	}
 	if ctr.Target == "" {
 		return own
 	}
