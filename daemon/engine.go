@@ -124,7 +124,7 @@ func (e *engine) openKernel(context.Context) error {
 		e.log.Debug("whether others see the network namespaces that are pinned here is not known", "folder", e.pins(), "err", err)
 	} else if !seen {
 		e.log.Warn("the daemon runs in a mount namespace of its own: the network namespaces that it pins below "+e.pins()+" are seen by nobody else, and the next daemon will not find them; start it in the machine's: "+
-			"without PrivateMounts=, PrivateTmp=, ProtectSystem=, ProtectHome=, ReadOnlyPaths= and MountFlags= in its unit, and not under unshare -m", "folder", e.pins())
+			"without PrivateMounts=, PrivateTmp=, ProtectSystem=, ProtectHome=, ReadOnlyPaths= and MountFlags= in its unit, and not under unshare -m or ip netns exec (nsenter --net=… instead)", "folder", e.pins())
 	}
 	if err := netns.PinSelf(e.hostPin()); err != nil {
 		return err
