@@ -49,7 +49,7 @@ func TestWithInit(t *testing.T) {
 		{hc: apicontainer.HostConfig{PidMode: "container:x"}, daemon: true},
 	} {
 		e := &Engine{}
-		e.cfg.Defaults.Init = c.daemon
+		e.defaults.Store(&Defaults{Init: c.daemon})
 		if got := e.withInit(&c.hc); got != c.want {
 			t.Errorf("%+v with the daemon's %v: %v", c.hc, c.daemon, got)
 		}
@@ -59,6 +59,7 @@ func TestWithInit(t *testing.T) {
 // The init process is the first, and what it is mounted at is no change.
 func TestInit(t *testing.T) {
 	e := &Engine{}
+	e.defaults.Store(&Defaults{})
 	if _, err := e.initProgram(); err != nil {
 		t.Skipf("probe: no init program: %v", err)
 	}

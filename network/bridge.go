@@ -22,9 +22,10 @@ const (
 
 const optBridgeName = "com.docker.network.bridge.name"
 
-// defaultBridge makes the network "bridge", or brings it to the daemon's flags
-// while no container is on it.
-func (c *Controller) defaultBridge(ctx context.Context) error {
+// defaultBridge makes the network "bridge", or brings it to the daemon's flags, as far
+// as the containers on it let it. A router's address that a container has is refused
+// at a reload; at a start, which must not fail for it, the old one stays.
+func (c *Controller) defaultBridge(ctx context.Context, starts bool) error {
 	old, err := c.Network(BridgeNetwork)
 	if err != nil && !errors.Is(err, cnm.ErrNotFound) {
 		return err
@@ -71,7 +72,11 @@ func (c *Controller) defaultBridge(ctx context.Context) error {
 		kept = under(old, n)
 	}
 	if err := c.routerFree(n); err != nil {
-		return err
+		if !starts {
+			return err
+		}
+		stay(old, n)
+		kept = append(kept, err.Error())
 	}
 	if !same(old, n) {
 		err = c.putNetwork(ctx, n)
@@ -81,58 +86,6 @@ func (c *Controller) defaultBridge(ctx context.Context) error {
 			"containers", strings.Join(users, ", "), "kept", strings.Join(kept, "; "))
 	}
 	return err
-}
-
-// under has a wanted default bridge keep what containers that live on it stand on:
-// its device, its subnets with the bridge's own addresses, its MTU. It says what that
-// is. The rest are elements, flags of the bridge, and what later containers get.
-func under(old, n *cnm.Network) (kept []string) {
-	if old.Options[optBridgeName] != n.Options[optBridgeName] || old.Borrowed != n.Borrowed {
-		kept = append(kept, fmt.Sprintf("device %s, wanted %s", old.Options[optBridgeName], n.Options[optBridgeName]))
-	}
-	stands := len(kept) == 0 && len(old.Pools) == len(n.Pools)
-	for i := range n.Pools {
-		stands = stands && old.Pools[i].Subnet == n.Pools[i].Subnet && old.Pools[i].Gateway == n.Pools[i].Gateway
-	}
-	if !stands {
-		if len(kept) == 0 {
-			kept = append(kept, fmt.Sprintf("address %s, wanted %s", own(old), own(n)))
-		}
-		n.Pools, n.IPv6, n.Borrowed = old.Pools, old.IPv6, old.Borrowed
-		n.Options[optBridgeName] = old.Options[optBridgeName]
-	}
-	if was, want := old.Options[optMTU], n.Options[optMTU]; was != want {
-		kept = append(kept, fmt.Sprintf("mtu %s, wanted %s", was, want))
-		n.Options[optMTU] = was
-	}
-	return kept
-}
-
-// own are a bridge's addresses, as --bip and --bip6 have them.
-func own(n *cnm.Network) string {
-	var out []string
-	for _, p := range n.Pools {
-		out = append(out, netip.PrefixFrom(p.Gateway, p.Subnet.Bits()).String())
-	}
-	return strings.Join(out, " and ")
-}
-
-// routerFlags are the flags behind the notes on routers.
-var routerFlags = map[string]string{cnm.DefaultGatewayAux: "--default-gateway", cnm.DefaultGatewayAux6: "--default-gateway-v6"}
-
-// routerFree refuses a default gateway that is the address of a container.
-func (c *Controller) routerFree(n *cnm.Network) error {
-	for key, flag := range routerFlags {
-		for _, p := range n.Pools {
-			router, said := p.Aux[key]
-			for _, s := range c.on(n.ID) {
-				if e := endpointOn(s, n.ID); said && e != nil && slices.Contains(addresses(e), router) {
-					return cnm.Conflict("Address already in use: %s %s is the address of container %s; choose another, or remove that container", flag, router, s.OwnerName)
-				}
-			}
-		}
-	}
-	return nil
 }
 
 // noBridge is --bridge=none: the default network goes, once no container is on it.

@@ -19,7 +19,7 @@ func (c *Controller) Reconfigure(ctx context.Context, cfg Config) (*Report, erro
 	before, env := c.cfg, c.env.Load()
 	c.adopt(cfg)
 	c.env.Store(&cfg.Env)
-	if err := c.defaultBridge(ctx); err != nil {
+	if err := c.defaultBridge(ctx, false); err != nil {
 		c.adopt(before)
 		c.env.Store(env)
 		return nil, fmt.Errorf("default bridge: %w", err)

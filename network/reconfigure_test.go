@@ -2,10 +2,13 @@ package network
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"log/slog"
+	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"linkspan/cnm"
@@ -170,6 +173,26 @@ func TestReconfigureRefuses(t *testing.T) {
 	}
 }
 
+// What a reload refuses does not keep the daemon from starting.
+func TestRouterTakenAtStart(t *testing.T) {
+	var log bytes.Buffer
+	w := newWorld(t, func(w *world) { w.cfg.Log = slog.New(slog.NewTextHandler(&log, nil)) })
+	s := w.join(on("a", "bridge"))
+	w.cfg.Bridge = DefaultBridge{Gateway: address(s), NoMasquerade: true}
+	w.restart()
+	n, _ := w.Network("bridge")
+	if len(n.Pools[0].Aux) > 0 || n.Options["com.docker.network.bridge.enable_ip_masquerade"] != "false" || !strings.Contains(log.String(), "is the address of container name-of-a") {
+		t.Errorf("%+v %s", n, log.String())
+	}
+	w.kernel.Lose("netns " + s.Path) // a boot
+	w.restart()
+	w.leave("a", false)
+	w.restart()
+	if n, _ := w.Network("bridge"); n.RouterOf(n.Pools[0]) != address(s) {
+		t.Errorf("%+v", n)
+	}
+}
+
 // Defaults of new networks: those that are there keep what they were made with.
 func TestReconfigureDefaults(t *testing.T) {
 	w := newWorld(t, func(w *world) { w.cfg.Bridge.MTU = 1500 })
@@ -214,5 +237,76 @@ func TestReconfigureHost(t *testing.T) {
 	w.reloads(func(c *Config) { c.NoForwarding = true })
 	if o, _ := w.kernel.State().Get("sysctl " + forward4); o.(dataplane.Sysctl).Value != "1" {
 		t.Error("containers were cut off")
+	}
+}
+
+// Reloads come while containers start, networks are made and plans are asked for:
+// run with -race, each of these reads settings that a reload writes.
+func TestReconfigureAmongOthers(t *testing.T) {
+	w := newWorld(t, func(w *world) {
+		w.cfg.BridgeNFUsers = func(context.Context) ([]string, error) { return []string{"bridge br9"}, nil }
+	})
+	w.network("shop", "172.29.0.0/24")
+	ctx, done := t.Context(), make(chan struct{})
+	var all sync.WaitGroup
+	often := func(f func(i int) error) {
+		all.Go(func() {
+			for i := 0; ; i++ {
+				select {
+				case <-done:
+					return
+				default:
+				}
+				if err := f(i); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	for _, id := range []string{"a", "b"} {
+		often(func(int) error {
+			if _, err := w.Join(ctx, on(id, "shop")); err != nil {
+				return err
+			}
+			return w.Leave(ctx, id, false)
+		})
+	}
+	often(func(int) error {
+		if _, err := w.Join(ctx, on("c", "bridge", "80:80")); err != nil {
+			return err
+		}
+		return w.Leave(ctx, "c", false)
+	})
+	often(func(int) error {
+		if _, _, err := w.CreateNetwork(ctx, NetworkWish{Name: "new", IPv6: yes()}); err != nil {
+			return err
+		}
+		return w.RemoveNetwork(ctx, "new")
+	})
+	often(func(int) error { _, err := w.Plan(ctx, on("d", "bridge", "81:80")); return err })
+	often(func(int) error { return w.BridgesChanged(ctx) })
+	for i := range 50 {
+		odd := i%2 == 1
+		cfg := w.cfg
+		cfg.Bridge.NoICC, cfg.Bridge.NoMasquerade, cfg.NoForwarding = odd, odd, odd
+		cfg.Bridge.MTU = 1400 + i%2
+		cfg.HostGateway, cfg.DefaultOptions, cfg.AddressPools = nil, nil, nil
+		cfg.Env = func() driver.Env { return driver.Env{Table: "linkspan_00000a", DirectRouting: odd} }
+		if odd {
+			cfg.HostGateway, cfg.BindIP = []netip.Addr{ip("192.0.2.1")}, ip("127.0.0.1")
+			cfg.DefaultOptions = map[string]map[string]string{"bridge": {"com.docker.network.bridge.enable_icc": "false"}}
+			cfg.AddressPools = []ipam.Base{{Prefix: pfx("10.99.0.0/16"), Bits: 24}}
+		}
+		r, err := w.Reconfigure(ctx, cfg)
+		if err != nil || len(r.Failures) > 0 {
+			t.Errorf("%v %+v", err, r)
+			break
+		}
+	}
+	close(done)
+	all.Wait()
+	if r, err := w.Reconcile(ctx, true); err != nil || len(r.Ops) > 0 {
+		t.Errorf("left over: %v, %v", r, err)
 	}
 }

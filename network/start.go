@@ -29,7 +29,7 @@ func (c *Controller) Start(ctx context.Context) (*Report, error) {
 			return nil, err
 		}
 	}
-	if err := c.defaultBridge(ctx); err != nil {
+	if err := c.defaultBridge(ctx, true); err != nil {
 		return nil, fmt.Errorf("default bridge: %w", err)
 	}
 	return c.reconcile(ctx, false)
