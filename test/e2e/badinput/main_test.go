@@ -195,7 +195,7 @@ func (e *engine) clean(but ...string) {
 			continue
 		}
 		switch w.Name {
-		case "host links", "host nft", "pinned namespaces", "keeper's open files", "containers":
+		case "host links", "host nft", "pinned namespaces", "keeper's open files", "containers", "networks":
 			ws = append(ws, w)
 		}
 	}
