@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 
@@ -104,6 +105,9 @@ func (c *Controller) meanwhile(atOnce bool, write, make func() error) (stored, m
 		return stored, made
 	}
 	written := doing(write)
+	// To the disk first: it works alone once it is told, and the kernel's answers come
+	// so quickly that the scheduler would not look at anybody else until all are there.
+	runtime.Gosched()
 	made = make()
 	return <-written, made
 }
