@@ -17,6 +17,18 @@ var attachRows = []struct{ name, benchmark string }{
 	{"bare detach", "BenchmarkDetach"},
 }
 
+// benchmarks runs those of this folder's tests whose names match and returns what they
+// print.
+func benchmarks(ctx context.Context, match string, times int) (string, error) {
+	c := exec.CommandContext(ctx, "go", "test", "-run", "^$", "-bench", match, "-benchtime", fmt.Sprintf("%dx", times), "./bench")
+	c.Env = append(os.Environ(), "CGO_ENABLED=0")
+	out, err := c.CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("go test ./bench: %w\n%s", err, out)
+	}
+	return string(out), nil
+}
+
 // attach measures what the controller takes without containerd: the benchmark in
 // this folder's tests, which is free to wire the rooms as cmd does.
 func (b *bench) attach(ctx context.Context) error {
@@ -27,13 +39,11 @@ func (b *bench) attach(ctx context.Context) error {
 	if !b.wanted(names...) {
 		return nil
 	}
-	c := exec.CommandContext(ctx, "go", "test", "-run", "^$", "-bench", "Attach|Detach", "-benchtime", "200x", "./bench")
-	c.Env = append(os.Environ(), "CGO_ENABLED=0")
-	out, err := c.CombinedOutput()
+	out, err := benchmarks(ctx, "Attach|Detach", 200)
 	if err != nil {
-		return fmt.Errorf("go test ./bench: %w\n%s", err, out)
+		return err
 	}
-	medians := readBenchmarks(string(out))
+	medians := readBenchmarks(out)
 	for i, r := range attachRows {
 		v, ok := medians[r.benchmark]
 		if !ok {

@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"os"
-	"os/exec"
 	"regexp"
 	"strconv"
 	"time"
@@ -43,13 +41,11 @@ func (b *bench) ranges(ctx context.Context) error {
 	if !b.wanted(nameRange, nameReserve, nameRangeMap, nameRangeHeld, nameShifted, nameFirst, nameLater, nameLaterTo) {
 		return nil
 	}
-	c := exec.CommandContext(ctx, "go", "test", "-run", "^$", "-bench", "Range|Hundred", "-benchtime", "20x", "./bench")
-	c.Env = append(os.Environ(), "CGO_ENABLED=0")
-	out, err := c.CombinedOutput()
+	out, err := benchmarks(ctx, "Range|Hundred", 20)
 	if err != nil {
-		return fmt.Errorf("go test ./bench: %w\n%s", err, out)
+		return err
 	}
-	m := readMetrics(string(out))
+	m := readMetrics(out)
 	need := func(name string) float64 {
 		v, ok := m[name]
 		if !ok {

@@ -201,11 +201,7 @@ func (s *server) containerWait(c *call) error {
 
 // containerPrune removes the stopped containers that the filters name.
 func (s *server) containerPrune(c *call) error {
-	f, err := c.Filters()
-	if err != nil {
-		return err
-	}
-	old, err := f.pruneRules()
+	old, err := c.pruneRules()
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package docker
 
 import (
 	"encoding/json"
+	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"strings"
@@ -26,14 +27,7 @@ func FuzzCreate(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, version, body string) {
 		door, fake := testDoor()
-		r := httptest.NewRequest("POST", "/containers/create", strings.NewReader(body))
-		r.URL.Path, r.URL.RawPath = "/v"+version+"/containers/create", ""
-		r.Header.Set("Content-Type", "application/json")
-		w := httptest.NewRecorder()
-		door.ServeHTTP(w, r)
-		if w.Code >= 500 || !json.Valid(w.Body.Bytes()) {
-			t.Fatalf("%q: %d %s", body, w.Code, w.Body)
-		}
+		w := fuzzed(t, door, version, "/containers/create", body)
 		if w.Code == 201 {
 			if fake.created.Config == nil || fake.created.HostConfig == nil {
 				t.Fatalf("%q: %+v", body, fake.created)
@@ -109,14 +103,7 @@ func FuzzNetworkCreate(f *testing.F) {
 	f.Fuzz(func(t *testing.T, version, body string) {
 		n := newFakeNetwork()
 		door := New(testConfig(newFakeContainers(), n))
-		r := httptest.NewRequest("POST", "/networks/create", strings.NewReader(body))
-		r.URL.Path, r.URL.RawPath = "/v"+version+"/networks/create", ""
-		r.Header.Set("Content-Type", "application/json")
-		w := httptest.NewRecorder()
-		door.ServeHTTP(w, r)
-		if w.Code >= 500 || !json.Valid(w.Body.Bytes()) {
-			t.Fatalf("%q: %d %s", body, w.Code, w.Body)
-		}
+		w := fuzzed(t, door, version, "/networks/create", body)
 		if w.Code == 201 && n.wish.Name == "" {
 			t.Fatalf("%q: a network without a name", body)
 		}
@@ -124,4 +111,18 @@ func FuzzNetworkCreate(f *testing.F) {
 			t.Fatalf("%q: list: %d %s", body, w.Code, w.Body)
 		}
 	})
+}
+
+// fuzzed posts a body, whatever it is: the answer is JSON and no fault of ours.
+func fuzzed(t *testing.T, door http.Handler, version, path, body string) *httptest.ResponseRecorder {
+	t.Helper()
+	r := httptest.NewRequest("POST", path, strings.NewReader(body))
+	r.URL.Path, r.URL.RawPath = "/v"+version+path, ""
+	r.Header.Set("Content-Type", "application/json")
+	w := httptest.NewRecorder()
+	door.ServeHTTP(w, r)
+	if w.Code >= 500 || !json.Valid(w.Body.Bytes()) {
+		t.Fatalf("%q: %d %s", body, w.Code, w.Body)
+	}
+	return w
 }

@@ -201,11 +201,7 @@ func (s *server) networkAndContainer(network, ctr string) error {
 // Networks that only hold a configuration stay, as in dockerd: they are never
 // used themselves.
 func (s *server) networkPrune(c *call) error {
-	f, err := c.Filters()
-	if err != nil {
-		return err
-	}
-	old, err := f.pruneRules()
+	old, err := c.pruneRules()
 	if err != nil {
 		return err
 	}

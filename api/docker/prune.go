@@ -7,6 +7,15 @@ import (
 	"linkspan/cnm"
 )
 
+// pruneRules are those of a prune that has no others.
+func (c *call) pruneRules() (func(created time.Time, labels map[string]string) bool, error) {
+	f, err := c.Filters()
+	if err != nil {
+		return nil, err
+	}
+	return f.pruneRules()
+}
+
 // pruneRules reads what all prunes share: until (a moment, or a duration back
 // from now), label and label!. The function says whether an object goes.
 func (f filters) pruneRules(more ...string) (func(created time.Time, labels map[string]string) bool, error) {

@@ -145,16 +145,7 @@ func (e *engine) unread(method, path, body string) response {
 	req.Header.Set("Content-Type", "application/json")
 	go func() { _ = req.Write(c) }() // until the engine closes
 	resp, err := http.ReadResponse(bufio.NewReader(c), req)
-	if err != nil {
-		e.t.Errorf("%s %s: %v", method, path, err)
-		return response{}
-	}
-	defer resp.Body.Close()
-	b, err := io.ReadAll(resp.Body)
-	if err != nil {
-		e.t.Errorf("%s %s: %v", method, path, err)
-	}
-	return answerOf(method, path, resp.StatusCode, b)
+	return e.answer(method, path, resp, err)
 }
 
 func (e *engine) request(method, path, contentType string, body io.Reader) response {
@@ -173,6 +164,12 @@ func (e *engine) request(method, path, contentType string, body io.Reader) respo
 	tr := &http.Transport{DialContext: e.dialer}
 	defer tr.CloseIdleConnections()
 	resp, err := tr.RoundTrip(req)
+	return e.answer(method, path, resp, err)
+}
+
+// answer reads one to its end.
+func (e *engine) answer(method, path string, resp *http.Response, err error) response {
+	e.t.Helper()
 	if err != nil {
 		e.t.Errorf("%s %s: %v", method, path, err)
 		return response{}
