@@ -68,7 +68,7 @@ func directives() []directive {
 
 		// The default network.
 		{flag: "bridge", short: "b", key: "bridge", help: "Bridge of your own for the default network, which is never changed; none: no default network", val: text(func(c *Config) *string { return &c.Bridge }, bridgeName)},
-		{flag: "mtu", key: "mtu", reload: true, help: "MTU of the default bridge", val: number(func(c *Config) *int { return &c.MTU }, 68, 65535)},
+		{flag: "mtu", key: "mtu", reload: true, help: "MTU of the default bridge, and of networks made later that name none", val: number(func(c *Config) *int { return &c.MTU }, 68, 65535)},
 		{flag: "bip", key: "bip", reload: true, with: "bridge", help: "Address of the default bridge, such as 10.10.10.1/24", val: prefix(func(c *Config) *netip.Prefix { return &c.BIP }, bridgeAddress)},
 		{flag: "fixed-cidr", key: "fixed-cidr", reload: true, with: "bridge", help: "Part of the default bridge's subnet that containers get addresses from", val: prefix(func(c *Config) *netip.Prefix { return &c.FixedCIDR }, subnet4)},
 		{flag: "default-gateway", key: "default-gateway", reload: true, with: "bridge", help: "Gateway of the default bridge's containers (default: the bridge)", val: address(func(c *Config) *netip.Addr { return &c.DefaultGateway }, only4)},
