@@ -3,6 +3,7 @@ package container
 import (
 	"path"
 	"strings"
+	"unicode"
 
 	apicontainer "github.com/moby/moby/api/types/container"
 
@@ -47,6 +48,9 @@ func verifyConfig(c *apicontainer.Config, hc *apicontainer.HostConfig) error {
 	if len(c.Hostname) > maxHostname {
 		return cnm.Invalid("invalid hostname format: %s: it has %d characters, the kernel takes %d", c.Hostname, len(c.Hostname), maxHostname)
 	}
+	if err := verifyLines(c, hc); err != nil {
+		return err
+	}
 	if c.StopSignal != "" {
 		if _, err := stopSignal(nil, c.StopSignal); err != nil {
 			return err
@@ -72,6 +76,25 @@ func verifyConfig(c *apicontainer.Config, hc *apicontainer.HostConfig) error {
 	}
 	if _, err := spec.NormalizeCaps(append(append([]string{}, hc.CapAdd...), hc.CapDrop...)); err != nil {
 		return err
+	}
+	return nil
+}
+
+// verifyLines refuses what would make lines of its own in the container's hosts and
+// resolv.conf, which have one entry to a line (hosts(5), resolv.conf(5)).
+func verifyLines(c *apicontainer.Config, hc *apicontainer.HostConfig) error {
+	for _, f := range []struct {
+		what   string
+		values []string
+	}{
+		{"hostname", []string{c.Hostname}}, {"domainname", []string{c.Domainname}}, {"link", hc.Links},
+		{"add-host", hc.ExtraHosts}, {"dns-search", hc.DNSSearch}, {"dns-option", hc.DNSOptions},
+	} {
+		for _, v := range f.values {
+			if i := strings.IndexFunc(v, unicode.IsControl); i >= 0 {
+				return cnm.Invalid("invalid %s %q: character %q is not allowed in it; write it on one line", f.what, v, []rune(v[i:])[0])
+			}
+		}
 	}
 	return nil
 }

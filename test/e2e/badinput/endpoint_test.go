@@ -85,4 +85,12 @@ var endpointRefusals = []refusal{
 	{"run --health-cmd x --no-healthcheck", run("--health-cmd", "x", "--no-healthcheck"), 0, []string{"--no-healthcheck conflicts with --health-* options"}, 125},
 	{"run --health-interval x", run("--health-interval", "x"), 0, []string{`invalid argument "x" for "--health-interval" flag: time: inv`}, 125},
 	{"run --health-cmd x --health-start-interval 1us", run("--health-cmd", "x", "--health-start-interval", "1us"), 400, []string{"StartInterval in Healthcheck cannot be less than 1ms"}, 125},
+	{"rm of a template in use", []string{"network", "rm", "template"}, 403, []string{`configuration network "template" is in use: network child has its settings; remove that first`}, 1},
+	{"connect to a template", []string{"network", "connect", "template", "holder"}, 403, []string{"network template is a configuration network, which only lends its settings to others (--config-from): no container can be on it"}, 1},
+	{"run on a template", run("--network", "template"), 403, []string{"network template is a configuration network"}, 125},
+	{"run --hostname of two lines", run("--hostname", "a\nb"), 400, []string{`invalid hostname "a\nb": character '\n' is not allowed in it; write it on one line`}, 125},
+	{"run --domainname of two lines", run("--domainname", "a\nb"), 400, []string{`invalid domainname "a\nb"`}, 125},
+	{"run --add-host of two lines", run("--add-host", "a\nb:1.2.3.4"), 400, []string{`invalid add-host "a\nb:1.2.3.4"`}, 125},
+	{"run --dns-option of two lines", run("--dns-option", "a\nnameserver 1.2.3.4"), 400, []string{`invalid dns-option "a\nnameserver 1.2.3.4"`}, 125},
+	{"run --network-alias of two lines", run("--network", "taken", "--network-alias", "a\nb"), 400, []string{`the alias "a\nb" is no name`}, 125},
 }

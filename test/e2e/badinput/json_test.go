@@ -209,3 +209,81 @@ func valueLen(s string) int {
 	}
 	return len(v)
 }
+
+// endpoint is a create request with an endpoint on the network "taken".
+func endpoint(settings string) string {
+	return `{"Image":"netprobe","HostConfig":{"NetworkMode":"taken"},"NetworkingConfig":{"EndpointsConfig":{"taken":` + settings + `}}}`
+}
+
+// pool is a network of one pool.
+func pool(config string) string { return `{"Name":"new","IPAM":{"Config":[` + config + `]}}` }
+
+func joining(settings string) string {
+	return `{"Container":"holder","EndpointConfig":` + settings + `}`
+}
+
+// TestNetworkFields: of networks and endpoints, what the CLI would not send.
+func TestNetworkFields(t *testing.T) {
+	d := daemontest.Shared(t)
+	d.Docker("pull", "-q", "netprobe")
+	d.Docker("network", "create", "--subnet", "172.30.0.0/24", "--ipv6", "--subnet", "fd00:30::/64", "taken")
+	d.Docker("run", "-d", "--name", "holder", "netprobe")
+	const make, con, dis, run = "/networks/create", "/networks/taken/connect", "/networks/taken/disconnect", "/containers/create"
+	for _, c := range []struct {
+		path, body string
+		status     int
+		words      []string
+	}{
+		{make, `{"Name":""}`, 400, []string{"invalid network name: the name is empty"}},
+		{make, `{"Name":"new","Driver":7}`, 400, []string{"Driver must be a string, not number"}},
+		{make, `{"Name":"new","ConfigOnly":7}`, 400, []string{"ConfigOnly must be true or false, not number"}},
+		{make, `{"Name":"new","Options":{"com.docker.network.driver.mtu":1}}`, 400, []string{"Options must be a string, not number"}},
+		{make, `{"Name":"` + strings.Repeat("n", 300) + `"}`, 400, []string{"it has 300 characters; give at most 255"}},
+		{make, `{"Name":"new\n"}`, 400, []string{`invalid network name "new\n": character '\n' is not allowed`}},
+		{make, `{"Name":"new","Scope":"global"}`, 501, []string{`scope "global" needs a swarm or a cluster store`, "leave --scope away"}},
+		{make, pool(`{"Gateway":"172.31.0.1"}`), 400, []string{"every ip-range, gateway or auxiliary address must have a corresponding subnet; add --subnet"}},
+		{make, pool(`{"Subnet":"172.31.0.0/24","Gateway":"172.31.1.1"}`), 400, []string{"invalid gateway 172.31.1.1: parent subnet 172.31.0.0/24 doesn't contain this address; choose one of its addresses, like 172.31.0.1"}},
+		{make, pool(`{"Subnet":"172.31.0.0/24","Gateway":"x"}`), 400, []string{"invalid gateway x: it must be an IP address"}},
+		{make, pool(`{"Subnet":"172.31.0.0/24","IPRange":"172.31.1.0/25"}`), 400, []string{"parent subnet 172.31.0.0/24 doesn't contain ip-range; give a part of the subnet"}},
+		{make, pool(`{"Subnet":"172.31.0.0/24","IPRange":"x"}`), 400, []string{"invalid ip-range x"}},
+		{make, pool(`{"Subnet":"172.31.0.0/24","AuxiliaryAddresses":{"a":"172.31.1.1"}}`), 400, []string{"invalid auxiliary address a=172.31.1.1: parent subnet 172.31.0.0/24 doesn't contain this address"}},
+		{make, pool(`{"Subnet":"172.31.0.0/24","AuxiliaryAddresses":{"a":"x"}}`), 400, []string{"invalid aux-address a x: it must be an IP address"}},
+		{make, pool(`{"Subnet":"172.31.0.0/24"},{"Subnet":"172.31.0.0/25"}`), 400, []string{"doesn't support multiple subnets of one family: 172.31.0.0/24 and 172.31.0.0/25"}},
+		{con, `{}`, 400, []string{"the request names no container to connect to network taken"}},
+		{con, `{"Container":7}`, 400, []string{"Container must be a string, not number"}},
+		{con, joining(`{"IPAMConfig":{"IPv4Address":"x"}}`), 400, []string{`invalid IP address "x"`, "write it like 172.17.0.9"}},
+		{con, joining(`{"IPAMConfig":{"LinkLocalIPs":["x"]}}`), 400, []string{`invalid IP address "x"`}},
+		{con, joining(`{"Aliases":[""]}`), 400, []string{`network taken: the alias "" is no name`}},
+		{con, joining(`{"Links":["a:b:c"]}`), 400, []string{"bad format for links: a:b:c"}},
+		{con, joining(`{"MacAddress":"zz"}`), 400, []string{"address zz: invalid MAC address"}},
+		{con, joining(`{"MacAddress":"01:00:5e:00:00:01"}`), 400, []string{"01:00:5e:00:00:01 is a group's"}},
+		{"/networks/nowhere/connect", joining(`{}`), 404, []string{"network nowhere not found"}},
+		{dis, `{}`, 400, []string{"the request names no container to disconnect from network taken"}},
+		{dis, `{"Container":"nobody"}`, 404, []string{"No such container: nobody"}},
+		{run, endpoint(`{"Links":["nobody:"]}`), 400, []string{"bad format for links: nobody:"}},
+		{run, endpoint(`{"Aliases":["a b"]}`), 400, []string{`network taken: the alias "a b" is no name`}},
+		{run, endpoint(`{"DriverOpts":{"x":"y"}}`), 400, []string{"an endpoint on network taken", `no driver option "x"`}},
+		{run, endpoint(`{"IPAMConfig":{"IPv6Address":"fd00:30::1"}}`), 409, []string{"Address already in use: fd00:30::1 is the gateway of network taken; choose another address"}},
+		{run, endpoint(`{"MacAddress":"00:00:00:00:00:00"}`), 400, []string{"it is all zero; leave it away to have one chosen"}},
+		{run, create("", `"Dns":["x"]`), 400, []string{`invalid IP address "x"`}},
+		{run, create("", `"DnsSearch":["a\nnameserver 1.2.3.4"]`), 400, []string{`invalid dns-search "a\nnameserver 1.2.3.4"`, "write it on one line"}},
+		{run, create("", `"DnsOptions":["a\nnameserver 1.2.3.4"]`), 400, []string{"invalid dns-option"}},
+		{run, create("", `"ExtraHosts":["x"]`), 400, []string{`bad format for add-host: "x"`}},
+		{run, create("", `"ExtraHosts":["x:y"]`), 400, []string{`invalid IP address in add-host: "y"`}},
+		{run, create("", `"ExtraHosts":["a\n1.2.3.4 b:1.2.3.5"]`), 400, []string{"invalid add-host"}},
+		{run, create("", `"Links":["holder:a\nb"]`), 400, []string{"invalid link"}},
+		{run, create(`"Hostname":"a\nb"`, ""), 400, []string{"invalid hostname"}},
+		{run, create(`"Domainname":"a\nb"`, ""), 400, []string{"invalid domainname"}},
+		{run, create(`"Healthcheck":{"Test":["NOSUCH","x"]}`, ""), 400, []string{"Unknown healthcheck type 'NOSUCH' (expected 'CMD', 'CMD-SHELL' or 'NONE')"}},
+		{run, create(`"Healthcheck":{"Test":["CMD"]}`, ""), 400, []string{"the health check of kind CMD has no command"}},
+		{run, create(`"Healthcheck":{"Test":["CMD","x"],"Interval":-1}`, ""), 400, []string{"Interval in Healthcheck cannot be less than 1ms"}},
+		{run, create(`"Healthcheck":{"Test":["CMD","x"],"Timeout":100}`, ""), 400, []string{"Timeout in Healthcheck cannot be less than 1ms"}},
+		{run, create(`"Healthcheck":{"Test":["CMD","x"],"Retries":-1}`, ""), 400, []string{"Retries in Healthcheck cannot be negative"}},
+	} {
+		t.Run(c.path+" "+c.body[:min(len(c.body), 60)], func(t *testing.T) {
+			e := open(t, d)
+			e.clean()
+			e.api("POST", "/v1.50"+c.path, c.body).says(t, c.status, c.words...)
+		})
+	}
+}
