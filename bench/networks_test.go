@@ -74,3 +74,45 @@ func medianOf(d []time.Duration) time.Duration {
 	}
 	return time.Duration(median(v))
 }
+
+// BenchmarkJoin is the network's part of a start and of its end, on the default
+// bridge and on a network with names, in turns: the resolver's part is the difference.
+func BenchmarkJoin(b *testing.B) {
+	c, k := newController(b)
+	ctx := b.Context()
+	if _, _, err := c.CreateNetwork(ctx, network.NetworkWish{Name: "x"}); err != nil {
+		b.Fatal(err)
+	}
+	took := map[string][]time.Duration{}
+	for b.Loop() {
+		for what, r := range map[string]network.Request{"bridge": request(0), "names": request(0)} {
+			if what == "names" {
+				r.Endpoints = []network.EndpointWish{{Network: "x", Names: []string{"bench"}}}
+			}
+			b.StopTimer()
+			if err := k.Settle(ctx); err != nil {
+				b.Fatal(err)
+			}
+			b.StartTimer()
+			start := time.Now()
+			if _, err := c.Join(ctx, r); err != nil {
+				b.Fatal(err)
+			}
+			joined := time.Now()
+			if err := c.Leave(ctx, r.ContainerID, false); err != nil {
+				b.Fatal(err)
+			}
+			took[what+"-join"] = append(took[what+"-join"], joined.Sub(start))
+			took[what+"-leave"] = append(took[what+"-leave"], time.Since(joined))
+		}
+	}
+	for what, d := range took {
+		b.ReportMetric(ms(medianOf(d)), what+"-ms")
+		slices.Sort(d)
+		b.ReportMetric(ms(d[len(d)/10]), what+"-p10-ms")
+	}
+	b.StopTimer()
+	if err := c.RemoveNetwork(ctx, "x"); err != nil {
+		b.Fatal(err)
+	}
+}

@@ -103,10 +103,12 @@ func (c *Controller) make(ctx context.Context, r Request) (_ *cnm.Sandbox, err e
 	stored, err := c.meanwhile(true,
 		func() error { return c.commit(ctx, s.ID, s) },
 		func() error {
-			if err := c.cfg.Kernel.Apply(ctx, diff.Create(objs)); err != nil {
-				return err
+			known := doing(func() error { return c.known(ctx, nil, s) })
+			err := c.cfg.Kernel.Apply(ctx, diff.Create(objs))
+			if err == nil {
+				err = c.viewed(ctx, nil, s) // needs the namespace
 			}
-			return c.named(ctx, nil, s)
+			return errors.Join(err, <-known)
 		})
 	if stored != nil {
 		c.dismantle(context.WithoutCancel(ctx), s, objs)

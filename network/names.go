@@ -20,15 +20,15 @@ const (
 // named brings the keeper's resolver from one form of a sandbox to another: its
 // view, and its records in the zones of its networks. nil: it is not there.
 func (c *Controller) named(ctx context.Context, was, now *cnm.Sandbox) error {
-	if c.cfg.Resolver == nil {
-		return nil
-	}
 	view := doing(func() error { return c.viewed(ctx, was, now) })
 	return errors.Join(c.known(ctx, was, now), <-view)
 }
 
 // viewed brings the resolver's view from one form of a sandbox to another.
 func (c *Controller) viewed(ctx context.Context, was, now *cnm.Sandbox) error {
+	if c.cfg.Resolver == nil {
+		return nil
+	}
 	had, has := was != nil && was.Answers, now != nil && now.Answers
 	switch {
 	case has && !had:
@@ -43,6 +43,9 @@ func (c *Controller) viewed(ctx context.Context, was, now *cnm.Sandbox) error {
 
 // known brings the names of a sandbox's endpoints from one form to another.
 func (c *Controller) known(ctx context.Context, was, now *cnm.Sandbox) error {
+	if c.cfg.Resolver == nil {
+		return nil
+	}
 	var errs []error
 	if was != nil {
 		for i := range was.Endpoints {
