@@ -1,0 +1,293 @@
+package crash
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os/exec"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"linkspan/internal/lab"
+	"linkspan/netns"
+)
+
+// stream is something that goes on all night between two containers, every period;
+// each time must be answered within patience.
+type stream struct {
+	name     string
+	period   time.Duration
+	once     func(n int) error
+	times    atomic.Int64
+	longest  atomic.Int64
+	failures []string
+}
+
+func (s *stream) run(ctx context.Context) {
+	tick := time.NewTicker(s.period)
+	defer tick.Stop()
+	for n := 0; ; n++ {
+		before := time.Now()
+		if err := s.once(n); err != nil {
+			s.failures = append(s.failures, fmt.Sprintf("%s, after %v: %v", before.Format("05.000"), time.Since(before).Round(time.Millisecond), err))
+		}
+		s.times.Add(1)
+		if took := int64(time.Since(before)); took > s.longest.Load() {
+			s.longest.Store(took)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// dialIn connects from inside a container.
+func (v *victim) dialIn(ns, network, addr string) net.Conn {
+	v.t.Helper()
+	var c net.Conn
+	err := netns.Do(ns, func() (err error) {
+		c, err = net.DialTimeout(network, addr, 5*time.Second)
+		return err
+	})
+	if err != nil {
+		v.t.Fatal(err)
+	}
+	v.t.Cleanup(func() { c.Close() })
+	return c
+}
+
+// datagrams have an answer each, with what was sent or with who sent it.
+func datagrams(c net.Conn) func(n int) error {
+	return func(n int) error {
+		_ = c.SetDeadline(time.Now().Add(time.Second))
+		if _, err := fmt.Fprintf(c, "packet %d", n); err != nil {
+			return err
+		}
+		_, err := c.Read(make([]byte, 1500))
+		return err
+	}
+}
+
+func (v *victim) conversation(ns, addr string) func(n int) error {
+	v.t.Helper()
+	c := v.dialIn(ns, "tcp", addr)
+	in := bufio.NewReader(c)
+	_ = c.SetDeadline(time.Now().Add(5 * time.Second))
+	if _, err := in.ReadString('\n'); err != nil {
+		v.t.Fatal(err)
+	}
+	return func(n int) error {
+		_ = c.SetDeadline(time.Now().Add(time.Second))
+		say := fmt.Sprintf("line %d\n", n)
+		if _, err := c.Write([]byte(say)); err != nil {
+			return err
+		}
+		got, err := in.ReadString('\n')
+		if err == nil && got != say {
+			err = fmt.Errorf("said %q, heard %q", say, got)
+		}
+		return err
+	}
+}
+
+// asking looks a name up; Go's resolver waits longer than patience before it asks
+// again, which would hide what was lost.
+func asking(ns, name, want string, patience time.Duration) func(n int) error {
+	return func(int) error {
+		r := resolver(ns)
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		addrs, err := r.LookupNetIP(ctx, "ip4", name+".")
+		if err == nil && (len(addrs) != 1 || addrs[0].Unmap().String() != want) {
+			err = fmt.Errorf("%s is %v, not %s", name, addrs, want)
+		}
+		return err
+	}
+}
+
+// streams start between the containers athome and beside, on the network home.
+func (v *victim) streams(ctx context.Context, period time.Duration) (all []*stream, wait func()) {
+	v.t.Helper()
+	ns := v.where("athome")
+	all = []*stream{
+		{name: "UDP", once: datagrams(v.dialIn(ns, "udp", "172.30.0.11:9000"))},
+		{name: "UDP by its published port", once: datagrams(v.fromMachine("udp", 7100))},
+		{name: "TCP", once: v.conversation(ns, "172.30.0.11:9000")},
+		{name: "DNS", once: asking(ns, "beside", "172.30.0.11", time.Second)},
+		{name: "DNS of an alias", once: asking(ns, "friend", "172.30.0.11", time.Second)},
+		{name: "a new connection", once: func(int) error { return dial(ns, "172.30.0.11:9000") }},
+		{name: "a new connection to a published port", once: func(int) error {
+			c, err := v.Machine.Dial("tcp", "192.168.99.31:7100", time.Second)
+			if err == nil {
+				err = c.Close()
+			}
+			return err
+		}},
+	}
+	var wg sync.WaitGroup
+	for _, s := range all {
+		s.period = period
+		wg.Go(func() { s.run(ctx) })
+	}
+	return all, wg.Wait
+}
+
+func (v *victim) fromMachine(network string, port int) net.Conn {
+	v.t.Helper()
+	c, err := v.Machine.Dial(network, fmt.Sprintf("192.168.99.31:%d", port), time.Second)
+	if err != nil {
+		v.t.Fatal(err)
+	}
+	v.t.Cleanup(func() { c.Close() })
+	return c
+}
+
+func (v *victim) home() {
+	v.t.Helper()
+	v.Docker("network", "create", "--subnet", "172.30.0.0/24", "home")
+	v.Docker("network", "create", "--subnet", "172.30.1.0/24", "away")
+	v.Docker("run", "-d", "--name", "athome", "--network", "home", "--ip", "172.30.0.10", "netprobe")
+	v.Docker("run", "-d", "--name", "beside", "--network", "home", "--ip", "172.30.0.11", "--network-alias", "friend", "-p", "7100:9000", "-p", "7100:9000/udp",
+		"netprobe", "serve", "tcp/:9000", "udp/:9000")
+	v.Until(10*time.Second, "it listens", func() bool { return strings.Count(v.TryDocker("logs", "beside").Stdout, "listening ") == 2 })
+}
+
+// TestNight: an operator's bad night. The daemon is killed ten times at random moments
+// while containers come and go and are connected and disconnected; two containers that
+// nobody touches talk on, lose nothing, and their names are answered all the time.
+func TestNight(t *testing.T) {
+	v := start(t)
+	lab.LeakCheck(t, v.Watches()...)
+	t.Cleanup(v.RemoveAll)
+	v.home()
+	v.Docker("run", "-d", "--name", "mover", "--network", "home", "netprobe")
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	all, wait := v.streams(ctx, 250*time.Millisecond)
+	var churn sync.WaitGroup
+	for n, cmds := range [][][]string{
+		{{"network", "connect", "away", "mover"}, {"network", "disconnect", "away", "mover"}, {"network", "connect", "--alias", "friend2", "--ip", "172.30.1.77", "away", "mover"}, {"network", "disconnect", "home", "mover"}, {"network", "connect", "home", "mover"}},
+		{{"run", "-d", "--name", "guest", "--network", "home", "-p", "7200:9000", "netprobe"}, {"rm", "-f", "guest"}, {"run", "-d", "--name", "guest", "--network", "away", "--network", "home", "netprobe"}},
+		{{"network", "create", "fleeting"}, {"network", "rm", "fleeting"}},
+	} {
+		r := rand.New(rand.NewPCG(seed, uint64(n)))
+		churn.Go(func() {
+			for ctx.Err() == nil {
+				cmd := exec.CommandContext(ctx, "docker", cmds[r.IntN(len(cmds))]...)
+				cmd.Env = v.Env()
+				cmd.Cancel = func() error { return nil } // what has begun is brought to its end
+				cmd.WaitDelay = 20 * time.Second
+				_ = cmd.Run()
+				time.Sleep(20 * time.Millisecond)
+			}
+		})
+	}
+	r := rand.New(rand.NewPCG(seed, 99))
+	for range 10 {
+		time.Sleep(time.Duration(200+r.IntN(1000)) * time.Millisecond)
+		v.Kill9()
+		time.Sleep(time.Duration(r.IntN(300)) * time.Millisecond)
+		v.Run()
+	}
+	time.Sleep(300 * time.Millisecond)
+	stop()
+	churn.Wait()
+	wait()
+	for _, s := range all {
+		t.Logf("%s: %d times, the longest took %v", s.name, s.times.Load(), time.Duration(s.longest.Load()).Round(time.Microsecond))
+		if len(s.failures) > 0 {
+			t.Errorf("%s failed %d of %d times:\n%s", s.name, len(s.failures), s.times.Load(), strings.Join(s.failures, "\n"))
+		}
+	}
+	v.asDeclared()
+	v.whole("mover")
+}
+
+// whole: what a container is declared on is what its sandbox has.
+func (v *victim) whole(name string) {
+	v.t.Helper()
+	declared := strings.Fields(v.Docker("inspect", "-f", "{{range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}", name))
+	out, err := exec.Command("nsenter", "--net="+v.where(name), "ip", "-o", "-4", "addr", "show", "scope", "global").CombinedOutput()
+	if err != nil {
+		v.t.Fatalf("%v: %s", err, out)
+	}
+	var have []string
+	for l := range strings.Lines(string(out)) {
+		if m := inetLine.FindStringSubmatch(l); m != nil {
+			have = append(have, m[2])
+		}
+	}
+	slices.Sort(declared)
+	slices.Sort(have)
+	if !slices.Equal(declared, have) {
+		v.t.Errorf("%s is declared to have %v, and has %v", name, declared, have)
+	}
+}
+
+// TestKeeperDiesAsked: the keeper dies while containers ask for names and connect to
+// published ports. A second later all of it is answered again; what the keeper has no
+// part in does not notice.
+func TestKeeperDiesAsked(t *testing.T) {
+	v := start(t)
+	lab.LeakCheck(t, v.Watches()...)
+	t.Cleanup(v.RemoveAll)
+	v.home()
+	for range 3 {
+		ctx, stop := context.WithCancel(t.Context())
+		all, wait := v.streams(ctx, 50*time.Millisecond)
+		time.Sleep(300 * time.Millisecond)
+		old := v.KeeperPID()
+		if old == 0 {
+			t.Fatal("no keeper")
+		}
+		kill(old)
+		died := time.Now()
+		// A question that met nobody is not answered later; the next one shall be.
+		const short = 50 * time.Millisecond
+		ns := v.where("athome")
+		for {
+			err := errors.Join(asking(ns, "beside", "172.30.0.11", short)(0), asking(ns, "friend", "172.30.0.11", short)(0), dial(ns, "172.30.0.11:9000"))
+			if err == nil && v.KeeperPID() != old {
+				break
+			}
+			if time.Since(died) > 5*time.Second {
+				t.Fatalf("names are not answered: %v", err)
+			}
+			time.Sleep(5 * time.Millisecond)
+		}
+		took := time.Since(died)
+		t.Logf("names were answered again after %v", took.Round(time.Millisecond))
+		if took > time.Second {
+			t.Errorf("names were answered again only after %v", took)
+		}
+		time.Sleep(500 * time.Millisecond)
+		stop()
+		wait()
+		for _, s := range all {
+			if len(s.failures) > 0 && !strings.HasPrefix(s.name, "DNS") {
+				t.Errorf("%s failed %d of %d times:\n%s", s.name, len(s.failures), s.times.Load(), strings.Join(s.failures, "\n"))
+			}
+		}
+		// Loopback's forwarder is the keeper's own.
+		v.Until(time.Second, "the port on loopback answers", func() bool {
+			return v.Host.Do(func() error {
+				c, err := net.DialTimeout("tcp", "127.0.0.1:7100", time.Second)
+				if err == nil {
+					err = c.Close()
+				}
+				return err
+			}) == nil
+		})
+	}
+}
