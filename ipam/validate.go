@@ -18,6 +18,8 @@ func Validate(p cnm.Pool) error {
 		return cnm.Invalid("invalid subnet %s: it is an IPv4 subnet in IPv6 clothes; write it as IPv4", s)
 	case s != s.Masked():
 		return cnm.Invalid("invalid subnet %s: it should be %s", s, s.Masked())
+	case s.IsSingleIP() && p.Gateway.IsValid():
+		return cnm.Invalid("invalid subnet %s: it has one address, and the gateway and each container need one; give a larger one, like 172.20.0.0/16", s)
 	}
 	if r := p.Range; r.IsValid() {
 		switch {

@@ -1,6 +1,12 @@
 package badinput
 
 // createRefusals are for every flag and driver option of network create, and for rm.
+// Looked at side by side with dockerd 20.10, which has the same status where it
+// refuses the same, but: what is wrong in the request itself is 400 here (500 or 403
+// there), a taken auxiliary address 409 (500), drivers and scopes that are not there
+// 501 (500 or 403), a --config-from that is no template 403 (404). It takes silently bad
+// names, unknown driver and ipam options, subnets that are the host's, groups', loopback's
+// or with host bits, and ranges larger than their subnet.
 var createRefusals = []refusal{
 	{"create -d nosuch", create4("-d", "nosuch"), 404, []string{`could not find plugin nosuch in v1 plugin registry: plugin not found: could not find network driver "nosuch": this daemon has bridge, host, null`}, 1},
 	{"create -d host", create4("-d", "host"), 403, []string{`only one instance of "host" network is allowed: use the network host, which is there`}, 1},
@@ -92,4 +98,5 @@ var createRefusals = []refusal{
 	{"rm nowhere", []string{"network", "rm", "nowhere"}, 404, []string{"network nowhere not found"}, 1},
 	{"rm taken", []string{"network", "rm", "taken"}, 403, []string{"error while removing network: network taken id", "has active endpoints: sits; stop these containers, or take them off with `docker network disconnect taken CONTAINER`"}, 1},
 	{"rm host", []string{"network", "rm", "host"}, 403, []string{"host is a pre-defined network and cannot be removed"}, 1},
+	{"create --subnet 172.31.0.0/32", create4("--subnet", "172.31.0.0/32"), 400, []string{"invalid subnet 172.31.0.0/32: it has one address, and the gateway and each container need one; give a larger one"}, 1},
 }
