@@ -31,7 +31,9 @@ func TestVerify(t *testing.T) {
 		{"workdir", func(c *apicontainer.Config, _ *apicontainer.HostConfig) { c.WorkingDir = "a" }, "the working directory 'a' is invalid, it needs to be an absolute path", nil},
 		{"hostname", func(c *apicontainer.Config, _ *apicontainer.HostConfig) { c.Hostname = strings.Repeat("h", 65) }, "invalid hostname format", nil},
 		{"two lines of a hostname", func(c *apicontainer.Config, _ *apicontainer.HostConfig) { c.Hostname = "a\nb" }, `invalid hostname "a\nb"`, nil},
-		{"two lines of hosts", func(_ *apicontainer.Config, h *apicontainer.HostConfig) { h.ExtraHosts = []string{"ok:1.2.3.4", "a\u0085b:1.2.3.4"} }, "invalid add-host", nil},
+		{"two lines of hosts", func(_ *apicontainer.Config, h *apicontainer.HostConfig) {
+			h.ExtraHosts = []string{"ok:1.2.3.4", "a\u0085b:1.2.3.4"}
+		}, "invalid add-host", nil},
 		{"signal", func(c *apicontainer.Config, _ *apicontainer.HostConfig) { c.StopSignal = "FOO" }, "invalid signal: FOO", nil},
 		{"stop timeout", func(c *apicontainer.Config, _ *apicontainer.HostConfig) { c.StopTimeout = p(-2) }, "invalid stop timeout", nil},
 		{"policy", func(_ *apicontainer.Config, h *apicontainer.HostConfig) { h.RestartPolicy.Name = "sometimes" }, "invalid restart policy", nil},

@@ -229,6 +229,9 @@ func (c *Controller) borrow(ctx context.Context, n *cnm.Network) error {
 	if name == "" || n.ConfigOnly || c.cfg.HostLink == nil {
 		return nil
 	}
+	if driver.CheckLinkName(name) != nil {
+		return nil // the driver says what is wrong with it
+	}
 	l, err := c.cfg.HostLink(ctx, name)
 	if err != nil || !l.Exists || l.Ours { // ours: the index of devices tells whose
 		return err

@@ -59,13 +59,14 @@ func WriteResolv(dir string, content []byte) error {
 	}
 	if err == nil {
 		was, err := os.ReadFile(hash)
-		if err == nil && (string(was) != sum(now) || bytes.Equal(now, content)) {
+		if err == nil && len(was) == 2*sha256.Size && (string(was) != sum(now) || bytes.Equal(now, content)) {
 			return nil
 		}
 	}
 	// No sum while both change: after a crash in between, an unequal one would
-	// take our own content for an edit.
-	if err := os.Remove(hash); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	// take our own content for an edit. The file stays: to remove it and make it
+	// again costs more than all the rest.
+	if err := Write(hash, []byte(changing)); err != nil {
 		return err
 	}
 	if err := Write(path, content); err != nil {
@@ -73,6 +74,10 @@ func WriteResolv(dir string, content []byte) error {
 	}
 	return Write(hash, []byte(sum(content)))
 }
+
+// changing stands where the sum of resolv.conf does, while that is written: whatever
+// has not a sum's length says that nothing is known.
+const changing = "changing"
 
 // WriteHosts writes hosts anew: a container that starts has no edits.
 func WriteHosts(dir string, content []byte) error {

@@ -120,7 +120,7 @@ func (b *background) work(last bool) {
 func (b *background) deleteDoomed() {
 	var err error
 	for try := range doomRetries {
-		if err = gone(b.k.rt.delGroup(b.k.doom)); err == nil {
+		if err = gone(b.k.late.delGroup(b.k.doom)); err == nil {
 			return
 		}
 		time.Sleep(time.Duration(try+1) * retryEvery)

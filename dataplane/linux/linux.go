@@ -92,8 +92,11 @@ type Kernel struct {
 	ns    *os.File // the namespace this kernel belongs to
 	inode uint64   // its identity
 	rt    *rtnl
-	nft   *nfConn
-	ct    *netlink.Handle // conntrack; open for life for the reason given at nfConn
+	// late is the background's own rt: deleting links takes 20 to 50 ms, most of them
+	// without the kernel's lock, and no request shall wait for that behind our own.
+	late *rtnl
+	nft  *nfConn
+	ct   *netlink.Handle // conntrack; open for life for the reason given at nfConn
 
 	// hostMu: sequences of messages on host links (look up, create, adjust) are
 	// one step to others. The kernel has one RTNL lock anyway.
@@ -160,6 +163,9 @@ func (k *Kernel) open() (err error) {
 		if k.rt, err = newRTNL(); err != nil {
 			return err
 		}
+		if k.late, err = newRTNL(); err != nil {
+			return err
+		}
 		if k.nft, err = newNF(); err != nil {
 			return err
 		}
@@ -185,6 +191,9 @@ func (k *Kernel) Close() error {
 func (k *Kernel) closeSockets() {
 	if k.rt != nil {
 		k.rt.close()
+	}
+	if k.late != nil {
+		k.late.close()
 	}
 	if k.nft != nil {
 		k.nft.close()
