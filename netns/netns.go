@@ -112,16 +112,15 @@ func PinSelf(path string) error {
 }
 
 // Open returns a descriptor of the namespace pinned at path. The caller closes it.
+// The open file is what is looked at, not the path: another may be unpinning it.
 func Open(path string) (*os.File, error) {
-	if !Pinned(path) {
-		if _, err := os.Lstat(path); err != nil {
-			return nil, fmt.Errorf("open network namespace: %w", err)
-		}
-		return nil, fmt.Errorf("open network namespace %s: a plain file, no namespace is mounted on it: %w", path, fs.ErrNotExist)
-	}
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("open network namespace: %w", err)
+	}
+	var st unix.Statfs_t
+	if err := unix.Fstatfs(int(f.Fd()), &st); err != nil || st.Type != unix.NSFS_MAGIC {
+		return nil, errors.Join(fmt.Errorf("open network namespace %s: a plain file, no namespace is mounted on it: %w", path, fs.ErrNotExist), f.Close())
 	}
 	return f, nil
 }
@@ -155,11 +154,13 @@ func Pinned(path string) bool {
 
 // Inode identifies the namespace at path: equal inodes, same namespace.
 func Inode(path string) (uint64, error) {
-	if !Pinned(path) {
-		return 0, fmt.Errorf("network namespace %s: %w", path, fs.ErrNotExist)
+	f, err := Open(path)
+	if err != nil {
+		return 0, fmt.Errorf("network namespace %s: %w", path, err)
 	}
+	defer f.Close()
 	var st unix.Stat_t
-	if err := unix.Stat(path, &st); err != nil {
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
 		return 0, fmt.Errorf("network namespace %s: %w", path, err)
 	}
 	return st.Ino, nil

@@ -11,6 +11,7 @@ import (
 	"linkspan/cnm"
 	"linkspan/dataplane"
 	"linkspan/events"
+	"linkspan/internal/lab"
 	"linkspan/ipam"
 	"linkspan/store"
 )
@@ -95,7 +96,7 @@ func TestCreateAndRemove(t *testing.T) {
 	if err := w.RemoveNetwork(t.Context(), "my-net"); !errors.Is(err, cnm.ErrNotFound) {
 		t.Errorf("twice: %v", err)
 	}
-	if d := changed(before, w.everything()); d != "" {
+	if d := lab.Differ(before, w.everything()); d != "" {
 		t.Errorf("not as before:\n%s", d)
 	}
 	var got []string
@@ -175,7 +176,7 @@ func TestCreateRefuses(t *testing.T) {
 		if !errors.Is(err, c.class) || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%+v:\n %v\nwant %v: %s", c.wish, err, c.class, c.says)
 		}
-		if d := changed(before, w.everything()); d != "" {
+		if d := lab.Differ(before, w.everything()); d != "" {
 			t.Fatalf("%+v left:\n%s", c.wish, d)
 		}
 	}
@@ -278,7 +279,7 @@ func TestConfigNetworks(t *testing.T) {
 	}
 	w.remove("real")
 	w.remove("base")
-	if d := changed(before, w.everything()); d != "" {
+	if d := lab.Differ(before, w.everything()); d != "" {
 		t.Errorf("not as before:\n%s", d)
 	}
 }
@@ -301,12 +302,12 @@ func TestCreateReverts(t *testing.T) {
 		if !errors.Is(err, errBoom) || !strings.Contains(err.Error(), "network shop") {
 			t.Errorf("operation %d: %v", n, err)
 		}
-		if d := changed(before, w.everything()); d != "" {
+		if d := lab.Differ(before, w.everything()); d != "" {
 			t.Fatalf("operation %d failed (%v), not as before:\n%s", n, err, d)
 		}
 	}
 	w.remove("shop")
-	if d := changed(before, w.everything()); d != "" {
+	if d := lab.Differ(before, w.everything()); d != "" {
 		t.Errorf("not as before:\n%s", d)
 	}
 }
@@ -329,7 +330,7 @@ func TestRemoveLeavesNothing(t *testing.T) {
 		if r, err := w.Reconcile(t.Context(), false); err != nil || len(r.Failures) > 0 {
 			t.Fatalf("reconcile: %v, %+v", err, r)
 		}
-		if d := changed(before, w.everything()); d != "" {
+		if d := lab.Differ(before, w.everything()); d != "" {
 			t.Fatalf("operation %d of the removal failed; after the reconciliation:\n%s", n, d)
 		}
 	}
@@ -343,7 +344,7 @@ func TestCreateStoreFails(t *testing.T) {
 		t.Errorf("create: %v", err)
 	}
 	w.store.breaks(nil)
-	if d := changed(before, w.everything()); d != "" {
+	if d := lab.Differ(before, w.everything()); d != "" {
 		t.Errorf("not as before:\n%s", d)
 	}
 	w.network("shop", "")
@@ -353,7 +354,7 @@ func TestCreateStoreFails(t *testing.T) {
 		t.Errorf("remove: %v", err)
 	}
 	w.store.breaks(nil)
-	if d := changed(before, w.everything()); d != "" {
+	if d := lab.Differ(before, w.everything()); d != "" {
 		t.Errorf("not as before:\n%s", d)
 	}
 	w.remove("shop")
@@ -396,7 +397,7 @@ func TestBorrowed(t *testing.T) {
 	}
 	// What was changed of a device that is not ours is on record (TestBorrowedGivenBack).
 	var left []string
-	for l := range strings.Lines(changed(before, w.everything())) {
+	for l := range strings.Lines(lab.Differ(before, w.everything())) {
 		if !strings.Contains(l, "net/ipv4/conf/br0/route_localnet") {
 			left = append(left, l)
 		}

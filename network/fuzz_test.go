@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"linkspan/cnm"
+	"linkspan/internal/lab"
 )
 
 // FuzzCreate: whatever is wished, a network is made whole or refused with a class,
@@ -71,7 +72,7 @@ func FuzzCreate(f *testing.F) {
 		for i := len(made) - 1; i >= 0; i-- {
 			w.remove(made[i].ID)
 		}
-		if d := changed(before, w.everything()); d != "" {
+		if d := lab.Differ(before, w.everything()); d != "" {
 			t.Errorf("not as before:\n%s", d)
 		}
 	})

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"linkspan/cnm"
+	"linkspan/internal/lab"
 	"linkspan/store"
 )
 
@@ -42,7 +43,7 @@ func TestJoinAndLeave(t *testing.T) {
 	for range 2 { // leaving twice is success
 		w.leave("a", false)
 	}
-	if d := changed(before, w.everything()); d != "" {
+	if d := lab.Differ(before, w.everything()); d != "" {
 		t.Errorf("not as before:\n%s", d)
 	}
 }
@@ -104,7 +105,7 @@ func TestShare(t *testing.T) {
 		t.Error("the last dependent lost its network")
 	}
 	w.leave("dep2", false)
-	if d := changed(before, w.everything()); d != "" {
+	if d := lab.Differ(before, w.everything()); d != "" {
 		t.Errorf("not as before:\n%s", d)
 	}
 }
@@ -142,12 +143,12 @@ func TestRevert(t *testing.T) {
 		if !errors.Is(err, errBoom) || !strings.Contains(err.Error(), "name-of-a") {
 			t.Errorf("operation %d: %v", n, err)
 		}
-		if d := changed(before, w.everything()); d != "" {
+		if d := lab.Differ(before, w.everything()); d != "" {
 			t.Fatalf("operation %d failed (%v), not as before:\n%s", n, err, d)
 		}
 	}
 	w.leave("a", false)
-	if d := changed(before, w.everything()); d != "" {
+	if d := lab.Differ(before, w.everything()); d != "" {
 		t.Errorf("not as before:\n%s", d)
 	}
 }
@@ -170,7 +171,7 @@ func TestLeftovers(t *testing.T) {
 		if r, err := w.Reconcile(t.Context(), false); err != nil || len(r.Failures) > 0 {
 			t.Fatalf("reconcile: %v, %+v", err, r)
 		}
-		if d := changed(before, w.everything()); d != "" {
+		if d := lab.Differ(before, w.everything()); d != "" {
 			t.Fatalf("operation %d of the stop failed; after the reconciliation:\n%s", n, d)
 		}
 	}
@@ -226,7 +227,7 @@ func TestPortTaken(t *testing.T) {
 		t.Errorf("no keeper: %v", err)
 	}
 	w.ports.away = false
-	if d := changed(before, w.everything()); d != "" {
+	if d := lab.Differ(before, w.everything()); d != "" {
 		t.Errorf("not as before:\n%s", d)
 	}
 	// Without IPv6 on the host what has no address is reserved on IPv4 alone.
@@ -286,7 +287,7 @@ func TestConcurrent(t *testing.T) {
 		})
 	}
 	all.Wait()
-	if d := changed(before, w.everything()); d != "" {
+	if d := lab.Differ(before, w.everything()); d != "" {
 		t.Errorf("not as before:\n%s", d)
 	}
 }
@@ -311,7 +312,7 @@ func TestSameContainer(t *testing.T) {
 	}
 	all.Wait()
 	w.leave("a", false)
-	if d := changed(before, w.everything()); d != "" {
+	if d := lab.Differ(before, w.everything()); d != "" {
 		t.Errorf("not as before:\n%s", d)
 	}
 }

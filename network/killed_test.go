@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"linkspan/internal/lab"
 	"linkspan/store"
 )
 
@@ -53,7 +54,7 @@ func (w *world) settled(t *testing.T, what ...any) {
 	t.Helper()
 	before := w.things()
 	if r, err := w.Reconcile(t.Context(), false); err != nil || len(r.Failures) > 0 || w.things() != before {
-		t.Errorf("%v: not settled: %v\n%s", what, err, changed(before, w.things()))
+		t.Errorf("%v: not settled: %v\n%s", what, err, lab.Differ(before, w.things()))
 	}
 }
 
@@ -72,7 +73,7 @@ func TestCreateKilled(t *testing.T) {
 				t.Fatalf("step %d, written %v: %v", step, written, err)
 			}
 			w.settled(t, step, written)
-			if d := changed(before, w.everything()); !written && d != "" {
+			if d := lab.Differ(before, w.everything()); !written && d != "" {
 				t.Errorf("step %d: not as before:\n%s", step, d)
 			}
 			if !written {
@@ -107,7 +108,7 @@ func TestJoinKilled(t *testing.T) {
 				t.Fatalf("step %d, written %v: %v", step, written, ok)
 			}
 			w.settled(t, step, written)
-			if d := changed(before, w.everything()); !written && d != "" {
+			if d := lab.Differ(before, w.everything()); !written && d != "" {
 				t.Errorf("step %d: not as before:\n%s", step, d)
 			}
 			w.join(r)

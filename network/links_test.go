@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"linkspan/cnm"
+	"linkspan/internal/lab"
 )
 
 func linkTo(target string) func(*EndpointWish) {
@@ -34,7 +35,7 @@ func TestLinks(t *testing.T) {
 	}
 	made := w.everything()
 	w.restart()
-	if d := changed(made, w.everything()); d != "" {
+	if d := lab.Differ(made, w.everything()); d != "" {
 		t.Errorf("the restart:\n%s", d)
 	}
 	w.leave("db", false)

@@ -9,6 +9,7 @@ import (
 
 	"linkspan/cnm"
 	"linkspan/dns"
+	"linkspan/internal/lab"
 )
 
 func namesWish(names ...string) func(*EndpointWish) {
@@ -135,7 +136,7 @@ func TestResolverFails(t *testing.T) {
 	if _, err := w.Join(t.Context(), plus(Request{ContainerID: "a", ContainerName: "a"}, "shop", 0, namesWish("a"))); err == nil || !strings.Contains(err.Error(), "boom") {
 		t.Errorf("%v", err)
 	}
-	if d := changed(before, w.everything()); d != "" {
+	if d := lab.Differ(before, w.everything()); d != "" {
 		t.Errorf("not as before:\n%s", d)
 	}
 	w.ports.names.fail = nil
@@ -146,7 +147,7 @@ func TestResolverFails(t *testing.T) {
 	if err := w.Update(t.Context(), plus(r, "shop", 1, namesWish("b"))); err == nil || !strings.Contains(err.Error(), "boom") {
 		t.Errorf("%v", err)
 	}
-	if d := changed(before, w.everything()); d != "" {
+	if d := lab.Differ(before, w.everything()); d != "" {
 		t.Errorf("not as before:\n%s", d)
 	}
 }

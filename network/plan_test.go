@@ -8,6 +8,7 @@ import (
 
 	"linkspan/cnm"
 	"linkspan/dataplane"
+	"linkspan/internal/lab"
 	"linkspan/store"
 )
 
@@ -23,7 +24,7 @@ func TestPlan(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if d := changed(before, w.everything()); d != "" {
+		if d := lab.Differ(before, w.everything()); d != "" {
 			t.Errorf("the plan made:\n%s", d)
 		}
 		s := w.join(r)
@@ -31,7 +32,7 @@ func TestPlan(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if d := changed(anonymous(made), anonymous(objs)); d != "" {
+		if d := lab.Differ(anonymous(made), anonymous(objs)); d != "" {
 			t.Errorf("made and planned differ:\n%s", d)
 		}
 		w.leave("a", false)

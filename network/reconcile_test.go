@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"linkspan/dataplane"
+	"linkspan/internal/lab"
 )
 
 // Whatever someone takes away outside of a sandbox comes back, and what is inside
@@ -47,7 +48,7 @@ func TestRepair(t *testing.T) {
 		if err != nil || len(r.Failures) > 0 {
 			t.Errorf("%s: %v %v", name, err, r.Failures)
 		}
-		if d := changed(whole, w.things()); d != "" {
+		if d := lab.Differ(whole, w.things()); d != "" {
 			t.Errorf("%s: not repaired:\n%s", name, d)
 		}
 		if r, err := w.Reconcile(t.Context(), false); err != nil || len(r.Ops)+len(r.Drift)+len(r.Failures) > 0 {

@@ -14,6 +14,7 @@ import (
 	"linkspan/cnm"
 	"linkspan/dataplane"
 	"linkspan/driver"
+	"linkspan/internal/lab"
 	"linkspan/ipam"
 )
 
@@ -157,7 +158,7 @@ func TestReconfigureRefuses(t *testing.T) {
 			if !errors.Is(err, c.class) || !strings.Contains(err.Error(), "default bridge: ") || !strings.Contains(err.Error(), c.words) {
 				t.Fatalf("%v", err)
 			}
-			if d := changed(before, w.everything()); d != "" {
+			if d := lab.Differ(before, w.everything()); d != "" {
 				t.Errorf("changed:\n%s", d)
 			}
 			if n := w.network("later", ""); pfx("10.99.0.0/16").Overlaps(n.Pools[0].Subnet) {

@@ -11,6 +11,7 @@ import (
 
 	"linkspan/cnm"
 	"linkspan/dataplane"
+	"linkspan/internal/lab"
 )
 
 func TestPredefined(t *testing.T) {
@@ -39,7 +40,7 @@ func TestPredefined(t *testing.T) {
 	w.join(on("a", "lan"))
 	before := w.everything()
 	w.restart()
-	if d := changed(before, w.everything()); d != "" || len(w.report.Ops) != 0 {
+	if d := lab.Differ(before, w.everything()); d != "" || len(w.report.Ops) != 0 {
 		t.Errorf("a restart did %v:\n%s", w.report.Ops, d)
 	}
 	for _, n := range w.Networks() {

@@ -12,6 +12,7 @@ import (
 
 	"linkspan/cnm"
 	"linkspan/dataplane"
+	"linkspan/internal/lab"
 	"linkspan/store"
 )
 
@@ -101,7 +102,7 @@ func TestConnectDisconnect(t *testing.T) {
 		t.Errorf("an update to the same did %q", w.kernel.Log()[log:])
 	}
 	w.update(r)
-	if d := changed(before, w.everything()); d != "" {
+	if d := lab.Differ(before, w.everything()); d != "" {
 		t.Errorf("not as before:\n%s", d)
 	}
 	var got []string
@@ -116,7 +117,7 @@ func TestConnectDisconnect(t *testing.T) {
 	w.update(r2)
 	made := w.everything()
 	w.restart()
-	if d := changed(made, w.everything()); d != "" || len(w.report.Ops) > 0 {
+	if d := lab.Differ(made, w.everything()); d != "" || len(w.report.Ops) > 0 {
 		t.Errorf("the restart did %v\n%s", w.report.Ops, d)
 	}
 	w.leave("a", false)
@@ -230,7 +231,7 @@ func TestInterfaceNames(t *testing.T) {
 		if _, err := w.Join(t.Context(), c.r); !errors.Is(err, cnm.ErrInvalid) || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("join %+v: %v", c.r.Endpoints, err)
 		}
-		if d := changed(before, w.everything()); d != "" {
+		if d := lab.Differ(before, w.everything()); d != "" {
 			t.Errorf("left:\n%s", d)
 		}
 	}
@@ -259,7 +260,7 @@ func TestUpdateReverts(t *testing.T) {
 			if !errors.Is(err, errBoom) || !strings.Contains(err.Error(), "name-of-a") {
 				t.Errorf("operation %d: %v", n, err)
 			}
-			if d := changed(before, w.everything()); d != "" {
+			if d := lab.Differ(before, w.everything()); d != "" {
 				t.Fatalf("operation %d failed (%v), not as before:\n%s", n, err, d)
 			}
 		}
@@ -285,7 +286,7 @@ func TestUpdateRefused(t *testing.T) {
 	if err := w.Update(t.Context(), plus(r, "nowhere", 1)); !errors.Is(err, cnm.ErrNotFound) || !strings.Contains(err.Error(), "network nowhere not found") {
 		t.Errorf("no network: %v", err)
 	}
-	if d := changed(before, w.everything()); d != "" {
+	if d := lab.Differ(before, w.everything()); d != "" {
 		t.Errorf("a refused update left:\n%s", d)
 	}
 	w.leave("b", false)
@@ -295,7 +296,7 @@ func TestUpdateRefused(t *testing.T) {
 		t.Errorf("a full disk: %v", err)
 	}
 	w.store.breaks(nil)
-	if d := changed(before, w.everything()); d != "" {
+	if d := lab.Differ(before, w.everything()); d != "" {
 		t.Errorf("not as before:\n%s", d)
 	}
 	for _, id := range []string{"stopped", ""} {
@@ -406,7 +407,7 @@ func TestUpdateWith(t *testing.T) {
 		t.Errorf("full: %v, told %d times", err, told)
 	}
 	w.store.breaks(nil)
-	if d := changed(before, w.everything()); d != "" {
+	if d := lab.Differ(before, w.everything()); d != "" {
 		t.Errorf("full: not as before:\n%s", d)
 	}
 	r.With = func() (store.Op, func(int64, error), error) { return store.Op{}, nil, errBoom }
@@ -418,7 +419,7 @@ func TestUpdateWith(t *testing.T) {
 	if err := w.Update(t.Context(), r); !errors.Is(err, store.ErrCompare) {
 		t.Errorf("outdated: %v", err)
 	}
-	if d := changed(before, w.everything()); d != "" {
+	if d := lab.Differ(before, w.everything()); d != "" {
 		t.Errorf("not as before:\n%s", d)
 	}
 }
@@ -506,7 +507,7 @@ func TestHistories(t *testing.T) {
 		for _, n := range names {
 			w.remove(n)
 		}
-		if d := changed(before, w.everything()); d != "" {
+		if d := lab.Differ(before, w.everything()); d != "" {
 			t.Errorf("seed %d: not as before:\n%s", seed, d)
 		}
 	}

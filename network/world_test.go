@@ -279,20 +279,3 @@ func (w *world) elements(set string) (out []string) {
 	}
 	return out
 }
-
-// changed are the lines that only one of two texts has; empty: they are equal.
-func changed(before, now string) string {
-	var b strings.Builder
-	old, fresh := strings.Split(before, "\n"), strings.Split(now, "\n")
-	for _, l := range old {
-		if !slices.Contains(fresh, l) {
-			b.WriteString("- " + l + "\n")
-		}
-	}
-	for _, l := range fresh {
-		if !slices.Contains(old, l) {
-			b.WriteString("+ " + l + "\n")
-		}
-	}
-	return b.String()
-}

@@ -187,25 +187,8 @@ func (w *world) settled(what, before string) {
 		}
 		time.Sleep(20 * time.Millisecond)
 		if looks >= 10 && time.Now().After(deadline) {
-			w.t.Errorf("%s:\n%s", what, differ(before, now))
+			w.t.Errorf("%s:\n%s", what, lab.Differ(before, now))
 			return
 		}
 	}
-}
-
-// differ are the lines that only one of two texts has.
-func differ(before, now string) string {
-	var b strings.Builder
-	old, fresh := strings.Split(before, "\n"), strings.Split(now, "\n")
-	for _, l := range old {
-		if !slices.Contains(fresh, l) {
-			b.WriteString("- " + l + "\n")
-		}
-	}
-	for _, l := range fresh {
-		if !slices.Contains(old, l) {
-			b.WriteString("+ " + l + "\n")
-		}
-	}
-	return b.String()
 }

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"linkspan/internal/daemontest"
+	"linkspan/internal/lab"
 )
 
 // TestReconcile: whatever a person took away comes back, and the published port
@@ -145,7 +146,7 @@ func TestPlan(t *testing.T) {
 	slices.Sort(planned)
 	slices.Sort(made)
 	if len(planned) < 10 || !slices.Equal(planned, made) {
-		t.Errorf("planned and made differ:\n%s", differ(strings.Join(planned, "\n"), strings.Join(made, "\n")))
+		t.Errorf("planned and made differ:\n%s", lab.Differ(strings.Join(planned, "\n"), strings.Join(made, "\n")))
 	}
 	for name, args := range map[string][]string{
 		"8080":             {"run", "-p", "8080:1", "netprobe"}, // held by web now

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"linkspan/internal/daemontest"
+	"linkspan/internal/lab"
 )
 
 // TestForeignBridge: a docker0 of another engine is left alone, and so is what it
@@ -43,7 +44,7 @@ func TestForeignBridge(t *testing.T) {
 	w.reached(8080)
 	w.Docker("rm", "-f", "web")
 	if after := theirs(); after != before {
-		t.Errorf("the other engine's things changed:\n%s", differ(before, after))
+		t.Errorf("the other engine's things changed:\n%s", lab.Differ(before, after))
 	}
 }
 
