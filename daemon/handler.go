@@ -50,5 +50,5 @@ func (e *engine) handler(d *daemon) http.Handler {
 		Files:   func(c *container.Container) docker.Files { return docker.Files(e.containers.Files(c.ID)) },
 		Version: e.Version, Logger: d.log,
 	})
-	return admin.Beside(api, admin.New(admin.Config{Network: e.network, Plan: e.containers.Plan, Logger: d.log}))
+	return admin.Beside(api, admin.New(admin.Config{Network: e.network, Plan: e.containers.Plan, Doors: e.doors(), Logger: d.log}))
 }

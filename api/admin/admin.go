@@ -1,6 +1,6 @@
 // Package admin is the door for Linkspan's own verbs, on the same socket as the
-// Engine API and below a path of its own: plan and reconcile now; why, exposed,
-// doctor, graph and capture answer "not yet" until diagnose/ is there.
+// Engine API and below a path of its own: plan, reconcile, and those who explain, one
+// file each.
 package admin
 
 import (
@@ -26,8 +26,19 @@ type Config struct {
 	// Plan returns what starting a container of this wish would make, and the
 	// warnings that it would give. Nothing is made.
 	Plan func(context.Context, container.CreateRequest) (objects []dataplane.Object, warnings []string, err error)
+	// Doors are the explanations'.
+	Doors []Door
 	// Logger receives what fails; nil: slog's default.
 	Logger *slog.Logger
+}
+
+// Door is one path below Prefix.
+type Door struct {
+	Pattern string // of http.ServeMux: "POST /linkspan/why"
+	// Answer gives a value to be written as JSON, or an error of a cnm class.
+	Answer func(*http.Request) (any, error)
+	// Serve, instead of Answer, writes by itself: a stream.
+	Serve http.HandlerFunc
 }
 
 type door struct {
@@ -44,16 +55,12 @@ func New(c Config) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST "+Prefix+"plan", d.answer(d.plan))
 	mux.HandleFunc("POST "+Prefix+"reconcile", d.answer(d.reconcile))
-	for verb, what := range map[string]string{
-		"why":     "why: following a packet through the compiled policy",
-		"exposed": "exposed: listing what is reachable from outside",
-		"doctor":  "doctor: finding what on this host stands in the way",
-		"graph":   "graph: drawing networks, endpoints and ports",
-		"capture": "capture: recording packets of an endpoint",
-	} {
-		mux.HandleFunc(Prefix+verb, d.answer(func(http.ResponseWriter, *http.Request) (any, error) {
-			return nil, cnm.Unsupported("not yet: %s comes with a later version of Linkspan; `linkspan plan` and `linkspan reconcile --dry-run` show what is declared", what)
-		}))
+	for _, more := range c.Doors {
+		if more.Serve != nil {
+			mux.HandleFunc(more.Pattern, more.Serve)
+			continue
+		}
+		mux.HandleFunc(more.Pattern, d.answer(func(_ http.ResponseWriter, r *http.Request) (any, error) { return more.Answer(r) }))
 	}
 	mux.HandleFunc("/", d.answer(func(_ http.ResponseWriter, r *http.Request) (any, error) {
 		return nil, cnm.NotFound("page not found: %s %s is not part of the admin API", r.Method, r.URL.Path)

@@ -148,7 +148,14 @@ ip link set docker0 down
 }
 
 func TestDoors(t *testing.T) {
-	_, base := daemon(t, Config{Network: &fakeNetwork{report: &network.Report{}}})
+	_, base := daemon(t, Config{Network: &fakeNetwork{report: &network.Report{}}, Doors: []Door{
+		{Pattern: "GET /linkspan/seven", Answer: func(*http.Request) (any, error) { return 7, nil }},
+		{Pattern: "GET /linkspan/none", Answer: func(*http.Request) (any, error) { return nil, cnm.NotFound("there is none") }},
+		{Pattern: "GET /linkspan/stream", Serve: func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(202)
+			_, _ = w.Write([]byte("on and on"))
+		}},
+	}})
 	for _, tc := range []struct {
 		method, path string
 		status       int
@@ -157,8 +164,9 @@ func TestDoors(t *testing.T) {
 		{"GET", "/containers/json", http.StatusTeapot, ""}, // the Engine API's
 		{"GET", "//linkspan/plan", http.StatusTeapot, ""},
 		{"GET", "/linkspan", http.StatusTeapot, ""},
-		{"POST", "/linkspan/why", 501, "not yet: why"},
-		{"GET", "/linkspan/doctor", 501, "not yet: doctor"},
+		{"GET", "/linkspan/seven", 200, "7"},
+		{"GET", "/linkspan/none", 404, "there is none"},
+		{"GET", "/linkspan/stream", 202, "on and on"},
 		{"GET", "/linkspan/nothing", 404, "not part of the admin API"},
 		{"POST", "/linkspan/reconcile?dry-run=maybe", 400, "maybe"},
 	} {

@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
 	"strings"
+	"syscall"
 )
 
 // Client asks the admin door. HTTP must reach the daemon whatever the host in
@@ -19,7 +21,7 @@ type Client struct{ HTTP *http.Client }
 // POST /containers/create.
 func (c Client) Plan(ctx context.Context, name string, body []byte) (*Plan, error) {
 	var p Plan
-	return &p, c.post(ctx, "plan?name="+url.QueryEscape(name), body, &p)
+	return &p, c.Ask(ctx, http.MethodPost, "plan?name="+url.QueryEscape(name), body, &p)
 }
 
 // Reconcile compares the host with what is declared and, unless dryRun, puts it
@@ -30,29 +32,49 @@ func (c Client) Reconcile(ctx context.Context, dryRun bool) (*Report, error) {
 		path += "?dry-run=1"
 	}
 	var r Report
-	return &r, c.post(ctx, path, nil, &r)
+	return &r, c.Ask(ctx, http.MethodPost, path, nil, &r)
 }
 
-func (c Client) post(ctx context.Context, path string, body []byte, v any) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://linkspan"+Prefix+path, bytes.NewReader(body))
+// Ask asks a door whose answer is JSON, and reads it into v. path is what follows
+// Prefix, with its query.
+func (c Client) Ask(ctx context.Context, method, path string, body []byte, v any) error {
+	r, err := c.Stream(ctx, method, path, body)
 	if err != nil {
-		return fmt.Errorf("asking the daemon: %w", err)
+		return err
+	}
+	defer r.Close()
+	data, err := io.ReadAll(r)
+	if err != nil {
+		return fmt.Errorf("reading the daemon's answer: %w", err)
+	}
+	if err := json.Unmarshal(data, v); err != nil {
+		return fmt.Errorf("the daemon's answer is not understood: %w", err)
+	}
+	return nil
+}
+
+// Stream asks a door and returns its answer to be read as it comes; the caller closes
+// it.
+func (c Client) Stream(ctx context.Context, method, path string, body []byte) (io.ReadCloser, error) {
+	req, err := http.NewRequestWithContext(ctx, method, "http://linkspan"+Prefix+path, bytes.NewReader(body))
+	if err != nil {
+		return nil, fmt.Errorf("asking the daemon: %w", err)
 	}
 	req.Header.Set("Content-Type", "application/json")
 	resp, err := c.HTTP.Do(req)
 	if err != nil {
-		return fmt.Errorf("asking the daemon: %w", err)
+		if errors.Is(err, syscall.ENOENT) || errors.Is(err, syscall.ECONNREFUSED) {
+			return nil, fmt.Errorf("no daemon answers: %w; start it: `systemctl start linkspan` where it is installed, or `linkspan daemon` as root, and -H names its socket where that is another", err)
+		}
+		return nil, fmt.Errorf("asking the daemon: %w", err)
+	}
+	if resp.StatusCode == http.StatusOK {
+		return resp.Body, nil
 	}
 	defer resp.Body.Close()
 	data, err := io.ReadAll(resp.Body)
 	if err != nil {
-		return fmt.Errorf("reading the daemon's answer: %w", err)
-	}
-	if resp.StatusCode == http.StatusOK {
-		if err := json.Unmarshal(data, v); err != nil {
-			return fmt.Errorf("the daemon's answer is not understood: %w", err)
-		}
-		return nil
+		return nil, fmt.Errorf("reading the daemon's answer: %w", err)
 	}
 	var e struct{ Message string }
 	if json.Unmarshal(data, &e) != nil || e.Message == "" {
@@ -60,7 +82,7 @@ func (c Client) post(ctx context.Context, path string, body []byte, v any) error
 	}
 	// Another engine knows nothing below our prefix and says just this.
 	if resp.StatusCode == http.StatusNotFound && e.Message == "page not found" {
-		return fmt.Errorf("the daemon that answered (%s) is not Linkspan: this verb needs it", resp.Header.Get("Server"))
+		return nil, fmt.Errorf("the daemon that answered (%s) is not Linkspan: this verb needs it", resp.Header.Get("Server"))
 	}
-	return fmt.Errorf("error from the daemon: %s", e.Message)
+	return nil, fmt.Errorf("error from the daemon: %s", e.Message)
 }

@@ -1,0 +1,49 @@
+package daemon
+
+import (
+	"context"
+	"maps"
+	"slices"
+
+	"linkspan/api/admin"
+	"linkspan/cnm"
+	"linkspan/dataplane"
+	"linkspan/diagnose"
+)
+
+// doors are those of the explanations: one line for each.
+func (e *engine) doors() []admin.Door {
+	return slices.Concat([]admin.Door{})
+}
+
+// world is what explanations look at.
+func (e *engine) world() *diagnose.World {
+	return &diagnose.World{Declared: declared{e}, Table: e.table()}
+}
+
+// declared shows the engine to those who explain.
+type declared struct{ e *engine }
+
+func (d declared) Networks() []*cnm.Network  { return d.e.network.Networks() }
+func (d declared) Sandboxes() []*cnm.Sandbox { return d.e.network.Sandboxes() }
+
+func (d declared) Objects(ctx context.Context) ([]dataplane.Object, error) {
+	return d.e.network.Declared(ctx)
+}
+
+func (d declared) Containers() []diagnose.Container {
+	var all []diagnose.Container
+	for _, c := range d.e.containers.List() {
+		one := diagnose.Container{ID: c.ID, Name: c.Name, Image: c.ImageRef, State: string(c.State.Phase), ExitCode: c.State.ExitCode,
+			PID: c.State.Pid, Mode: string(c.HostConfig.NetworkMode), Networks: slices.Sorted(maps.Keys(c.Networks))}
+		if c.State.Health != nil {
+			one.Health = string(c.State.Health.Status)
+		}
+		for p := range c.Config.ExposedPorts {
+			one.Exposed = append(one.Exposed, p.String())
+		}
+		slices.Sort(one.Exposed)
+		all = append(all, one)
+	}
+	return all
+}
