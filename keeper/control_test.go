@@ -211,7 +211,7 @@ func TestSocketIsPrivate(t *testing.T) {
 
 // FuzzHandle sends the server whole requests with any operation and body.
 func FuzzHandle(f *testing.F) {
-	for _, op := range []string{opInfo, opOpen, opStarted, opClose, opCloseStdin, opAttach, opStreams, opPorts, opRelease, opReserve} {
+	for _, op := range []string{opInfo, opOpen, opStarted, opClose, opCloseStdin, opAttach, opStreams, opPorts, opRelease, opReserve, opResolvers} {
 		f.Add(op, []byte(`{"id":"x"}`))
 	}
 	f.Add(opReserve, []byte(`{"requests":[{"Owner":"a","Proto":"tcp","Addr":"::ffff:1.2.3.4","Port":1,"PortEnd":0}]}`))

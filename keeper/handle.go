@@ -64,6 +64,8 @@ func (s *server) handle(ctx context.Context, c *control, q request, files []int)
 		})
 	case opKeepZones:
 		return with(q, func(b zonesBody) (any, error) { s.resolvers.server.KeepZones(b.Zones); return nil, nil })
+	case opResolvers:
+		return s.resolvers.server.Metrics(), nil
 	case opShutdown:
 		return nil, nil // control asks for the stop once this is answered
 	case opUpgrade:

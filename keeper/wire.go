@@ -252,6 +252,7 @@ const (
 	opSetNames    = "set-names"
 	opRemoveNames = "remove-names"
 	opKeepZones   = "keep-zones"
+	opResolvers   = "resolvers"
 
 	eventEnded       = "ended"
 	eventStdinClosed = "stdin-closed"
