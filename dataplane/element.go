@@ -107,7 +107,7 @@ func GuardForwarding(m Meta, table string, v4 bool) Element {
 	if !v4 {
 		fam, text = 10, "ipv6"
 	}
-	return Element{Meta: m, Family: "inet", Table: table, Set: "forward_guard", KeyRaw: []byte{fam}, Verdict: "drop", KeyText: text, Guard: true}
+	return Element{Meta: m, Family: "inet", Table: table, Set: "forward_guard", KeyRaw: []byte{fam}, Verdict: "goto drop_not_forwarded", KeyText: text, Guard: true}
 }
 
 func ifElement(m Meta, table, set, link string) Element {

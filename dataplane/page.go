@@ -5,6 +5,7 @@ import (
 	_ "embed"
 	"encoding/hex"
 	"fmt"
+	"strconv"
 	"strings"
 )
 
@@ -27,7 +28,8 @@ func BasePage(table string, accept ...Mark) Page {
 	text := strings.Replace(pageText, "ACCEPTMARK\n\t\t", rules, 1)
 	sum := sha256.Sum256([]byte(text))
 	hash := hex.EncodeToString(sum[:4])
-	text = strings.NewReplacer("TABLE", table, "HASH", hash).Replace(text)
+	daemons, people := DropGroups(table)
+	text = strings.NewReplacer("TABLE", table, "HASH", hash, "GROUP", strconv.Itoa(int(daemons)), "PEOPLE", strconv.Itoa(int(people))).Replace(text)
 	return Page{
 		Meta:   Meta{Owner{Kind: OwnerHost}, "the firewall: a constant number of rules, everything else is set elements"},
 		Family: "inet", Table: table, Text: text, Hash: hash,

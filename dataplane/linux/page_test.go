@@ -190,23 +190,40 @@ func notSysctl(ops []dataplane.Op) (out []dataplane.Op) {
 	return out
 }
 
-// TestPageFirst: the page of the first release, in use, becomes today's in place:
-// without a moment without rules, and with all of its elements.
-func TestPageFirst(t *testing.T) {
-	text, err := os.ReadFile("testdata/page_1.nft")
+// TestPageFormer: the page of a former release, in use, becomes today's in place:
+// without a moment without rules, and with all of its elements. page_1 is the first
+// one, page_2 the last that dropped without telling.
+func TestPageFormer(t *testing.T) {
+	for _, name := range []string{"page_1", "page_2"} {
+		t.Run(name, func(t *testing.T) { testPageFormer(t, name) })
+	}
+}
+
+func testPageFormer(t *testing.T, name string) {
+	text, err := os.ReadFile("testdata/" + name + ".nft")
 	if err != nil {
 		t.Fatal(err)
 	}
 	var log bytes.Buffer
 	h := newHost(t, func(c *linux.Config) { c.Log = slog.New(slog.NewTextHandler(&log, nil)) })
 	want := append(bridgeNet(), h.container("web", 2)...)
-	first := dataplane.Page{Meta: network, Family: "inet", Table: table, Hash: "0000cafe",
-		Text: strings.NewReplacer("TABLE", table, "HASH", "0000cafe").Replace(string(text))}
-	want[0] = first
+	former := dataplane.Page{Meta: network, Family: "inet", Table: table, Hash: "0000cafe",
+		Text: strings.NewReplacer("TABLE", table, "HASH", "0000cafe", "\t\tACCEPTMARK\n", "").Replace(string(text))}
+	changes := 1
+	want[0] = former
+	if name != "page_1" {
+		guard := dataplane.GuardForwarding(network, table, true)
+		guard.Verdict = "drop"
+		want = append(want, guard)
+		changes++
+	}
 	h.apply(diff.Create(want))
 	want[0] = dataplane.BasePage(table)
+	if name != "page_1" {
+		want[len(want)-1] = dataplane.GuardForwarding(network, table, true)
+	}
 	ops := notSysctl(diff.Compute(dataplane.NewState(want...), h.observe(h.pin("web"))).Ops)
-	if len(ops) != 1 || ops[0].Verb != dataplane.Change {
+	if len(ops) != changes || ops[0].Verb != dataplane.Change {
 		t.Errorf("plan: %v", ops)
 	}
 	h.apply(ops)
@@ -216,7 +233,7 @@ func TestPageFirst(t *testing.T) {
 	if strings.Contains(log.String(), "cannot be changed in place") {
 		t.Errorf("the table was replaced: %s", log.String())
 	}
-	if out := h.run("nft", "list", "table", "inet", table); strings.Contains(out, "0000cafe") || !strings.Contains(out, "from_borrowed") {
+	if out := h.run("nft", "list", "table", "inet", table); strings.Contains(out, "0000cafe") || !strings.Contains(out, "from_borrowed") || !strings.Contains(out, "ls:unpublished") {
 		t.Errorf("the page is\n%s", out)
 	}
 }
