@@ -8,6 +8,7 @@ import (
 	"linkspan/api/admin"
 	"linkspan/cnm"
 	"linkspan/dataplane"
+	"linkspan/dataplane/live"
 	"linkspan/diagnose"
 )
 
@@ -18,7 +19,7 @@ func (e *engine) doors() []admin.Door {
 
 // world is what explanations look at.
 func (e *engine) world() *diagnose.World {
-	return &diagnose.World{Declared: declared{e}, Table: e.table()}
+	return &diagnose.World{Declared: declared{e}, Kernel: live.New(e.log), Table: e.table()}
 }
 
 // declared shows the engine to those who explain.

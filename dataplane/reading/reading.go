@@ -57,6 +57,16 @@ type Interface struct {
 	// through, or has refused (RFC 4862).
 	Tentative []netip.Addr `json:"tentative,omitempty"`
 	Stats     Counters     `json:"stats"`
+	// Port is how its bridge treats it; nil when it is no bridge's port.
+	Port *BridgePort `json:"port,omitempty"`
+}
+
+// BridgePort is what a bridge knows of one of its ports.
+type BridgePort struct {
+	State    string `json:"state"` // of STP: "forwarding", "disabled", "blocking", …
+	Hairpin  bool   `json:"hairpin,omitempty"`
+	Isolated bool   `json:"isolated,omitempty"`
+	Learning bool   `json:"learning,omitempty"`
 }
 
 // Counters of an interface, as its own namespace sees them.
@@ -79,6 +89,7 @@ type RouteQuery struct {
 	Mark             uint32
 	Proto            string // "tcp", "udp", "icmp"
 	SrcPort, DstPort uint16
+	UID              uint32 // of the sender; policy rules can ask for it
 }
 
 // RouteAnswer is the kernel's.
@@ -123,8 +134,12 @@ type FDBEntry struct {
 	Link   string `json:"link"` // the port
 	Bridge string `json:"bridge,omitempty"`
 	// Static entries are a person's or a program's, the others are learned.
-	Static bool       `json:"static,omitempty"`
-	Dst    netip.Addr `json:"dst,omitzero"` // a VTEP
+	Static bool `json:"static,omitempty"`
+	// Local entries are the bridge's own addresses and its ports': what is sent to them
+	// is for this host and not forwarded.
+	Local bool       `json:"local,omitempty"`
+	VLAN  int        `json:"vlan,omitempty"`
+	Dst   netip.Addr `json:"dst,omitzero"` // a VTEP
 }
 
 // Socket is one that waits for others.
