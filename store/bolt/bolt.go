@@ -49,7 +49,7 @@ type Options struct {
 	// the disk. 0 means 4 MiB, negative none.
 	Reserve int64
 	// CopyEvery is how often a copy of the file is kept as PATH.good, if something
-	// changed since; one is also made at start. 0 means one hour, negative never.
+	// changed since; one is also made at start. 0 means one minute, negative never.
 	CopyEvery time.Duration
 	// Log is used for what goes wrong in the background; nil means slog.Default.
 	Log *slog.Logger
@@ -92,6 +92,8 @@ func Open(path string, o Options) (*Store, error) {
 	switch err := prepare(path); {
 	case isDamage(err):
 		return nil, damageError(path, err)
+	case errors.Is(err, errGone):
+		return nil, err
 	case err != nil:
 		return nil, describe(path, "make", err)
 	}
@@ -123,7 +125,7 @@ func (o *Options) fill() {
 		o.Reserve = 4 << 20
 	}
 	if o.CopyEvery == 0 {
-		o.CopyEvery = time.Hour
+		o.CopyEvery = time.Minute
 	}
 	if o.Log == nil {
 		o.Log = slog.Default()

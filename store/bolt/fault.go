@@ -69,10 +69,9 @@ func openError(path string, err error) error {
 
 // damageError tells that the file is kept and where the last good copy is.
 func damageError(path string, err error) error {
-	cure := "there is no copy of it: move it away to start anew"
+	cure := cureRepair(path) + "; there is no copy of it"
 	if info, e := os.Stat(copyPath(path)); e == nil {
-		cure = fmt.Sprintf("the last good copy is %s of %s: stop the daemon, move the damaged file away "+
-			"and put the copy in its place", copyPath(path), info.ModTime().UTC().Format("2006-01-02 15:04:05 MST"))
+		cure = fmt.Sprintf("%s; the last good copy is %s of %s", cureRepair(path), copyPath(path), info.ModTime().UTC().Format("2006-01-02 15:04:05 MST"))
 	}
 	return cnm.Errorf(cnm.ErrUnavailable, "state file %s is damaged (%w) and was left as it is; %s", path, err, cure)
 }

@@ -1,7 +1,6 @@
 package bolt
 
 import (
-	"bytes"
 	"encoding/binary"
 	"errors"
 	"io/fs"
@@ -16,6 +15,9 @@ import (
 // prepare makes the file if there is none: complete under another name first,
 // so that a kill or a power cut never leaves a half-made one.
 func prepare(path string) error {
+	if err := missing(path); err != nil {
+		return err
+	}
 	switch info, err := os.Stat(path); {
 	case err == nil && info.Size() == 0:
 		return damaged("it is empty") // never by us, and bbolt would make it new
@@ -88,8 +90,8 @@ func (s *Store) reserve() {
 	_ = unix.Fallocate(int(s.file.Fd()), 0, 0, s.claimed)
 }
 
-// verify reads the whole file. A file that was cut, or of which a page was
-// changed, is found here, before anything is built on it.
+// verify reads the whole file, which nobody writes yet. A file that was cut, or of
+// which a page was changed, is found here, before anything is built on it.
 func (s *Store) verify(tx *bbolt.Tx) error {
 	info, err := s.file.Stat()
 	if err != nil {
@@ -98,25 +100,17 @@ func (s *Store) verify(tx *bbolt.Tx) error {
 	if s.used = tx.Size(); info.Size() < s.used {
 		return damaged("it has %d bytes of %d", info.Size(), s.used)
 	}
-	if err := s.readMeta(tx); err != nil {
+	m, err := readImage(s.file, s.used)
+	if err != nil {
 		return err
 	}
-	var last []byte
-	c := tx.Bucket(bucketKV).Cursor()
-	for k, v := c.First(); k != nil; k, v = c.Next() {
-		if last != nil && bytes.Compare(last, k) >= 0 {
-			return damaged("key %q comes after %q", k, last)
-		}
-		rev, err := check(k, v)
-		if err != nil {
-			return err
-		}
-		if rev < 1 || rev > s.rev {
-			return damaged("the record of key %q has revision %d of %d", k, rev, s.rev)
-		}
-		last = append(last[:0], k...)
+	switch d := dig(m, true); {
+	case d.notOurs():
+		return errNotOurs
+	case !d.whole():
+		return damaged("%s", d.reason)
 	}
-	return nil
+	return s.readMeta(tx)
 }
 
 // copyPath is where the last good copy of the file lies.
@@ -151,7 +145,7 @@ func (s *Store) copy(have int64) (rev int64, err error) {
 		return s.db.View(func(tx *bbolt.Tx) error {
 			// A Store of its own: s.rev belongs to the writing goroutine.
 			at := Store{file: s.file}
-			if err := at.verify(tx); err != nil {
+			if err := at.readMeta(tx); err != nil {
 				return err
 			}
 			if rev = at.rev; rev == have {
@@ -163,6 +157,10 @@ func (s *Store) copy(have int64) (rev int64, err error) {
 			}
 			defer f.Close()
 			if _, err := tx.WriteTo(f); err != nil {
+				return err
+			}
+			// What was copied is looked at: the file itself is being written to.
+			if err := checkFile(tmp); err != nil {
 				return err
 			}
 			return f.Sync()
