@@ -14,7 +14,9 @@ import (
 
 // doors are those of the explanations: one line for each.
 func (e *engine) doors() []admin.Door {
-	return slices.Concat([]admin.Door{})
+	return slices.Concat([]admin.Door{
+		admin.Doctor(e.examine),
+	})
 }
 
 // world is what explanations look at.

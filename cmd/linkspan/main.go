@@ -33,6 +33,7 @@ func verbs() map[string]verb {
 		"plan":      {help: "Show what a docker run would make in the kernel, and make nothing", run: runPlan},
 		"reconcile": {help: "Compare the kernel with what is declared, and put the difference right", run: runReconcile},
 		"uninstall": {help: "Take away what daemons have left on this host", run: runUninstall},
+		"doctor":    {help: "Look the host over: what is wrong, why it matters, and the cure", run: runDoctor},
 		"manual":    {help: "Write the man pages (make install does)", run: runManual, hidden: true},
 	}
 }
