@@ -109,7 +109,7 @@ func (m *image) content(id uint64) []byte {
 // element is one of a leaf or branch page.
 type element struct {
 	key, value []byte
-	bucket     bool
+	flags      uint32 // of a leaf's: flagBucket or nothing
 	child      uint64 // of a branch
 }
 
@@ -155,7 +155,7 @@ func elements(p []byte, leaf bool, pageSize int) (out []element, sound bool) {
 		var el element
 		if leaf {
 			ksize, vsize = int(order.Uint32(e[8:])), int(order.Uint32(e[12:]))
-			el.bucket = order.Uint32(e)&flagBucket != 0
+			el.flags = order.Uint32(e)
 		} else {
 			ksize, el.child = int(order.Uint32(e[4:])), order.Uint64(e[8:])
 		}

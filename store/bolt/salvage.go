@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
-	"maps"
 	"slices"
 
 	"linkspan/store"
@@ -55,6 +54,9 @@ func dig(m *image, drop bool) *salvage {
 		s.wrong("the keys are not found")
 		s.hole("", "")
 	default:
+		if need := int(metas[0].pages) * m.page; need > len(m.data) {
+			s.wrong("it has %d bytes of %d", len(m.data), need)
+		}
 		// One damaged meta page is what a power cut leaves: bbolt goes on from the other.
 		s.freelist(metas[0])
 	}
@@ -106,7 +108,7 @@ func (s *salvage) freelist(meta metaPage) {
 }
 
 func (s *salvage) hole(from, to string) {
-	if n := len(s.holes); n > 0 && s.holes[n-1].To == from {
+	if n := len(s.holes); n > 0 && from != "" && s.holes[n-1].To == from {
 		s.holes[n-1].To = to
 		return
 	}
@@ -122,15 +124,20 @@ func (s *salvage) roots(id uint64) (found bool) {
 	}
 	s.visited[id] = true
 	list, sound := elements(p, true, s.page)
-	if self, flags, _, _ := head(p); self != id || flags != flagLeaf {
-		sound = false
-	}
-	if !sound {
+	self, flags, _, _ := head(p)
+	if sound = sound && flags == flagLeaf; !sound || self != id {
 		s.wrong("page %d is not as it was written", id)
+	}
+	if self != id {
+		return false // it may be an older one, of a state long gone
 	}
 	for _, e := range list {
 		if len(e.value) < bucketHd {
 			continue
+		}
+		if e.flags != flagBucket {
+			s.wrong("page %d is not as it was written", id)
+			sound = false
 		}
 		root, inline := order.Uint64(e.value), e.value[bucketHd:]
 		switch string(e.key) {
@@ -183,15 +190,16 @@ func (s *salvage) walk(id uint64, from, to string, root bool) {
 	}
 	s.visited[id] = true
 	self, flags, count, _ := head(p)
-	if flags == flagLeaf && root && count == 0 && self == id {
+	if self != id { // another page's content, perhaps an older one of the same keys
+		s.wrong("page %d says that it is %d", id, self)
+		s.hole(from, to)
+		return
+	}
+	if flags == flagLeaf && root && count == 0 {
 		return // the last key was deleted
 	}
-	if flags != flagBranch || self != id {
-		if list, sound := elements(p, false, s.page); flags == flagBranch && sound && s.branch(list, from, to) {
-			s.wrong("page %d is not as it was written", id)
-			return
-		}
-		s.leaf(p, s.page, from, to, self == id && flags == flagLeaf)
+	if flags != flagBranch {
+		s.leaf(p, s.page, from, to, flags == flagLeaf)
 		return
 	}
 	list, sound := elements(p, false, s.page)
@@ -224,25 +232,31 @@ func (s *salvage) branch(list []element, from, to string) bool {
 }
 
 // leaf takes the records of a page whose sums are right; where one is not, the keys
-// between its neighbours are a hole.
+// between its neighbours are a hole. Records outside of the range, with right sums, tell
+// that the range is wrong: the hole is as wide as they are.
 func (s *salvage) leaf(p []byte, pageSize int, from, to string, proper bool) {
 	list, sound := elements(p, true, pageSize)
 	before := s.bad
 	if id, _, _, _ := headOr(p); !sound || !proper {
 		s.wrong("page %d is not as it was written", id)
 	}
-	last, open, any := from, false, false
+	last, lo, open, any := from, from, false, false
 	for _, e := range list {
 		rev, err := check(e.key, e.value)
 		k := string(e.key)
-		if err != nil || e.bucket || rev < 1 || k < last || to != "" && k >= to {
-			if open = true; err != nil && s.bad == before {
-				s.wrong("%v", err)
+		if good := err == nil && e.flags == 0 && rev >= 1; !good || k < last || to != "" && k >= to {
+			if s.bad == before {
+				s.wrong("a page has the key %q where it does not belong, or its record does not match its checksum", k)
+			}
+			if open = true; good {
+				if lo = min(lo, k); to != "" && k >= to {
+					s.hole(to, k+"\x00")
+				}
 			}
 			continue
 		}
 		if open {
-			s.hole(last, k)
+			s.hole(lo, k)
 			open = false
 		}
 		r := store.Entry{Key: k, Rev: rev}
@@ -251,17 +265,24 @@ func (s *salvage) leaf(p []byte, pageSize int, from, to string, proper bool) {
 		}
 		s.records[k] = r
 		last, any = k+"\x00", true
+		lo = last
 	}
 	if open || !any {
 		if s.bad == before {
 			s.wrong("a page has no records")
 		}
-		s.hole(last, to)
+		s.hole(lo, to)
 	}
 }
 
 // whole says that nothing is wrong.
 func (s *salvage) whole() bool { return s.bad == 0 && len(s.holes) == 0 }
+
+// lost says that a key may have been in a hole.
+func (s *salvage) lost(key string) bool {
+	_, have := s.records[key]
+	return !have && slices.ContainsFunc(s.holes, func(r Range) bool { return r.has(key) })
+}
 
 // stray are records of the holes that lie in pages to which the tree does not lead,
 // or no more: of each key the newest. Whoever finds them does not know whether they
@@ -274,12 +295,9 @@ func (s *salvage) stray() map[string]store.Entry {
 	for at := 0; at+pageHead < len(s.data); at += s.page {
 		list, _ := elements(s.data[at:], true, s.page)
 		for _, e := range list {
-			k := string(e.key)
-			if !slices.ContainsFunc(s.holes, func(r Range) bool { return r.has(k) }) {
-				continue
-			}
 			rev, err := check(e.key, e.value)
-			if err != nil || rev < 1 || out[k].Rev >= rev {
+			k := string(e.key)
+			if err != nil || rev < 1 || out[k].Rev >= rev || !s.lost(k) {
 				continue
 			}
 			out[k] = store.Entry{Key: k, Value: bytes.Clone(e.value[recordHead:]), Rev: rev}
@@ -294,14 +312,14 @@ func (s *salvage) fill(good *salvage) (fromCopy, fromPages []string) {
 	stray := s.stray()
 	if good != nil {
 		for k, e := range good.records {
-			if slices.ContainsFunc(s.holes, func(r Range) bool { return r.has(k) }) && stray[k].Rev <= e.Rev {
+			if stray[k].Rev <= e.Rev && s.lost(k) {
 				s.records[k] = e
 				delete(stray, k)
 				fromCopy = append(fromCopy, k)
 			}
 		}
 	}
-	for k, e := range maps.All(stray) {
+	for k, e := range stray {
 		if good != nil && uint64(e.Rev) <= good.rev {
 			continue
 		}
