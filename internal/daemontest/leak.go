@@ -57,13 +57,15 @@ func (d *Daemon) Lasting() []lab.Watch {
 	return slices.DeleteFunc(ws, func(w lab.Watch) bool { return strings.HasSuffix(w.Name, " processes") })
 }
 
+var guarded6 = regexp.MustCompile(`,?\s*ipv6 : goto drop_not_forwarded`)
+
 // withoutGuard leaves out whom forwarding was turned on for: the first network with
 // IPv6 turns it on for good.
 func withoutGuard(w lab.Watch) lab.Watch {
 	return lab.Watch{Name: w.Name, List: func() ([]string, error) {
 		lines, err := w.List()
 		for i, l := range lines {
-			lines[i] = strings.Replace(l, "ipv4 : drop, ipv6 : drop", "ipv4 : drop", 1)
+			lines[i] = guarded6.ReplaceAllString(l, "")
 		}
 		return lines, err
 	}}
