@@ -86,7 +86,10 @@ func (e *engine) unwind() (err error) {
 const idKey = "daemon/id"
 
 func (e *engine) openStore(ctx context.Context) error {
-	s, err := bolt.Open(filepath.Join(e.cfg.DataRoot, "linkspan.db"), bolt.Options{Hook: e.hook, Log: e.log})
+	if err := forgotten(e.cfg); err != nil {
+		return err
+	}
+	s, err := bolt.Open(stateFile(e.cfg), bolt.Options{Hook: e.hook, Log: e.log})
 	if err != nil {
 		return err
 	}
@@ -109,7 +112,7 @@ func (e *engine) openStore(ctx context.Context) error {
 	return nil
 }
 
-func (e *engine) pins() string    { return filepath.Join(e.cfg.ExecRoot, "netns") }
+func (e *engine) pins() string    { return pinDir(e.cfg) }
 func (e *engine) hostPin() string { return filepath.Join(e.cfg.ExecRoot, "hostns", "default") }
 func (e *engine) table() string   { return "linkspan_" + e.instance }
 

@@ -42,6 +42,9 @@ const doctorExample = `
 
 // runDoctor is `linkspan doctor`.
 func runDoctor(args []string) int {
+	if code, asked := repairStore(args); asked {
+		return code
+	}
 	q := &question{name: "doctor", about: doctorAbout, example: doctorExample, flags: func(f *pflag.FlagSet) {
 		f.Bool("repair-store", false, "Mend a damaged state file (without a daemon)")
 	}}
