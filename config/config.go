@@ -43,6 +43,9 @@ type Config struct {
 	// ShutdownTimeout is how long containers get to stop when the daemon is told to
 	// stop them. Default 15 s; negative: no limit.
 	ShutdownTimeout time.Duration
+	// MetricsAddr is where Prometheus finds the metrics: "unix:///path", "ADDRESS:PORT"
+	// or ":PORT" (every address). Default "": nowhere.
+	MetricsAddr string
 	// Experimental, default false, is reported to clients.
 	Experimental bool
 	// Features are reported; none changes anything. Default none.

@@ -239,7 +239,6 @@ func TestRefused(t *testing.T) {
 		{file: `{"userns-remap":""}`},
 		{args: "--userns-remap default", want: "user namespaces"},
 		{args: "--authorization-plugin x", want: "unsafe"},
-		{args: "--metrics-addr 127.0.0.1:9323", want: "metrics"},
 		{args: "--nri-opts enable=true", want: "Node Resource"},
 		{file: `{"nri-opts":{"enable":true}}`, want: "Node Resource"},
 		{args: "--cluster-store etcd://x", want: "mesh"},
@@ -256,7 +255,7 @@ func TestRefused(t *testing.T) {
 		})
 	}
 	t.Run("all at once", func(t *testing.T) {
-		_, err := with("linkspan", `{"userns-remap":"x"}`, "--rootless", "--metrics-addr=:1")
+		_, err := with("linkspan", `{"userns-remap":"x"}`, "--rootless", "--cdi-spec-dir=/x")
 		if got := strings.Count(err.Error(), "not yet: "); got != 3 {
 			t.Errorf("%d refusals in one answer, want 3:\n%v", got, err)
 		}

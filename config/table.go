@@ -29,6 +29,8 @@ func directives() []directive {
 		{flag: "log-format", key: "log-format", help: "How to log: text or json", val: choice(func(c *Config) *string { return &c.LogFormat }, "text", "json")},
 		{flag: "label", key: "labels", reload: true, help: "Label of the daemon, key=value", val: list(func(c *Config) *[]string { return &c.Labels }, label)},
 		{flag: "shutdown-timeout", key: "shutdown-timeout", reload: true, help: "Seconds that containers get to stop; negative: no limit", val: seconds(func(c *Config) *time.Duration { return &c.ShutdownTimeout })},
+		{flag: "metrics-addr", key: "metrics-addr", reload: true, help: "Where Prometheus finds metrics, at /metrics: 127.0.0.1:9323, :9323 for every address, or unix:///path",
+			val: text(func(c *Config) *string { return &c.MetricsAddr }, metricsAddr)},
 		{flag: "experimental", key: "experimental", help: "Report experimental features as enabled", val: boolean(func(c *Config) *bool { return &c.Experimental })},
 		{flag: "feature", key: "features", reload: true, help: "Feature to report, name[=bool]", val: table(func(c *Config) *map[string]bool { return &c.Features }, featureFlag, featureMember)},
 
@@ -134,7 +136,6 @@ func directives() []directive {
 		{class: refused, flag: "authorization-plugin", key: "authorization-plugins", val: unused("list"), help: "Authorization plugin", note: "authorization plugins belong to later work, and running without one that was asked for would be unsafe"},
 		{class: refused, flag: "cpu-rt-period", key: "cpu-rt-period", val: unused("int"), same: []string{"0"}, help: "Real-time CPU period", note: "real-time CPU limits of all containers belong to later work"},
 		{class: refused, flag: "cpu-rt-runtime", key: "cpu-rt-runtime", val: unused("int"), same: []string{"0"}, help: "Real-time CPU time", note: "real-time CPU limits of all containers belong to later work"},
-		{class: refused, flag: "metrics-addr", key: "metrics-addr", val: unused("string"), help: "Address of the metrics server", note: "metrics belong to later work"},
 		{class: refused, flag: "cdi-spec-dir", key: "cdi-spec-dirs", val: unused("list"), help: "Directory of CDI devices", note: "CDI devices belong to later work"},
 		{class: refused, flag: "nri-opts", key: "nri-opts", val: unused("any"), help: "Node Resource Interface", note: "the Node Resource Interface belongs to later work"},
 		{class: refused, flag: "cluster-store", key: "cluster-store", val: unused("string"), help: "Key-value store of networks that span hosts", note: swarmless},

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+	"time"
 
 	"linkspan/api/docker"
 	"linkspan/cnm"
@@ -28,6 +29,9 @@ type Config struct {
 	Plan func(context.Context, container.CreateRequest) (objects []dataplane.Object, warnings []string, err error)
 	// Doors are the explanations'.
 	Doors []Door
+	// Observe is told of each request how long its answer took to begin, as the Engine
+	// API's is; nil: nobody is.
+	Observe func(method, pattern string, status int, took time.Duration)
 	// Logger receives what fails; nil: slog's default.
 	Logger *slog.Logger
 }
@@ -65,7 +69,15 @@ func New(c Config) http.Handler {
 	mux.HandleFunc("/", d.answer(func(_ http.ResponseWriter, r *http.Request) (any, error) {
 		return nil, cnm.NotFound("page not found: %s %s is not part of the admin API", r.Method, r.URL.Path)
 	}))
-	return mux
+	if d.Observe == nil {
+		return mux
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		seen := &observed{ResponseWriter: w, begun: time.Now()}
+		mux.ServeHTTP(seen, r)
+		_, pattern, _ := strings.Cut(r.Pattern, " ") // mux has set it
+		d.Observe(r.Method, pattern, seen.status, seen.took)
+	})
 }
 
 // Beside serves the admin door below Prefix and everything else by next, the

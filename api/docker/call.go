@@ -25,6 +25,7 @@ type call struct {
 	Vars    map[string]string
 	Version Version
 	w       *response
+	pattern string // of its route
 	// stopping ends when the daemon shuts down: streams end then, while changes
 	// under way may finish.
 	stopping context.Context

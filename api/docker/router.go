@@ -34,6 +34,17 @@ func newRouter(routes []route) router {
 	return rt
 }
 
+// named are the routes, each of which tells the call its pattern.
+func named(routes []route) []route {
+	for i, r := range routes {
+		routes[i].handle = func(c *call) error {
+			c.pattern = r.pattern
+			return r.handle(c)
+		}
+	}
+	return routes
+}
+
 // find returns the handler and what the pattern's names stand for. Segments are
 // split before they are unescaped, so that "library%2Fnginx" is one.
 func (rt router) find(method, escaped string) (handler, map[string]string) {

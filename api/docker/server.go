@@ -34,6 +34,10 @@ type Config struct {
 	// Files tells where a container's files are on the host. nil: not shown.
 	Files func(*container.Container) Files
 
+	// Observe is told of each request how long its answer took to begin, with the
+	// route's pattern ("/containers/{id}/json"; "" when there is none); nil: nobody is.
+	Observe func(method, pattern string, status int, took time.Duration)
+
 	// Version is Linkspan's own ("0.1.0"), Commit and Built say which build.
 	Version, Commit, Built string
 	// Logger receives one debug line per request; nil: slog's default.
@@ -56,7 +60,7 @@ func New(c Config) http.Handler {
 	if s.log == nil {
 		s.log = slog.Default()
 	}
-	s.routes = newRouter(slices.Concat(
+	s.routes = newRouter(named(slices.Concat(
 		s.systemRoutes(),
 		s.containerRoutes(),
 		s.execRoutes(),
@@ -65,7 +69,7 @@ func New(c Config) http.Handler {
 		s.volumeRoutes(),
 		s.swarmRoutes(),
 		s.laterRoutes(),
-	))
+	)))
 	return s
 }
 
@@ -73,7 +77,7 @@ func New(c Config) http.Handler {
 // answers.
 func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	begun := time.Now()
-	c := &call{R: r, w: &response{ResponseWriter: w}, Version: MaxVersion, stopping: stopping(r.Context())}
+	c := &call{R: r, w: &response{ResponseWriter: w, begun: begun}, Version: MaxVersion, stopping: stopping(r.Context())}
 	defer func() {
 		if p := recover(); p != nil {
 			if p == http.ErrAbortHandler {
@@ -83,6 +87,9 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			if !c.w.started() {
 				s.fail(c, fmt.Errorf("internal error while serving %s %s: %v; the daemon's log has the details", r.Method, r.URL.Path, p))
 			}
+		}
+		if s.Observe != nil {
+			s.Observe(r.Method, c.pattern, c.w.status, c.w.waited())
 		}
 		s.log.Debug("request", "method", r.Method, "path", r.URL.RequestURI(), "status", c.w.status, "took", time.Since(begun).Round(10*time.Microsecond))
 	}()
