@@ -12,9 +12,9 @@ type Tap interface {
 	// Log follows an NFLOG group. A group has one reader in a namespace: where another
 	// reads it the error is EBUSY. lost counts what the kernel could not deliver.
 	Log(ctx context.Context, ns string, group uint16, fn func(batch []Logged, lost int)) error
-	// Changes follows conntrack. lost counts how many times the kernel had more to tell
-	// than was read (it does not say how much).
-	Changes(ctx context.Context, ns string, fn func(batch []FlowChange, lost int)) error
+	// Changes follows conntrack: these kinds, or all where there is none. lost counts how
+	// many times the kernel had more to tell than was read (it does not say how much).
+	Changes(ctx context.Context, ns string, kinds []string, fn func(batch []FlowChange, lost int)) error
 	// Capture copies frames at one interface. started, when not nil, is called once when
 	// no packet can be missed any more.
 	Capture(ctx context.Context, ns string, w CaptureWish, started func(), fn func(batch []Frame)) (CaptureCount, error)

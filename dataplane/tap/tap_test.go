@@ -1,0 +1,375 @@
+package tap_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"linkspan/dataplane/live"
+	"linkspan/dataplane/reading"
+	"linkspan/dataplane/tap"
+	"linkspan/internal/lab"
+)
+
+func newTap() *tap.Tap { return tap.New(tap.Config{FlowOf: live.FlowOf}) }
+
+// heard collects what a tap gives.
+type heard[T any] struct {
+	mu   sync.Mutex
+	all  []T
+	lost int
+}
+
+func (h *heard[T]) take(batch []T, lost int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.all = append(h.all, batch...)
+	h.lost += lost
+}
+
+func (h *heard[T]) list() []T {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Clone(h.all)
+}
+
+func until(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(15 * time.Second); !ok(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited in vain until %s", what)
+		}
+	}
+}
+
+// background runs a tap until the test's end and reports its error.
+func background(t *testing.T, run func(context.Context) error) (stop func()) {
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- run(ctx) }()
+	var once sync.Once
+	stop = func() {
+		once.Do(func() {
+			cancel()
+			select {
+			case err := <-done:
+				if err != nil {
+					t.Errorf("it ended with %v", err)
+				}
+			case <-time.After(15 * time.Second):
+				t.Error("it does not end")
+			}
+		})
+	}
+	t.Cleanup(stop)
+	return stop
+}
+
+func pair(t *testing.T) (a, b *lab.Host) {
+	l := lab.New(t)
+	a, b = l.Host("a"), l.Host("b")
+	l.Join(a, b, "10.9.0.1/24", "10.9.0.2/24")
+	a.Addr("wan0", netip.MustParsePrefix("fd09::1/64"))
+	b.Addr("wan0", netip.MustParsePrefix("fd09::2/64"))
+	return a, b
+}
+
+const logTable = `table inet t {
+	chain in {
+		type filter hook input priority 0;
+		udp dport 7000 limit rate 20/second burst 100 packets log prefix "ls:seven" group 4711 snaplen 128 log prefix "ls:seven" group 4712 snaplen 128
+		udp dport 7000 counter drop
+		meta l4proto { icmp, ipv6-icmp } log prefix "ls:ping" group 4711 snaplen 128
+	}
+}`
+
+// load replaces the table.
+func load(t *testing.T, h *lab.Host, text string) {
+	t.Helper()
+	c := h.Command("sh", "-c", "nft -f - <<'X'\n"+text+"\nX")
+	if out, err := c.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+}
+
+func TestLog(t *testing.T) {
+	a, b := pair(t)
+	load(t, b, logTable)
+	var got heard[reading.Logged]
+	stop := background(t, func(ctx context.Context) error { return newTap().Log(ctx, b.NS, 4711, got.take) })
+	find := func(prefix string, proto string, v6 bool) (e reading.Logged, ok bool) {
+		for _, e := range got.list() {
+			if e.Prefix == prefix && e.Packet.Proto == proto && e.Packet.Dst.Addr().Is6() == v6 && (proto == "udp" || e.Packet.ICMPType == "echo-request") {
+				return e, true
+			}
+		}
+		return e, false
+	}
+	for _, to := range []string{"10.9.0.2", "fd09::2"} {
+		conn, err := a.Dial("udp", net.JoinHostPort(to, "7000"), time.Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		v6 := to != "10.9.0.2"
+		until(t, "the packet is told", func() bool {
+			conn.Write([]byte("x")) // the tap may have begun after the first
+			_, ok := find("ls:seven", "udp", v6)
+			return ok
+		})
+		e, _ := find("ls:seven", "udp", v6)
+		src, _ := netip.ParseAddrPort(conn.LocalAddr().String())
+		if e.In != "wan0" || e.Out != "" || e.Packet.Src != src || e.Packet.Dst.Port() != 7000 || time.Since(e.Time) > time.Minute || time.Until(e.Time) > time.Minute {
+			t.Errorf("%+v", e)
+		}
+		a.Run("ping", "-c1", "-W5", to)
+		proto := "icmp"
+		if v6 {
+			proto = "icmpv6"
+		}
+		until(t, "the ping is told", func() bool { _, ok := find("ls:ping", proto, v6); return ok })
+	}
+
+	// One group, one reader; the other group is for people.
+	if err := newTap().Log(t.Context(), b.NS, 4711, func([]reading.Logged, int) {}); !errors.Is(err, unix.EBUSY) {
+		t.Errorf("a second reader: %v", err)
+	}
+	var second heard[reading.Logged]
+	background(t, func(ctx context.Context) error { return newTap().Log(ctx, b.NS, 4712, second.take) })
+	conn, err := a.Dial("udp", "10.9.0.2:7000", time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	until(t, "both groups have it", func() bool {
+		conn.Write([]byte("x"))
+		return len(second.list()) > 0
+	})
+
+	// The page is deleted and loaded anew, as after `nft flush ruleset`: the tap goes on.
+	b.Run("nft", "flush", "ruleset")
+	before := len(got.list())
+	load(t, b, logTable)
+	until(t, "it goes on with the new page", func() bool {
+		conn.Write([]byte("x"))
+		return len(got.list()) > before
+	})
+	stop()
+	// The group is free again.
+	background(t, func(ctx context.Context) error { return newTap().Log(ctx, b.NS, 4711, got.take) })
+}
+
+// TestLogFlood: what the rate lets through is told, and the verdict is the same for
+// those it does not.
+func TestLogFlood(t *testing.T) {
+	a, b := pair(t)
+	load(t, b, logTable)
+	var got heard[reading.Logged]
+	background(t, func(ctx context.Context) error { return newTap().Log(ctx, b.NS, 4711, got.take) })
+	conn, err := a.Dial("udp", "10.9.0.2:7000", time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	until(t, "it listens", func() bool { conn.Write([]byte("x")); return len(got.list()) > 0 })
+	const flood = 5000
+	for range flood {
+		if _, err := conn.Write([]byte("x")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	until(t, "all were dropped", func() bool {
+		var packets int
+		out := b.Run("nft", "list", "chain", "inet", "t", "in")
+		fmt.Sscanf(out[max(0, indexAfter(out, "udp dport 7000 counter packets ")):], "%d", &packets)
+		return packets >= flood
+	})
+	if n := len(got.list()); n > flood/2 {
+		t.Errorf("%d of %d were told", n, flood)
+	}
+}
+
+func indexAfter(s, sub string) int {
+	for i := range len(s) - len(sub) {
+		if s[i:i+len(sub)] == sub {
+			return i + len(sub)
+		}
+	}
+	return -1
+}
+
+func TestChanges(t *testing.T) {
+	a, b := pair(t)
+	load(t, b, `table inet t {
+	chain pre { type nat hook prerouting priority -100; tcp dport 8080 redirect to :9090; }
+}`)
+	b.Sysctl("net.netfilter.nf_conntrack_tcp_timeout_close", "1")
+	ln := b.Listen("tcp", "0.0.0.0:9090")
+	defer ln.Close()
+	go func() {
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			c.Close()
+		}
+	}()
+	var got heard[reading.FlowChange]
+	background(t, func(ctx context.Context) error { return newTap().Changes(ctx, b.NS, nil, got.take) })
+	seen := func(kind string) (reading.Flow, bool) {
+		for _, c := range got.list() {
+			if c.Kind == kind && c.Flow.Original.Dst.Port() == 8080 {
+				return c.Flow, true
+			}
+		}
+		return reading.Flow{}, false
+	}
+	until(t, "a connection is told", func() bool {
+		c, err := a.Dial("tcp", "10.9.0.2:8080", 5*time.Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Close()
+		time.Sleep(20 * time.Millisecond)
+		_, ok := seen(reading.FlowNew)
+		return ok
+	})
+	f, _ := seen(reading.FlowNew)
+	if f.Proto != "tcp" || f.Reply.Src != netip.MustParseAddrPort("10.9.0.2:9090") || f.Original.Src.Addr() != netip.MustParseAddr("10.9.0.1") {
+		t.Errorf("%+v", f)
+	}
+	until(t, "its states are told", func() bool { _, ok := seen(reading.FlowUpdate); return ok })
+	if _, err := b.Try("conntrack", "-F"); err == nil {
+		until(t, "its end is told", func() bool { _, ok := seen(reading.FlowDestroy); return ok })
+	}
+	if err := tap.New(tap.Config{}).Changes(t.Context(), b.NS, nil, nil); err == nil {
+		t.Error("it listens without a decoder")
+	}
+}
+
+func TestCapture(t *testing.T) {
+	a, b := pair(t)
+	var frames heard[reading.Frame]
+	ready := make(chan bool)
+	ctx, stop := context.WithCancel(t.Context())
+	type result struct {
+		n   reading.CaptureCount
+		err error
+	}
+	done := make(chan result, 1)
+	// udp, by its number in IPv4's header.
+	filter := []reading.Instruction{
+		{Op: 0x28, K: 12}, {Op: 0x15, Jt: 0, Jf: 3, K: 0x0800},
+		{Op: 0x30, K: 23}, {Op: 0x15, Jt: 0, Jf: 1, K: 17},
+		{Op: 6, K: 96}, {Op: 6, K: 0},
+	}
+	go func() {
+		n, err := newTap().Capture(ctx, b.NS, reading.CaptureWish{Link: "wan0", Filter: filter, Snap: 96}, func() { close(ready) },
+			func(batch []reading.Frame) { frames.take(batch, 0) })
+		done <- result{n, err}
+	}()
+	select {
+	case <-ready:
+	case r := <-done:
+		t.Fatal(r.err)
+	}
+	a.Run("ping", "-c1", "-W5", "10.9.0.2")
+	server := b.ListenPacket("udp", "0.0.0.0:7001")
+	defer server.Close()
+	go func() {
+		buf := make([]byte, 4096)
+		for {
+			n, from, err := server.ReadFrom(buf)
+			if err != nil {
+				return
+			}
+			server.WriteTo(buf[:n], from)
+		}
+	}()
+	c, err := a.Dial("udp", "10.9.0.2:7001", time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	const n = 300
+	for range n {
+		if _, err := c.Write(make([]byte, 1000)); err != nil {
+			t.Fatal(err)
+		}
+		c.SetReadDeadline(time.Now().Add(10 * time.Second))
+		if _, err := c.Read(make([]byte, 2000)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// Those that are still in the ring when it ends are given away too.
+	stop()
+	r := <-done
+	if r.err != nil || r.n.Received != 2*n || r.n.Dropped != 0 {
+		t.Errorf("%+v", r)
+	}
+	in, out := 0, 0
+	for _, f := range frames.list() {
+		p, ok := reading.ParsePacket(f.Data[14:])
+		if !ok || p.Proto != "udp" || len(f.Data) != 96 || f.Length != 14+20+8+1000 || time.Since(f.Time).Abs() > time.Minute {
+			t.Fatalf("%+v of %d bytes, %d captured", p, f.Length, len(f.Data))
+		}
+		if f.Out {
+			out++
+		} else {
+			in++
+		}
+	}
+	if in != n || out != n {
+		t.Errorf("%d in, %d out", in, out)
+	}
+	if _, err := newTap().Capture(t.Context(), b.NS, reading.CaptureWish{Link: "none0", Snap: 96}, nil, nil); err == nil {
+		t.Error("it captures at nothing")
+	}
+}
+
+// TestCaptureBare: an interface without a link header gets one made up.
+func TestCaptureBare(t *testing.T) {
+	l := lab.New(t)
+	h := l.Host("a")
+	if _, err := h.Try("ip", "tuntap", "add", "tun0", "mode", "tun"); err != nil {
+		t.Skip("this kernel has no tun interfaces:", err)
+	}
+	h.Addr("tun0", netip.MustParsePrefix("10.8.0.1/24"))
+	// Nobody holds the other end: it has no carrier, and nothing can pass. That the
+	// capture begins and ends is all that can be seen.
+	ctx, stop := context.WithCancel(t.Context())
+	_, err := newTap().Capture(ctx, h.NS, reading.CaptureWish{Link: "tun0", Filter: []reading.Instruction{{Op: 6, K: 96}}, Snap: 96}, stop, func([]reading.Frame) {})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+// TestCaptureGone: it ends when its interface does.
+func TestCaptureGone(t *testing.T) {
+	_, b := pair(t)
+	ready := make(chan bool)
+	done := make(chan error, 1)
+	go func() {
+		_, err := newTap().Capture(t.Context(), b.NS, reading.CaptureWish{Link: "wan0", Snap: 96}, func() { close(ready) }, func([]reading.Frame) {})
+		done <- err
+	}()
+	<-ready
+	b.Run("ip", "link", "del", "wan0")
+	select {
+	case err := <-done:
+		if !errors.Is(err, unix.ENODEV) {
+			t.Errorf("it ended with %v", err)
+		}
+	case <-time.After(15 * time.Second):
+		t.Error("it goes on without its interface")
+	}
+}
