@@ -222,10 +222,8 @@ func (e *engine) openRooms(ctx context.Context) (err error) {
 // restore brings the host to what is committed, networks first: a container
 // that the restart policy starts needs them.
 func (e *engine) restore(ctx context.Context) error {
-	act, err := e.followBridges()
-	if err == nil {
-		err = e.followRoutes()
-	}
+	// What happens while the network starts is heard, and acted upon after.
+	watch, err := e.listen()
 	if err != nil {
 		return err
 	}
@@ -233,8 +231,7 @@ func (e *engine) restore(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	act()
-	e.retryPorts()
+	e.follow(watch)
 	for _, f := range r.Failures {
 		e.log.Error("not as it should be: " + f.Error())
 	}
@@ -245,17 +242,6 @@ func (e *engine) restore(ctx context.Context) error {
 		e.log.Warn("leases of interrupted image work are not ended; they end by themselves within a day", "err", err)
 	}
 	return e.containers.Restore(ctx)
-}
-
-// retryPorts has the network try lost ports again while the daemon lives.
-func (e *engine) retryPorts() {
-	ctx, stop := context.WithCancel(context.Background())
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		e.network.Run(ctx)
-	}()
-	e.later(func() error { stop(); <-done; return nil })
 }
 
 // close takes leave. While containers run, the keeper stays with their streams

@@ -142,7 +142,7 @@ func (c *rtnl) dropAddrs(index int) error {
 	return err
 }
 
-func (a *applier) up(o dataplane.Up, del bool) error {
+func (a *applier) up(o dataplane.Up, del bool) (err error) {
 	c, l, err := a.place(o.NS, o.Link)
 	if err != nil {
 		return err
@@ -152,6 +152,13 @@ func (a *applier) up(o dataplane.Up, del bool) error {
 			return nil
 		}
 		return missing(o.NS, o.Link)
+	}
+	if o.NS == "" {
+		defer func() {
+			if err == nil {
+				a.k.made.noteUp(o.Link, !del)
+			}
+		}()
 	}
 	if l.up() != del {
 		return nil // as wanted

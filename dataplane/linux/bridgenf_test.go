@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"linkspan/dataplane"
 	"linkspan/dataplane/diff"
@@ -117,49 +116,5 @@ func TestNFCall(t *testing.T) {
 		if !strings.Contains(got, "timeout") {
 			t.Errorf("%s: %q", what, got)
 		}
-	}
-}
-
-// TestOthersBridges: news of bridges that are not ours, and of no others.
-func TestOthersBridges(t *testing.T) {
-	h := newHost(t)
-	ctx, cancel := context.WithCancel(t.Context())
-	news, err := h.k.OthersBridges(ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
-	heard := func() bool {
-		select {
-		case _, ok := <-news:
-			return ok
-		case <-time.After(300 * time.Millisecond):
-			return false
-		}
-	}
-	h.apply(diff.Create(append(bridgeNet(), h.container("web", 2)...)))
-	h.run("ip", "link", "add", "va", "type", "veth", "peer", "name", "vb")
-	if heard() {
-		t.Error("our own bridge is news")
-	}
-	for _, what := range []string{"add", "del"} {
-		h.run("ip", "link", what, "virbr0", "type", "bridge")
-		if !heard() {
-			t.Errorf("nothing heard of a bridge: %s", what)
-		}
-		for heard() { // as many as the kernel sends
-		}
-	}
-	h.apply(diff.Delete(bridgeNet()))
-	if heard() {
-		t.Error("the end of our own bridge is news")
-	}
-	cancel()
-	select {
-	case _, ok := <-news:
-		if ok {
-			t.Error("news after the end")
-		}
-	case <-time.After(3 * time.Second):
-		t.Error("the watcher does not end")
 	}
 }

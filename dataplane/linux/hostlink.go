@@ -27,13 +27,20 @@ func mtuOf(n int) int {
 	return n
 }
 
-func (a *applier) bridge(v dataplane.Verb, o dataplane.Bridge) error {
+func (a *applier) bridge(v dataplane.Verb, o dataplane.Bridge) (err error) {
 	k := a.k
 	k.hostMu.Lock()
 	defer k.hostMu.Unlock()
 	if v == dataplane.Delete {
+		k.made.forget(o.Name)
 		return k.unplugBridge(o.Name)
 	}
+	fresh := false
+	defer func() {
+		if err == nil {
+			k.madeBridge(o, fresh)
+		}
+	}()
 	mac, err := k.mac(o.Name, o.MAC)
 	if err != nil {
 		return err
@@ -49,6 +56,7 @@ func (a *applier) bridge(v dataplane.Verb, o dataplane.Bridge) error {
 		// forwards at once, whatever forward_delay says (br_make_forwarding).
 		err := k.create(o.Name, nl.NewRtAttr(unix.IFLA_ADDRESS, mac), bridgeInfo(o, o.NFCall))
 		if err == nil {
+			fresh = true
 			k.alias(o.Name, o.Meta)
 		} else if !errors.Is(err, unix.EEXIST) {
 			return err
@@ -94,14 +102,20 @@ func bridgeInfo(o dataplane.Bridge, all bool) *nl.RtAttr {
 		bytesOf(nl.IFLA_BR_NF_CALL_IPTABLES, flagByte(o.NFCall)), bytesOf(nl.IFLA_BR_NF_CALL_IP6TABLES, flagByte(o.NFCall))))
 }
 
-func (a *applier) veth(v dataplane.Verb, o dataplane.Veth) error {
+func (a *applier) veth(v dataplane.Verb, o dataplane.Veth) (err error) {
 	k := a.k
 	k.hostMu.Lock()
 	defer k.hostMu.Unlock()
 	if v == dataplane.Delete {
+		k.made.forget(o.Name)
 		return a.unplug(o)
 	}
-	master := 0
+	master, fresh := 0, false
+	defer func() {
+		if err == nil {
+			k.madeVeth(o, master, fresh)
+		}
+	}()
 	if o.Master != "" {
 		m, err := k.master(o)
 		if err != nil {
@@ -112,6 +126,7 @@ func (a *applier) veth(v dataplane.Verb, o dataplane.Veth) error {
 	if v == dataplane.Create {
 		err := a.makePair(o, master)
 		if err == nil {
+			fresh = true
 			return k.portFlags(o)
 		}
 		if !errors.Is(err, unix.EEXIST) {

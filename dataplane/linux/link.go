@@ -149,6 +149,8 @@ func parseLink(m []byte) *link {
 			l.peerNS = int(int32(ne.Uint32(b)))
 		case unix.IFLA_LINKINFO:
 			l.parseInfo(b)
+		case unix.IFLA_PROTINFO: // in messages of the bridge's family
+			l.parsePort(b)
 		}
 	})
 	return l
@@ -166,17 +168,9 @@ func (l *link) parseInfo(b []byte) {
 		case nl.IFLA_INFO_SLAVE_KIND:
 			slave = unix.ByteSliceToString(b)
 		case nl.IFLA_INFO_SLAVE_DATA:
-			if slave != "bridge" {
-				return
+			if slave == "bridge" {
+				l.parsePort(b)
 			}
-			eachAttr(b, func(t int, b []byte) {
-				switch t {
-				case nl.IFLA_BRPORT_MODE:
-					l.hairpin = len(b) > 0 && b[0] != 0
-				case nl.IFLA_BRPORT_ISOLATED:
-					l.isolated = len(b) > 0 && b[0] != 0
-				}
-			})
 		}
 	})
 	if l.kind == "bridge" {
@@ -186,6 +180,17 @@ func (l *link) parseInfo(b []byte) {
 			}
 		})
 	}
+}
+
+func (l *link) parsePort(b []byte) {
+	eachAttr(b, func(t int, b []byte) {
+		switch t {
+		case nl.IFLA_BRPORT_MODE:
+			l.hairpin = len(b) > 0 && b[0] != 0
+		case nl.IFLA_BRPORT_ISOLATED:
+			l.isolated = len(b) > 0 && b[0] != 0
+		}
+	})
 }
 
 func flagByte(on bool) []byte {

@@ -110,6 +110,11 @@ type Kernel struct {
 
 	back *background
 	news *advertiser
+
+	// What the watch compares news with: see Watch.
+	made   madeLinks
+	runs   runs
+	params parameters
 }
 
 var _ dataplane.Kernel = (*Kernel)(nil)

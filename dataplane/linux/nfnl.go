@@ -19,6 +19,7 @@ import (
 type nfConn struct {
 	mu  sync.Mutex
 	fd  int
+	pid uint32 // the socket's address, which the kernel names as who did it
 	seq uint32
 	buf []byte // for receiving; what is kept of it is copied
 }
@@ -46,6 +47,11 @@ func newNF() (*nfConn, error) {
 		unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK})); err != nil {
 		unix.Close(fd)
 		return nil, fmt.Errorf("open nf_tables netlink socket: %w", err)
+	}
+	if sa, err := unix.Getsockname(fd); err == nil {
+		if nl, ok := sa.(*unix.SockaddrNetlink); ok {
+			c.pid = nl.Pid
+		}
 	}
 	return c, nil
 }

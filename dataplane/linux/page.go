@@ -1,6 +1,7 @@
 package linux
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
@@ -151,8 +152,14 @@ func (k *Kernel) runNFT(ctx context.Context, script string) error {
 	// A child is forked by the thread that asks, and inherits its namespace.
 	return k.inHost(func() error {
 		cmd := exec.CommandContext(ctx, k.cfg.NFT, "-f", "-")
-		cmd.Stdin = strings.NewReader(script)
-		out, err := cmd.CombinedOutput()
+		var said bytes.Buffer
+		cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(script), &said, &said
+		err := cmd.Start()
+		if err == nil {
+			k.runs.add(cmd.Process.Pid) // before its news is read: it takes a while to start
+			err = cmd.Wait()
+		}
+		out := said.Bytes()
 		if errors.Is(err, exec.ErrNotFound) {
 			return fmt.Errorf("the nft program is missing (Debian: apt install nftables): %w", err)
 		}

@@ -10,7 +10,10 @@ import (
 
 // rtnl is a routing netlink socket of one network namespace. It may be used from
 // any goroutine: the library's socket lock lets one request through at a time.
-type rtnl struct{ sockets map[int]*nl.SocketHandle }
+type rtnl struct {
+	sockets map[int]*nl.SocketHandle
+	pid     uint32 // the socket's address, which the kernel names as who did it
+}
 
 // newRTNL opens the socket in the calling thread's namespace; the socket stays
 // in it, whatever the thread does afterwards (network_namespaces(7)).
@@ -21,7 +24,12 @@ func newRTNL() (*rtnl, error) {
 	}
 	// The kernel's own words for a refusal ("RTNETLINK: Device does not allow …").
 	_ = s.SetExtAck(true)
-	return &rtnl{map[int]*nl.SocketHandle{unix.NETLINK_ROUTE: {Socket: s}}}, nil
+	pid, err := s.GetPid()
+	if err != nil {
+		s.Close()
+		return nil, fmt.Errorf("open routing netlink socket: %w", err)
+	}
+	return &rtnl{map[int]*nl.SocketHandle{unix.NETLINK_ROUTE: {Socket: s}}, pid}, nil
 }
 
 func (c *rtnl) close() {

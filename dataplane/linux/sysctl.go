@@ -41,9 +41,13 @@ func (a *applier) sysctls(run []dataplane.Op) {
 				continue
 			}
 			a.k.hook("before", op)
-			if err := a.sysctl(op.Object.(dataplane.Sysctl), op.Verb == dataplane.Delete); err != nil {
+			o := op.Object.(dataplane.Sysctl)
+			if err := a.sysctl(o, op.Verb == dataplane.Delete); err != nil {
 				a.fail(op, err)
 				continue
+			}
+			if op.Verb != dataplane.Delete {
+				a.k.expect(o)
 			}
 			a.k.hook("after", op)
 		}

@@ -1,0 +1,102 @@
+package linux
+
+import (
+	"slices"
+	"sync"
+
+	"linkspan/dataplane"
+)
+
+// madeLinks remembers links of the host as this Kernel's operations left them, so that
+// what the kernel tells of these operations is no news to the watch. It is no truth:
+// what is not in it, or different, is looked at.
+type madeLinks struct {
+	mu sync.Mutex
+	by map[string]madeLink
+}
+
+type madeLink struct {
+	kind              string
+	master, mtu       int
+	mac               string // a bridge's
+	hairpin, isolated bool
+	nfCall            bool
+	up                bool
+}
+
+func (m *madeLinks) note(name string, fresh bool, l madeLink) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	had, known := m.by[name]
+	if !fresh && !known {
+		return // whether it is up was not heard
+	}
+	if !fresh {
+		l.up = had.up
+	}
+	if m.by == nil {
+		m.by = map[string]madeLink{}
+	}
+	m.by[name] = l
+}
+
+func (m *madeLinks) noteUp(name string, up bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if l, known := m.by[name]; known {
+		l.up = up
+		m.by[name] = l
+	}
+}
+
+func (m *madeLinks) forget(name string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.by, name)
+}
+
+// asMade says that a link is as our own operations left it.
+func (k *Kernel) asMade(l *link) bool {
+	k.made.mu.Lock()
+	defer k.made.mu.Unlock()
+	m, known := k.made.by[l.name]
+	now := madeLink{kind: l.kind, master: l.master, mtu: l.mtu, hairpin: l.hairpin, isolated: l.isolated, nfCall: l.nfCall, up: l.up()}
+	if l.kind == "bridge" {
+		now.mac = l.mac.String()
+	}
+	return known && now == m
+}
+
+func (k *Kernel) madeBridge(o dataplane.Bridge, fresh bool) {
+	mac, err := k.mac(o.Name, o.MAC)
+	if err == nil {
+		k.made.note(o.Name, fresh, madeLink{kind: "bridge", mtu: mtuOf(o.MTU), mac: mac.String(), nfCall: o.NFCall})
+	}
+}
+
+func (k *Kernel) madeVeth(o dataplane.Veth, master int, fresh bool) {
+	k.made.note(o.Name, fresh, madeLink{kind: "veth", master: master, mtu: mtuOf(o.MTU), hairpin: o.Hairpin, isolated: o.Isolated})
+}
+
+// runs are the processes that run nft for us now or did lately.
+type runs struct {
+	mu   sync.Mutex
+	pids []int
+}
+
+// recentRuns is far more than are between a run and its news.
+const recentRuns = 64
+
+func (r *runs) add(pid int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.pids = append(r.pids, pid); len(r.pids) > recentRuns {
+		r.pids = r.pids[1:]
+	}
+}
+
+func (r *runs) has(pid int) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Contains(r.pids, pid)
+}
