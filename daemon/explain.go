@@ -10,18 +10,26 @@ import (
 	"linkspan/dataplane"
 	"linkspan/dataplane/live"
 	"linkspan/diagnose"
+	"linkspan/diagnose/explain"
 )
 
 // doors are those of the explanations: one line for each.
 func (e *engine) doors() []admin.Door {
 	return slices.Concat([]admin.Door{
 		admin.Doctor(e.examine),
+		admin.Explain(e.explainSources),
+		admin.Graph(e.world),
 	})
 }
 
 // world is what explanations look at.
 func (e *engine) world() *diagnose.World {
 	return &diagnose.World{Declared: declared{e}, Kernel: live.New(e.log), Table: e.table()}
+}
+
+// explainSources are what `linkspan explain` tells things from.
+func (e *engine) explainSources() explain.Sources {
+	return explain.Sources{World: e.world(), Observer: e.kernel, Keeper: e.keeper}
 }
 
 // declared shows the engine to those who explain.

@@ -34,6 +34,8 @@ func verbs() map[string]verb {
 		"reconcile": {help: "Compare the kernel with what is declared, and put the difference right", run: runReconcile},
 		"uninstall": {help: "Take away what daemons have left on this host", run: runUninstall},
 		"doctor":    {help: "Look the host over: what is wrong, why it matters, and the cure", run: runDoctor},
+		"explain":   {help: "Tell what was made in the kernel for a container, network or port, and why", run: runExplain},
+		"graph":     {help: "Draw the host, its networks, containers and ports", run: runGraph},
 		"manual":    {help: "Write the man pages (make install does)", run: runManual, hidden: true},
 	}
 }

@@ -1,0 +1,41 @@
+package main
+
+import (
+	"context"
+
+	"github.com/spf13/pflag"
+
+	"linkspan/api/admin"
+	"linkspan/diagnose/explain"
+)
+
+// runExplain is `linkspan explain`.
+func runExplain(args []string) int {
+	kind := ""
+	q := &question{name: "explain", usage: "CONTAINER|NETWORK|PORT|host", least: 1, most: 1,
+		about: "Tell what was made in the kernel for a container, a network, a published port (8080,\n" +
+			"8080/udp, 127.0.0.1:8080) or the host: each object, why, where, whether it is there now,\n" +
+			"and the command that shows it.\n" +
+			"Exit code: 0 all of it is there, 2 something is missing or different, 1 something failed.",
+		flags: func(f *pflag.FlagSet) {
+			f.StringVar(&kind, "type", "", "What the name is of: container, network, port or host")
+		},
+		example: explainExample,
+	}
+	q.ask = func(ctx context.Context, c admin.Client, args []string) (int, error) {
+		e, err := c.Explain(ctx, args[0], explain.Kind(kind))
+		if err != nil {
+			return 1, err
+		}
+		if err := q.write(e); err != nil {
+			return 1, err
+		}
+		if e.Missing+e.Different > 0 {
+			return 2, nil
+		}
+		return 0, nil
+	}
+	return q.run(args)
+}
+
+const explainExample = `EXAMPLE`

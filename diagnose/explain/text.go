@@ -1,0 +1,123 @@
+package explain
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"unicode/utf8"
+)
+
+// width is how long a line of prose may be; commands are as long as they are.
+const width = 96
+
+// alike is how many neighbours of one set are told one by one.
+const alike = 4
+
+// WriteText tells it to a person.
+func (e *Explanation) WriteText(w io.Writer) error {
+	var b strings.Builder
+	b.WriteString(e.Title + "\n")
+	wide := 0
+	for _, f := range e.Facts {
+		wide = max(wide, utf8.RuneCountInString(f.Name))
+	}
+	last := ""
+	for _, f := range e.Facts {
+		name := f.Name
+		if name == last {
+			name = ""
+		}
+		last = f.Name
+		fmt.Fprintf(&b, "  %-*s  %s\n", wide, name, f.Value)
+	}
+	for _, n := range e.Notes {
+		wrap(&b, "  ! ", "    ", n)
+	}
+	for _, g := range e.Groups {
+		fmt.Fprintf(&b, "\n%s\n", strings.ToUpper(g.Title[:1])+g.Title[1:])
+		g.write(&b)
+	}
+	e.sum(&b)
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func (g *Group) write(b *strings.Builder) {
+	run, kept, hidden := "", 0, 0
+	tell := func() {
+		if hidden > 0 {
+			fmt.Fprintf(b, "    … and %d more in %s (--json has all)\n", hidden, run)
+		}
+		kept, hidden = 0, 0
+	}
+	for _, it := range g.Items {
+		if it.set == "" || it.set != run {
+			tell()
+		}
+		if run = it.set; run != "" {
+			if kept++; kept > alike && (it.Live == There || it.Live == Unknown) {
+				hidden++
+				continue
+			}
+		}
+		it.write(b, g.Shared)
+	}
+	tell()
+}
+
+func (it *Item) write(b *strings.Builder, brief bool) {
+	mark := map[Live]string{There: "  + ", Missing: "  - ", Different: "  ~ ", Unknown: "  · "}[it.Live]
+	b.WriteString(mark + it.What + "\n")
+	switch it.Live {
+	case Missing:
+		b.WriteString("      MISSING: the kernel does not have it; `linkspan reconcile` makes it\n")
+	case Different:
+		wrap(b, "      DIFFERENT: ", "      ", fmt.Sprintf("the kernel has %q, %q is declared; `linkspan reconcile`", it.Now, it.Spec))
+	}
+	if !brief {
+		wrap(b, "      ", "      ", it.Why)
+		wrap(b, "      at ", "         ", it.Where)
+	}
+	for _, s := range it.Show {
+		b.WriteString("      # " + s + "\n")
+	}
+}
+
+func (e *Explanation) sum(b *strings.Builder) {
+	n, known := 0, false
+	for _, g := range e.Groups {
+		for _, it := range g.Items {
+			n++
+			known = known || it.Live != Unknown
+		}
+	}
+	switch {
+	case n == 0:
+	case !known:
+		fmt.Fprintf(b, "\n%d objects; the kernel was not asked.\n", n)
+	case e.Missing+e.Different > 0:
+		fmt.Fprintf(b, "\n%d objects: %d missing, %d different.\n", n, e.Missing, e.Different)
+	default:
+		fmt.Fprintf(b, "\n%d objects, all there.\n", n)
+	}
+}
+
+// wrap writes words in lines of a readable length.
+func wrap(b *strings.Builder, first, then, text string) {
+	if text == "" {
+		return
+	}
+	line := first
+	for i, w := range strings.Fields(text) {
+		switch {
+		case i > 0 && utf8.RuneCountInString(line)+1+utf8.RuneCountInString(w) > width:
+			b.WriteString(line + "\n")
+			line = then + w
+		case i > 0:
+			line += " " + w
+		default:
+			line += w
+		}
+	}
+	b.WriteString(line + "\n")
+}
