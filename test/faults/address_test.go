@@ -1,0 +1,38 @@
+package faults
+
+// addressFaults are those of addresses, and of how they are resolved to hardware.
+func addressFaults() []fault {
+	const nobody = "02:00:00:00:00:99"
+	return []fault{
+		{name: "gone", broken: "inside bob ip addr del $ip_bob/24 dev eth0", undo: "inside bob ip addr replace $ip_bob/24 dev eth0; inside bob ip route replace default via 10.71.0.1",
+			a: "ann", b: "bob:80", code: "address-missing", says: []string{"$ip_bob"}, cure: []string{"$ip_bob/24"}},
+		{name: "another one", broken: "inside bob ip addr del $ip_bob/24 dev eth0; inside bob ip addr add 10.71.0.88/24 dev eth0",
+			undo: "inside bob ip addr replace $ip_bob/24 dev eth0; inside bob ip addr del 10.71.0.88/24 dev eth0; inside bob ip route replace default via 10.71.0.1",
+			a:    "ann", b: "bob:80", code: "address-missing", says: []string{"$ip_bob"}, cure: []string{"$ip_bob/24"}},
+		{name: "gone, who asks", broken: "inside ann ip addr del $ip_ann/24 dev eth0", undo: "inside ann ip addr replace $ip_ann/24 dev eth0; inside ann ip route replace default via 10.71.0.1",
+			a: "ann", b: "bob:80", code: "address-missing", says: []string{"$ip_ann"}},
+		{name: "wrong mask", broken: "inside ann ip addr del $ip_ann/24 dev eth0; inside ann ip addr add $ip_ann/32 dev eth0",
+			undo: "inside ann ip addr replace $ip_ann/24 dev eth0; inside ann ip addr del $ip_ann/32 dev eth0; inside ann ip route replace default via 10.71.0.1",
+			a:    "ann", b: "bob:80", code: "address-missing|no-route", says: []string{"ann"}},
+		{name: "two owners", setup: "make xav --network n pause", a: "ann", b: "bob:80", after: "inside ann ip neigh flush all",
+			// As after x answered first.
+			broken: "inside xav ip addr add $ip_bob/24 dev eth0; inside ann ip neigh replace $ip_bob lladdr $mac_xav dev eth0 nud stale", undo: "inside ann ip neigh flush all",
+			code: "address-conflict", says: []string{"$ip_bob", "xav"}},
+		{name: "the host has it too", broken: "ip addr add $ip_bob/32 dev lo", undo: "ip addr del $ip_bob/32 dev lo",
+			a: "host", b: "bob:80", try: "tcp/$ip_bob:80", code: "address-conflict|wrong-route", says: []string{"$ip_bob", "lo"}},
+		{name: "duplicate hardware address", setup: "make xav --network n pause", a: "ann", b: "bob:80", after: "inside bob ping -c 1 -W 1 10.71.0.1",
+			broken: "inside xav ip link set eth0 address $mac_bob; inside xav ping -c 1 -W 1 10.71.0.1 || :", code: "address-conflict|fdb-wrong", says: []string{"xav"}},
+		{name: "someone's entry in the bridge", broken: "bridge fdb replace $mac_bob dev $veth_ann master static", undo: "bridge fdb del $mac_bob dev $veth_ann master",
+			a: "host", b: "bob:80", try: "tcp/$ip_bob:80", code: "fdb-wrong", says: []string{"brn"}, after: "inside bob ping -c 1 -W 1 10.71.0.1"},
+		{name: "stale in A", broken: "inside ann ip neigh replace $ip_bob lladdr " + nobody + " dev eth0 nud permanent", undo: "inside ann ip neigh del $ip_bob dev eth0",
+			a: "ann", b: "bob:80", code: "stale-neighbour", says: []string{nobody}, cure: []string{"neigh del"}},
+		{name: "stale in B", broken: "inside bob ip neigh replace $ip_ann lladdr " + nobody + " dev eth0 nud permanent", undo: "inside bob ip neigh del $ip_ann dev eth0",
+			a: "ann", b: "bob:80", code: "stale-neighbour", says: []string{nobody}, cure: []string{"neigh del"}},
+		{name: "stale on the host", broken: "ip neigh replace $ip_bob lladdr " + nobody + " dev brn nud permanent", undo: "ip neigh del $ip_bob dev brn",
+			a: "outside", b: "$H:8080", code: "stale-neighbour", says: []string{nobody}, cure: []string{"neigh del"}},
+		{name: "stale gateway", broken: "inside ann ip neigh replace 10.71.0.1 lladdr " + nobody + " dev eth0 nud permanent", undo: "inside ann ip neigh del 10.71.0.1 dev eth0",
+			a: "ann", b: "$M:80", code: "stale-neighbour", says: []string{nobody}, cure: []string{"neigh del"}},
+		{name: "stale by IPv6", setup: "net six --ipv6; run xav --network six; run yan --network six", broken: "inside yan ip neigh replace $ip6_xav lladdr " + nobody + " dev eth0 nud permanent",
+			a: "yan", b: "[$ip6_xav]:80", code: "stale-neighbour", says: []string{nobody}, cure: []string{"neigh del"}},
+	}
+}

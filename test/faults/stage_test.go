@@ -1,0 +1,241 @@
+package faults
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"linkspan/internal/daemontest"
+)
+
+// stage is one daemon with the networks and containers that most cases need:
+//
+//	network n, bridge brn   10.71.0.0/24
+//	network m, bridge brm   10.72.0.0/24
+//	ann, bob                on n; bob publishes 8080 (tcp, udp) and, on 127.0.0.1, 8081
+//	cat                     on m
+//	eve, fay                  on the default bridge
+//	machine                 outside, $M; its wire leads to the host, $H
+//
+// Containers and the machine answer on the ports 80 and 90 by tcp and udp, the host on
+// 90.
+type stage struct {
+	d     *daemontest.Daemon
+	probe string            // netprobe, for places that are no containers
+	bin   string            // a folder with linkspan and docker
+	made  string            // a file with what the running case has made
+	vars  map[string]string // ip_bob, mac_bob, pid_bob, veth_bob, …
+	cast  []string          // the stage's own containers
+}
+
+const server = "netprobe serve tcp/:80 udp/:80 tcp/:90 udp/:90"
+
+// prelude are the words of scripts.
+const prelude = `
+# inside CONTAINER COMMAND…: on its network stack, with the host's programs.
+inside() { c=$1; shift; nsenter --net=/proc/$(pid $c)/ns/net -- "$@"; }
+# root CONTAINER: its file system.
+root() { echo /proc/$(pid $1)/root; }
+machine() { nsenter --net=$MACHINE -- "$@"; }
+pid() { eval "p=\${pid_$1:-}"; [ -n "$p" ] || p=$(docker inspect -f '{{.State.Pid}}' $1); echo $p; }
+# net NAME FLAGS…, run NAME FLAGS…: gone after the case. run waits until it serves.
+net() { name=$1; shift; echo network $name >>$MADE; docker network create "$@" $name >/dev/null; }
+make() { name=$1; shift; echo container $name >>$MADE; docker run -d --name $name "$@" >/dev/null; }
+run() { make "$@" ` + server + `; serves $1; }
+serves() { p=$(docker inspect -f '{{.State.Pid}}' $1); n=0
+	until grep -qs ' 0A ' /proc/$p/net/tcp6 /proc/$p/net/tcp; do
+		n=$((n+1)); [ $n -lt 500 ] || { echo "$1 does not serve"; docker logs $1; exit 1; }; sleep .02
+	done; }
+`
+
+func newStage(t *testing.T, d *daemontest.Daemon) *stage {
+	t.Helper()
+	s := bareStage(t, d)
+	s.run(t, `
+		docker network create --subnet 10.71.0.0/24 -o com.docker.network.bridge.name=brn n
+		docker network create --subnet 10.72.0.0/24 -o com.docker.network.bridge.name=brm m
+		set -- `+server+`
+		docker run -d --name ann --network n "$@"
+		docker run -d --name bob --network n -p 8080:80 -p 8080:80/udp -p 127.0.0.1:8081:80 "$@"
+		docker run -d --name cat --network m "$@"
+		docker run -d --name eve "$@"
+		docker run -d --name fay "$@"
+		for x in ann bob cat eve fay; do serves $x; done`)
+	s.cast = []string{"ann", "bob", "cat", "eve", "fay"}
+	return s
+}
+
+// bareStage is one without containers.
+func bareStage(t *testing.T, d *daemontest.Daemon) *stage {
+	t.Helper()
+	dir := t.TempDir()
+	s := &stage{d: d, probe: daemontest.Build(t, filepath.Join(daemontest.Root(), "bin", "netprobe"), "./test/images/netprobe"),
+		bin: filepath.Join(dir, "bin"), made: filepath.Join(dir, "made"), vars: places()}
+	if err := os.Mkdir(s.bin, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	links := map[string]string{"linkspan": daemontest.Binary(t), "docker": os.Getenv(daemontest.DockerEnv)}
+	for name, to := range links {
+		if to == "" {
+			continue
+		}
+		if err := os.Symlink(to, filepath.Join(s.bin, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p := d.Machine.Start([]string{s.probe, "serve", "tcp/:80", "udp/:80", "tcp/:90", "udp/:90"})
+	h := d.Host.Start([]string{s.probe, "serve", "tcp/:90", "udp/:90"})
+	t.Cleanup(func() { p.Kill(); h.Kill() }) // the lab lives on
+	p.WaitFor("listening udp/[::]:90", patience)
+	h.WaitFor("listening udp/[::]:90", patience)
+	return s
+}
+
+// run executes a script; it must succeed.
+func (s *stage) run(t *testing.T, script string) string {
+	t.Helper()
+	out, err := s.sh(script)
+	if err != nil {
+		t.Fatalf("%s\n%v\n%s", s.expand(strings.TrimSpace(script)), err, out)
+	}
+	return out
+}
+
+func (s *stage) sh(script string) (string, error) {
+	for k, v := range s.vars {
+		if _, err := os.Stat("/proc/" + v); strings.HasPrefix(k, "pid_") && err != nil {
+			delete(s.vars, k) // it was restarted: pid() asks
+		}
+	}
+	cmd := s.d.Host.Command("sh", "-ec", prelude+script)
+	env := append(s.d.Env(), "PATH="+s.bin+":"+os.Getenv("PATH"), "MADE="+s.made, "MACHINE="+s.d.Machine.NS, "PROBE="+s.probe)
+	for k, v := range s.vars {
+		env = append(env, k+"="+v)
+	}
+	cmd.Env = env
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
+// prepare runs a setup and learns all containers.
+func (s *stage) prepare(t *testing.T, setup string) {
+	t.Helper()
+	if setup != "" {
+		s.run(t, setup)
+	}
+	s.vars = places()
+	ids := strings.Fields(s.d.Docker("ps", "-aq"))
+	if len(ids) == 0 {
+		return
+	}
+	var all []struct {
+		Id, Name        string
+		State           struct{ Pid int }
+		NetworkSettings struct {
+			Networks map[string]struct{ IPAddress, GlobalIPv6Address, MacAddress string }
+		}
+	}
+	if err := json.Unmarshal([]byte(s.d.Docker(append([]string{"inspect"}, ids...)...)), &all); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range all {
+		name := strings.TrimPrefix(c.Name, "/")
+		s.vars["id_"+name] = c.Id[:12]
+		if c.State.Pid > 0 {
+			s.vars["pid_"+name] = fmt.Sprint(c.State.Pid)
+		}
+		for i, n := range slices.Sorted(maps.Keys(c.NetworkSettings.Networks)) {
+			e := c.NetworkSettings.Networks[n]
+			of := map[string]string{"ip": e.IPAddress, "ip6": e.GlobalIPv6Address, "mac": e.MacAddress}
+			for k, v := range of {
+				s.vars[k+"_"+name+"_"+n] = v
+				if i == 0 {
+					s.vars[k+"_"+name] = v
+				}
+			}
+		}
+	}
+	s.ends(t)
+}
+
+// ends learns the host's end of each container's eth0: its index is inside, in
+// "eth0@if7".
+func (s *stage) ends(t *testing.T) {
+	t.Helper()
+	index := map[string]string{}
+	for l := range strings.Lines(s.d.Host.Run("ip", "-o", "link")) {
+		if f := strings.Fields(l); len(f) > 1 {
+			name, _, _ := strings.Cut(strings.TrimSuffix(f[1], ":"), "@")
+			index[strings.TrimSuffix(f[0], ":")] = name
+		}
+	}
+	peer := regexp.MustCompile(`eth0@if(\d+):`)
+	for k, pid := range maps.Clone(s.vars) {
+		name, ok := strings.CutPrefix(k, "pid_")
+		if !ok {
+			continue
+		}
+		out, err := exec.Command("nsenter", "--net=/proc/"+pid+"/ns/net", "--", "ip", "-o", "link").Output()
+		if m := peer.FindSubmatch(out); err == nil && m != nil {
+			s.vars["veth_"+name] = index[string(m[1])]
+		}
+	}
+}
+
+// clear undoes a case: its own undo, then what it made. That the undo finds things in
+// order already is no failure.
+func (s *stage) clear(t *testing.T, undo string) {
+	t.Helper()
+	if undo != "" {
+		if out, err := s.sh("set +e\n" + undo); err != nil && t.Failed() {
+			t.Logf("undo: %v\n%s", err, out)
+		}
+	}
+	b, _ := os.ReadFile(s.made)
+	_ = os.Remove(s.made)
+	made := map[string][]string{}
+	for l := range strings.Lines(string(b)) {
+		if kind, name, ok := strings.Cut(strings.TrimSpace(l), " "); ok {
+			made[kind] = append(made[kind], name)
+		}
+	}
+	if c := made["container"]; len(c) > 0 {
+		s.d.TryDocker(append([]string{"rm", "-f", "-v"}, c...)...)
+	}
+	if n := made["network"]; len(n) > 0 {
+		for _, n := range n {
+			s.leave(n)
+		}
+		s.d.TryDocker(append([]string{"network", "rm"}, n...)...)
+	}
+}
+
+// leave disconnects the cast from a network that goes.
+func (s *stage) leave(network string) {
+	in := s.d.TryDocker("network", "inspect", "-f", "{{range .Containers}}{{.Name}} {{end}}", network)
+	for c := range strings.FieldsSeq(in.Stdout) {
+		s.d.TryDocker("network", "disconnect", "-f", network, c)
+	}
+}
+
+// expand replaces $ip_bob and the like; what is not known stays.
+func (s *stage) expand(text string) string {
+	return os.Expand(text, func(k string) string {
+		if v, ok := s.vars[k]; ok {
+			return v
+		}
+		return "$" + k
+	})
+}
+
+// places are those outside of containers.
+func places() map[string]string {
+	return map[string]string{"H": daemontest.HostAddr, "M": daemontest.MachineAddr, "H6": daemontest.HostAddr6, "M6": daemontest.MachineAddr6}
+}
