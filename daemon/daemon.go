@@ -19,6 +19,7 @@ import (
 	"linkspan/cnm"
 	"linkspan/config"
 	"linkspan/driver"
+	"linkspan/metrics"
 )
 
 // Options are what a binary decides and its user cannot.
@@ -72,6 +73,7 @@ type daemon struct {
 	level  *slog.LevelVar
 	config atomic.Pointer[config.Config]
 	certs  *certificates // nil without TLS
+	meter  *meter
 }
 
 // run serves until ctx ends, then takes leave. Order matters: whoever else is
@@ -104,11 +106,18 @@ func (d *daemon) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer closeAll(ls)
+	scraped, err := listenMetrics(cfg)
+	if err != nil {
+		return err
+	}
+	defer scraped.close()
 	e, err := openEngine(ctx, d.Options, cfg, d.log)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, e.close()) }()
+	d.meter = newMeter(metrics.New(e.sources()), d.log, scraped)
+	defer d.meter.close()
 	if err := os.WriteFile(cfg.Pidfile, []byte(strconv.Itoa(os.Getpid())), 0o644); err != nil {
 		return err
 	}

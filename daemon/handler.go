@@ -48,7 +48,7 @@ func (e *engine) handler(d *daemon) http.Handler {
 			return f
 		},
 		Files:   func(c *container.Container) docker.Files { return docker.Files(e.containers.Files(c.ID)) },
-		Version: e.Version, Logger: d.log,
+		Version: e.Version, Logger: d.log, Observe: d.meter.Observe,
 	})
-	return admin.Beside(api, admin.New(admin.Config{Network: e.network, Plan: e.containers.Plan, Doors: e.doors(), Logger: d.log}))
+	return admin.Beside(api, admin.New(admin.Config{Network: e.network, Plan: e.containers.Plan, Doors: append(e.doors(), d.meter.door()), Logger: d.log, Observe: d.meter.Observe}))
 }

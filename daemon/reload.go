@@ -57,10 +57,16 @@ func (d *daemon) reload(ctx context.Context, e *engine) error {
 	if err != nil {
 		return err
 	}
-	r, err := e.network.Reconfigure(ctx, e.networkConfig(now))
+	scraped, err := d.meter.prepare(now)
 	if err != nil {
 		return err
 	}
+	r, err := e.network.Reconfigure(ctx, e.networkConfig(now))
+	if err != nil {
+		scraped.close()
+		return err
+	}
+	d.meter.move(scraped)
 	for _, f := range r.Failures {
 		d.log.Error("not as it should be: " + f.Error())
 	}
