@@ -46,6 +46,7 @@ type engine struct {
 	volumes    *volume.Store
 	network    *network.Controller
 	containers *container.Engine
+	hearing    hearing
 
 	// unsupervise ends the watch over the keeper, and returns when it has ended.
 	unsupervise func()
@@ -63,7 +64,7 @@ func openEngine(ctx context.Context, o Options, cfg *config.Config, log *slog.Lo
 		}
 	}()
 	for _, step := range []func(context.Context) error{
-		e.openStore, e.openKernel, e.openKeeper, e.openContainerd, e.openRooms, e.restore,
+		e.openStore, e.openKernel, e.openKeeper, e.openContainerd, e.openRooms, e.openHearing, e.restore,
 	} {
 		if err := step(ctx); err != nil {
 			return nil, err

@@ -25,6 +25,14 @@ func stopping(ctx context.Context) context.Context {
 	return context.Background()
 }
 
+// Stream is the context of an answer that goes on and on: it ends with its request and,
+// before that, when the server stops. For the doors beside this one.
+func Stream(r *http.Request) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(r.Context())
+	stop := context.AfterFunc(stopping(r.Context()), cancel)
+	return ctx, func() { stop(); cancel() }
+}
+
 // Serve answers on all listeners until ctx ends or one of them fails. It then
 // ends streams at once, lets changes under way finish for ten seconds, and
 // closes the listeners. Hijacked connections (attach, exec) are no longer ours

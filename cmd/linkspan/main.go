@@ -36,6 +36,8 @@ func verbs() map[string]verb {
 		"doctor":    {help: "Look the host over: what is wrong, why it matters, and the cure", run: runDoctor},
 		"explain":   {help: "Tell what was made in the kernel for a container, network or port, and why", run: runExplain},
 		"graph":     {help: "Draw the host, its networks, containers and ports", run: runGraph},
+		"flows":     {help: "Show who talks to whom, by name, through which port and translation", run: runFlows},
+		"drops":     {help: "Show which packets our rules dropped, whose they were, and why", run: runDrops},
 		"manual":    {help: "Write the man pages (make install does)", run: runManual, hidden: true},
 	}
 }

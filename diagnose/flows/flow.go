@@ -1,0 +1,251 @@
+package flows
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"linkspan/cnm"
+	"linkspan/dataplane/reading"
+	"linkspan/diagnose"
+)
+
+// Flow is one connection, or exchange of packets, by name.
+type Flow struct {
+	// Event, of those that are followed: "new", "update", "end" or "dropped".
+	Event string    `json:"event,omitempty"`
+	Time  time.Time `json:"time,omitzero"`
+	Proto string    `json:"proto"`
+	// From began it; To answers: where translation leads, whatever was dialled.
+	From End `json:"from"`
+	To   End `json:"to"`
+	// Dialled is what From asked for, where that is another address than To's (DNAT: a
+	// published port). As is what To sees instead of From (SNAT).
+	Dialled netip.AddrPort `json:"dialled,omitzero"`
+	As      netip.AddrPort `json:"as,omitzero"`
+	// Published: Dialled is a published port of To's.
+	Published bool `json:"published,omitempty"`
+	// Verdict is "accepted" or "dropped"; then Rule says by whom.
+	Verdict string `json:"verdict"`
+	Rule    string `json:"rule,omitempty"`
+	// State is TCP's, or "assured", "answered" or "unanswered".
+	State string `json:"state,omitempty"`
+	// Counted says whether the kernel counts (net.netfilter.nf_conntrack_acct).
+	Counted bool   `json:"counted,omitempty"`
+	Sent    Volume `json:"sent,omitzero"`
+	Back    Volume `json:"back,omitzero"`
+	// Age is in seconds, and known with net.netfilter.nf_conntrack_timestamp.
+	Age float64 `json:"age_seconds,omitempty"`
+	// Seen is where: "host", or the container whose own conntrack has it.
+	Seen string `json:"seen"`
+}
+
+// Volume is what went one way.
+type Volume struct {
+	Packets uint64 `json:"packets"`
+	Bytes   uint64 `json:"bytes"`
+}
+
+// Wish says whose flows are wanted; without any, all in which a container takes part.
+type Wish struct {
+	// Container and Network are as a person writes them; Either is one or the other.
+	Container, Network, Either string
+	// All has the host's own as well.
+	All bool
+}
+
+// target is a wish whose names were found.
+type target struct {
+	container string // id of the sandbox's owner
+	network   string // name
+	all       bool
+	boxes     []*cnm.Sandbox // to look into
+}
+
+// find looks the names up. Who is not there is cnm.ErrNotFound with the nearest name.
+func (w Wish) find(world *diagnose.World) (t target, err error) {
+	t.all = w.All
+	if w.Either != "" {
+		if w.Container, w.Network, err = either(world, w.Either); err != nil {
+			return t, err
+		}
+	}
+	if w.Container != "" {
+		c, err := world.Container(w.Container)
+		if err != nil {
+			return t, err
+		}
+		box, ok := world.Sandbox(c.ID)
+		switch {
+		case !ok:
+			return t, cnm.Conflict("container %s does not run (%s): it has no flows; start it: linkspan start %s", c.Name, c.State, c.Name)
+		case box.Host:
+			return t, cnm.Conflict("container %s uses the host's own network (--network host): its flows are the host's; see linkspan flows --all", c.Name)
+		}
+		t.container, t.boxes = box.Owner, []*cnm.Sandbox{box}
+	}
+	if w.Network != "" {
+		n, err := world.Network(w.Network)
+		if err != nil {
+			return t, err
+		}
+		t.network = n.Name
+	}
+	if t.container == "" {
+		for _, s := range world.Declared.Sandboxes() {
+			if !s.Host && (t.network == "" || slices.ContainsFunc(s.Endpoints, func(e cnm.Endpoint) bool { return e.NetworkName == t.network })) {
+				t.boxes = append(t.boxes, s)
+			}
+		}
+	}
+	return t, nil
+}
+
+// either tells a container's name from a network's; a container wins.
+func either(world *diagnose.World, ref string) (container, network string, err error) {
+	if _, err = world.Container(ref); err == nil {
+		return ref, "", nil
+	}
+	if _, e := world.Network(ref); e == nil {
+		return "", ref, nil
+	} else if !errors.Is(err, cnm.ErrNotFound) {
+		return "", "", err
+	} else if strings.Contains(e.Error(), "did you mean") && !strings.Contains(err.Error(), "did you mean") {
+		return "", "", e
+	}
+	return "", "", err
+}
+
+func (t target) wants(f Flow) bool {
+	switch {
+	case t.container != "":
+		return f.From.ContainerID == t.container || f.To.ContainerID == t.container
+	case t.network != "":
+		return f.From.Network == t.network || f.To.Network == t.network
+	}
+	return t.all || f.From.Kind == KindContainer || f.To.Kind == KindContainer
+}
+
+// flowOf joins a conntrack entry with names.
+func flowOf(f reading.Flow, b *Book, seen string, now time.Time) Flow {
+	out := Flow{Proto: f.Proto, From: b.At(f.Original.Src), To: b.At(f.Reply.Src), Verdict: "accepted", State: state(f), Seen: seen,
+		Counted: f.Counted, Sent: Volume{f.OutPackets, f.OutBytes}, Back: Volume{f.BackPackets, f.BackBytes}}
+	if f.Original.Dst != f.Reply.Src {
+		out.Dialled = f.Original.Dst
+		out.Published = f.DNAT && out.To.Kind == KindContainer
+	}
+	if f.Reply.Dst != f.Original.Src {
+		out.As = f.Reply.Dst
+	}
+	if !f.Started.IsZero() {
+		out.Age = max(now.Sub(f.Started).Round(time.Second).Seconds(), 0)
+	}
+	return out
+}
+
+func state(f reading.Flow) string {
+	switch {
+	case f.State != "" && f.State != "NONE":
+		return f.State
+	case f.Assured:
+		return "assured"
+	case f.Unreplied:
+		return "unanswered"
+	}
+	return "answered"
+}
+
+// Table is the answer of `linkspan flows`.
+type Table struct {
+	Flows []Flow   `json:"flows"`
+	Notes []string `json:"notes,omitempty"`
+}
+
+// boxesMost bounds how many containers' own conntracks are looked into: each has the
+// kernel walk its whole table, which takes some ms.
+const boxesMost = 32
+
+// Now are the flows of this moment.
+func Now(ctx context.Context, world *diagnose.World, names *Names, w Wish) (*Table, error) {
+	t, err := w.find(world)
+	if err != nil {
+		return nil, err
+	}
+	host, err := world.Kernel.Flows(ctx, "", reading.FlowFilter{})
+	if err != nil {
+		return nil, fmt.Errorf("the host's conntrack: %w", err)
+	}
+	book, now := names.Book(ctx), time.Now()
+	out := &Table{Flows: []Flow{}}
+	seen := map[wire]bool{}
+	uncounted, undated := false, false
+	take := func(f reading.Flow, where string) {
+		flow := flowOf(f, book, where, now)
+		if !t.wants(flow) || where != "host" && (inside(f) || seen[wireOf(f)]) {
+			return
+		}
+		seen[wireOf(f)], seen[answerOf(f)] = true, true
+		uncounted, undated = uncounted || !flow.Counted, undated || f.Started.IsZero()
+		out.Flows = append(out.Flows, flow)
+	}
+	for _, f := range host {
+		take(f, "host")
+	}
+	for i, s := range t.boxes {
+		if i == boxesMost {
+			out.Notes = append(out.Notes, fmt.Sprintf("flows within one network were looked for in %d of %d containers; name one, or a network, to see the others'", boxesMost, len(t.boxes)))
+			break
+		}
+		all, err := world.Kernel.Flows(ctx, s.Path, reading.FlowFilter{})
+		if err != nil && !errors.Is(err, fs.ErrNotExist) { // it ended meanwhile
+			out.Notes = append(out.Notes, fmt.Sprintf("the conntrack of container %s cannot be read: %v", s.OwnerName, err))
+		}
+		for _, f := range all {
+			take(f, s.OwnerName)
+		}
+	}
+	sortFlows(out.Flows)
+	if uncounted {
+		out.Notes = append(out.Notes, "bytes are not counted on this host: `sysctl -w net.netfilter.nf_conntrack_acct=1` has the kernel count flows that begin afterwards")
+	}
+	if undated {
+		out.Notes = append(out.Notes, "ages are not kept on this host: `sysctl -w net.netfilter.nf_conntrack_timestamp=1` has the kernel keep them from then on")
+	}
+	if len(out.Flows) == 0 {
+		out.Notes = append(out.Notes, "there are no flows now; what passes between containers of one network without names (the default bridge) is switched, and no conntrack sees it")
+	}
+	return out, nil
+}
+
+// wire is a flow as it is on the containers' side, by which the host's entry and those
+// inside of containers are known to be the same.
+type wire struct {
+	proto    string
+	src, dst netip.AddrPort
+}
+
+// wireOf is as the first packet came, answerOf as it went on; without translation they
+// are the same.
+func wireOf(f reading.Flow) wire   { return wire{f.Proto, f.Original.Src, f.Original.Dst} }
+func answerOf(f reading.Flow) wire { return wire{f.Proto, f.Reply.Dst, f.Reply.Src} }
+
+// inside says that a flow does not leave its container: loopback, and the questions to
+// the resolver at 127.0.0.11.
+func inside(f reading.Flow) bool {
+	return f.Original.Src.Addr().IsLoopback() || f.Original.Dst.Addr().IsLoopback()
+}
+
+func sortFlows(all []Flow) {
+	slices.SortStableFunc(all, func(a, b Flow) int {
+		return strings.Compare(a.sortKey(), b.sortKey())
+	})
+}
+
+func (f Flow) sortKey() string {
+	return fmt.Sprintf("%s\x00%s\x00%s\x00%s\x00%05d\x00%05d", f.To.Container, f.To.Addr.StringExpanded(), f.Proto, f.From.Addr.StringExpanded(), f.To.Port, f.From.Port)
+}
