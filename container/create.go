@@ -271,16 +271,13 @@ func (e *Engine) build(ctx context.Context, c *Container, img *image.Image) erro
 	if err != nil {
 		return err
 	}
-	if err := os.Mkdir(e.dir(c.ID), 0o710); err != nil {
+	if err := e.step("folder.make", func() error { return os.Mkdir(e.dir(c.ID), 0o710) }); err != nil {
 		return cnm.Errorf(cnm.ErrExhausted, "container %s: its folder cannot be made: %w", c.Name, err)
 	}
 	if err := e.ctd.createContainer(ctx, c.ID, e.cfg.Instance, img.Ref, e.cfg.Runtime, binary); err != nil {
 		return err
 	}
-	e.cfg.Hook("image.prepare.before")
-	err = e.cfg.Images.Prepare(ctx, img, c.ID)
-	e.cfg.Hook("image.prepare.after")
-	if err != nil {
+	if err := e.step("image.prepare", func() error { return e.cfg.Images.Prepare(ctx, img, c.ID) }); err != nil {
 		return err
 	}
 	if err := e.makeVolumes(ctx, c); err != nil {

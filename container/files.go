@@ -27,7 +27,7 @@ func (e *Engine) writeFiles(c *Container, sb *cnm.Sandbox) error {
 		defer en.files.Unlock()
 	}
 	name := c.Config.Hostname
-	if err := etc.Write(filepath.Join(dir, etc.HostnameFile), []byte(name+"\n")); err != nil {
+	if err := e.step("files.hostname", func() error { return etc.Write(filepath.Join(dir, etc.HostnameFile), []byte(name+"\n")) }); err != nil {
 		return err
 	}
 	if c.Target != "" {
@@ -37,14 +37,22 @@ func (e *Engine) writeFiles(c *Container, sb *cnm.Sandbox) error {
 	if err != nil {
 		return err
 	}
-	if err := etc.WriteHosts(dir, hosts); err != nil {
+	if err := e.step("files.hosts", func() error { return etc.WriteHosts(dir, hosts) }); err != nil {
 		return err
 	}
 	content, err := e.resolvConf(c, sb)
 	if err != nil {
 		return err
 	}
-	return etc.WriteResolv(dir, content)
+	return e.step("files.resolv", func() error { return etc.WriteResolv(dir, content) })
+}
+
+// step does something outside of the store between two fail points.
+func (e *Engine) step(point string, do func() error) error {
+	e.cfg.Hook(point + ".before")
+	err := do()
+	e.cfg.Hook(point + ".after")
+	return err
 }
 
 // refreshFiles brings the files of a running container to what its sandbox is
@@ -63,14 +71,14 @@ func (e *Engine) refreshFiles(en *entry) {
 	}
 	hosts, err := e.hosts(c, sb)
 	if err == nil {
-		err = etc.RewriteHosts(dir, hosts)
+		err = e.step("files.hosts", func() error { return etc.RewriteHosts(dir, hosts) })
 	}
 	if err != nil {
 		e.log.Error("/etc/hosts of a running container is out of date", "container", c.Name, "error", err)
 	}
 	content, err := e.resolvConf(c, sb)
 	if err == nil {
-		err = etc.WriteResolv(dir, content)
+		err = e.step("files.resolv", func() error { return etc.WriteResolv(dir, content) })
 	}
 	if err != nil {
 		e.log.Error("/etc/resolv.conf of a running container is out of date", "container", c.Name, "error", err)
@@ -79,7 +87,7 @@ func (e *Engine) refreshFiles(en *entry) {
 
 // shareFiles gives a container in another's sandbox that one's files.
 func (e *Engine) shareFiles(c *Container, dir string) error {
-	err := etc.Share(e.dir(c.Target), dir)
+	err := e.step("files.share", func() error { return etc.Share(e.dir(c.Target), dir) })
 	if errors.Is(err, fs.ErrNotExist) {
 		// The owner is gone; what was shared with it is still here.
 		if _, mine := os.Stat(filepath.Join(dir, etc.HostsFile)); mine == nil {

@@ -93,6 +93,6 @@ func (e *Engine) removeCgroupParent() {
 		dirs, _ = filepath.Glob("/sys/fs/cgroup/*")
 	}
 	for _, d := range dirs {
-		_ = unix.Rmdir(filepath.Join(d, e.cfg.Defaults.CgroupParent))
+		_ = e.step("cgroup.remove", func() error { return unix.Rmdir(filepath.Join(d, e.cfg.Defaults.CgroupParent)) })
 	}
 }

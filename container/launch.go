@@ -157,7 +157,7 @@ func (e *Engine) mountShm(c *Container) error {
 		return err
 	}
 	opts := fmt.Sprintf("mode=1777,size=%d", c.HostConfig.ShmSize)
-	if err := unix.Mount("shm", d, "tmpfs", unix.MS_NOEXEC|unix.MS_NOSUID|unix.MS_NODEV, opts); err != nil {
+	if err := e.step("shm.mount", func() error { return unix.Mount("shm", d, "tmpfs", unix.MS_NOEXEC|unix.MS_NOSUID|unix.MS_NODEV, opts) }); err != nil {
 		return &fs.PathError{Op: "mount /dev/shm at", Path: d, Err: err}
 	}
 	return nil
@@ -169,7 +169,7 @@ func (e *Engine) unmountShm(id string) {
 	if _, err := os.Stat(d); errors.Is(err, fs.ErrNotExist) {
 		return
 	}
-	for unix.Unmount(d, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW) == nil {
+	for e.step("shm.unmount", func() error { return unix.Unmount(d, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW) }) == nil {
 	}
 	if err := os.Remove(d); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		e.log.Warn("a container's /dev/shm stays", "container", id, "error", err)
@@ -192,7 +192,7 @@ func (e *Engine) specification(ctx context.Context, c *Container) (*spec.Input, 
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := bindSources(c); err != nil {
+	if err := e.step("mounts.sources", func() error { return bindSources(c) }); err != nil {
 		return nil, nil, err
 	}
 	layers, err := e.ctd.rootfs(ctx, c.ID)

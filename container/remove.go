@@ -118,7 +118,7 @@ func (e *Engine) demolish(ctx context.Context, c *Container, volumes bool) error
 		try(e.ctd.deleteContainer(ctx, c.ID))
 		try(e.ctd.removeSnapshot(ctx, c.ID))
 	}
-	try(os.RemoveAll(e.dir(c.ID)))
+	try(e.step("folder.remove", func() error { return os.RemoveAll(e.dir(c.ID)) }))
 	if volumes {
 		try(e.removeVolumes(ctx, c))
 	}

@@ -25,13 +25,13 @@ func (e *Engine) subpathDir(id string) string { return filepath.Join(e.cfg.ExecR
 // the task is made, takes ours away.
 func (e *Engine) mountSubpaths(c *Container, in *spec.Input) (release func(), err error) {
 	dir := e.subpathDir(c.ID)
-	release = func() { unmountBelow(dir) }
+	release = func() { _ = e.step("mounts.release", func() error { unmountBelow(dir); return nil }) }
 	for i, m := range c.Mounts { // in.Mounts begins with them, in this order
 		if m.Subpath == "" {
 			continue
 		}
 		at := filepath.Join(dir, strconv.Itoa(i))
-		if err := mountSubpath(&m, at); err != nil {
+		if err := e.step("mounts.subpath", func() error { return mountSubpath(&m, at) }); err != nil {
 			release()
 			return nil, err
 		}
@@ -84,7 +84,7 @@ func (e *Engine) sweepSubpaths() {
 	dir := e.subpathDir("")
 	list, _ := os.ReadDir(dir)
 	for _, f := range list {
-		unmountBelow(filepath.Join(dir, f.Name()))
+		_ = e.step("mounts.sweep", func() error { unmountBelow(filepath.Join(dir, f.Name())); return nil })
 	}
 	_ = os.Remove(dir)
 }

@@ -93,7 +93,7 @@ func (e *Engine) sweepDirs(root string, stray func(string) bool, warn func(what,
 			e.unmountShm(id)
 			continue
 		}
-		warn("folder", id, os.RemoveAll(filepath.Join(root, id)))
+		warn("folder", id, e.step("folder.sweep", func() error { return os.RemoveAll(filepath.Join(root, id)) }))
 	}
 }
 

@@ -119,7 +119,7 @@ func (e *engine) table() string   { return "linkspan_" + e.instance }
 
 func (e *engine) openKernel(context.Context) error {
 	for _, dir := range []string{e.pins(), filepath.Dir(e.hostPin())} {
-		if err := netns.Prepare(dir); err != nil {
+		if err := e.step("pins.prepare", func() error { return netns.Prepare(dir) }); err != nil {
 			return err
 		}
 	}
@@ -130,15 +130,18 @@ func (e *engine) openKernel(context.Context) error {
 		e.log.Warn("the daemon runs in a mount namespace of its own: the network namespaces that it pins below "+e.pins()+" are seen by nobody else, and the next daemon will not find them; start it in the machine's: "+
 			"without PrivateMounts=, PrivateTmp=, ProtectSystem=, ProtectHome=, ReadOnlyPaths= and MountFlags= in its unit, and not under unshare -m or ip netns exec (nsenter --net=… instead)", "folder", e.pins())
 	}
-	if err := netns.PinSelf(e.hostPin()); err != nil {
+	if err := e.step("pins.self", func() error { return netns.PinSelf(e.hostPin()) }); err != nil {
 		return err
 	}
 	n, err := linux.Instance(e.instance)
 	if err != nil {
 		return err
 	}
-	e.kernel, err = linux.New(linux.Config{Instance: n, Table: e.table(), PinDir: e.pins(), Log: e.log, Hook: e.hook,
-		OnShared: func(name, prior string) error { return e.network.NoteShared(context.Background(), name, prior) }})
+	err = e.step("kernel.open", func() error {
+		e.kernel, err = linux.New(linux.Config{Instance: n, Table: e.table(), PinDir: e.pins(), Log: e.log, Hook: e.hook,
+			OnShared: func(name, prior string) error { return e.network.NoteShared(context.Background(), name, prior) }})
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -201,7 +204,7 @@ func (e *engine) openRooms(ctx context.Context) (err error) {
 	c := e.cfg
 	e.images = image.New(image.Config{Client: e.client, Namespace: e.namespace, Mirrors: c.RegistryMirrors, Insecure: c.InsecureRegistries,
 		MaxDownloads: c.MaxConcurrentDownloads, UserAgent: "linkspan/" + e.Version, Events: e.events, Hook: e.hook, Logger: e.log})
-	if e.volumes, err = volume.New(ctx, volume.Config{Root: filepath.Join(c.DataRoot, "volumes"), Store: e.store, Events: e.events, Logger: e.log}); err != nil {
+	if e.volumes, err = volume.New(ctx, volume.Config{Root: filepath.Join(c.DataRoot, "volumes"), Store: e.store, Events: e.events, Hook: e.hook, Logger: e.log}); err != nil {
 		return err
 	}
 	if err := e.checkNetworkOpts(c); err != nil {

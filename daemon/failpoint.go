@@ -9,6 +9,7 @@ import (
 	"sync"
 	"syscall"
 
+	"linkspan/dns"
 	"linkspan/keeper"
 )
 
@@ -57,24 +58,81 @@ func failPoint() (func(point string), error) {
 	}, nil
 }
 
-// ports is the keeper with fail points around what it holds.
-type ports struct {
+// step does something outside of the rooms between two fail points.
+func (e *engine) step(point string, do func() error) error {
+	if e.hook == nil {
+		return do()
+	}
+	e.hook(point + ".before")
+	err := do()
+	e.hook(point + ".after")
+	return err
+}
+
+// points is the keeper with fail points around what changes it.
+type points struct {
 	keeper.Keeper
 	hook func(point string)
 }
 
-func (p ports) Reserve(ctx context.Context, reqs []keeper.PortRequest) error {
-	p.hook("keeper.reserve.before")
-	err := p.Keeper.Reserve(ctx, reqs)
-	p.hook("keeper.reserve.after")
+func (p points) around(point string, do func() error) error {
+	p.hook("keeper." + point + ".before")
+	err := do()
+	p.hook("keeper." + point + ".after")
 	return err
 }
 
-func (p ports) Release(ctx context.Context, owner string) error {
-	p.hook("keeper.release.before")
-	err := p.Keeper.Release(ctx, owner)
-	p.hook("keeper.release.after")
-	return err
+func (p points) Reserve(ctx context.Context, reqs []keeper.PortRequest) error {
+	return p.around("reserve", func() error { return p.Keeper.Reserve(ctx, reqs) })
+}
+
+func (p points) Release(ctx context.Context, owner string) error {
+	return p.around("release", func() error { return p.Keeper.Release(ctx, owner) })
+}
+
+func (p points) Retarget(ctx context.Context, reqs []keeper.PortRequest) error {
+	return p.around("retarget", func() error { return p.Keeper.Retarget(ctx, reqs) })
+}
+
+func (p points) OpenStream(ctx context.Context, s keeper.StreamSpec) (out keeper.Stream, err error) {
+	err = p.around("stream.open", func() error { out, err = p.Keeper.OpenStream(ctx, s); return err })
+	return out, err
+}
+
+func (p points) Started(ctx context.Context, id string) error {
+	return p.around("stream.started", func() error { return p.Keeper.Started(ctx, id) })
+}
+
+func (p points) CloseStream(ctx context.Context, id string) error {
+	return p.around("stream.close", func() error { return p.Keeper.CloseStream(ctx, id) })
+}
+
+func (p points) CloseStdin(ctx context.Context, id string) error {
+	return p.around("stdin.close", func() error { return p.Keeper.CloseStdin(ctx, id) })
+}
+
+func (p points) Attach(ctx context.Context, id string, o keeper.AttachOptions, client *os.File, ended func(bool)) error {
+	return p.around("attach", func() error { return p.Keeper.Attach(ctx, id, o, client, ended) })
+}
+
+func (p points) SetView(ctx context.Context, v dns.View, sockets *dns.Sockets) error {
+	return p.around("view.set", func() error { return p.Keeper.SetView(ctx, v, sockets) })
+}
+
+func (p points) RemoveView(ctx context.Context, sandbox string) error {
+	return p.around("view.remove", func() error { return p.Keeper.RemoveView(ctx, sandbox) })
+}
+
+func (p points) SetNames(ctx context.Context, zone string, records []dns.Record, whole bool) error {
+	return p.around("names.set", func() error { return p.Keeper.SetNames(ctx, zone, records, whole) })
+}
+
+func (p points) RemoveNames(ctx context.Context, zone string, endpoints []string) error {
+	return p.around("names.remove", func() error { return p.Keeper.RemoveNames(ctx, zone, endpoints) })
+}
+
+func (p points) KeepZones(ctx context.Context, zones []string) error {
+	return p.around("zones.keep", func() error { return p.Keeper.KeepZones(ctx, zones) })
 }
 
 // hooked puts fail points around the keeper when there are any.
@@ -82,5 +140,5 @@ func hooked(k keeper.Keeper, hook func(point string)) keeper.Keeper {
 	if hook == nil {
 		return k
 	}
-	return ports{k, hook}
+	return points{k, hook}
 }

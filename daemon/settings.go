@@ -12,7 +12,7 @@ func (e *engine) containerConfig() container.Config {
 	c := e.cfg
 	out := container.Config{
 		Client: e.client, Address: e.containerd.Address, Namespace: e.namespace, Instance: e.instance,
-		Store: e.store, Network: e.network, Images: e.images, Volumes: e.volumes, Keeper: e.keeper, Events: e.events,
+		Store: e.store, Network: e.network, Images: e.images, Volumes: e.volumes, Keeper: hooked(e.keeper, e.hook), Events: e.events,
 		Root: c.DataRoot, ExecRoot: c.ExecRoot, Hook: e.hook, Logger: e.log,
 		Runtimes: map[string]string{}, Defaults: containerDefaults(c),
 	}

@@ -120,7 +120,10 @@ func (c *counter) Seek(offset int64, whence int) (int64, error) {
 // order nothing can collect it in between.
 func (s *Store) hold(ctx context.Context, kind, id string, stat func() error) (bool, error) {
 	if l, ok := leases.FromContext(ctx); ok {
-		if err := s.cfg.Client.LeasesService().AddResource(ctx, leases.Lease{ID: l}, leases.Resource{Type: kind, ID: id}); err != nil {
+		s.cfg.Hook("lease.add.before")
+		err := s.cfg.Client.LeasesService().AddResource(ctx, leases.Lease{ID: l}, leases.Resource{Type: kind, ID: id})
+		s.cfg.Hook("lease.add.after")
+		if err != nil {
 			return false, err
 		}
 	}

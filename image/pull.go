@@ -123,7 +123,9 @@ func (p *puller) lease(ctx context.Context) (context.Context, leases.Lease, erro
 	ls := p.s.cfg.Client.LeasesService()
 	id := "linkspan-pull-" + p.root.Digest.Encoded()
 	opts := []leases.Opt{leases.WithID(id), leases.WithExpiration(leaseTime), leases.WithLabels(map[string]string{leaseLabel: leasePull, leaseDigest: p.root.Digest.String()})}
+	p.s.cfg.Hook("lease.create.before")
 	l, err := ls.Create(ctx, opts...)
+	p.s.cfg.Hook("lease.create.after")
 	if errdefs.IsAlreadyExists(err) {
 		var old []leases.Lease
 		if old, err = ls.List(ctx, "id=="+id); err == nil && len(old) == 1 && time.Since(old[0].CreatedAt) > leaseTime/2 {

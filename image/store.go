@@ -151,7 +151,9 @@ const (
 // Recover, or to its time.
 func (s *Store) lease(ctx context.Context, what string) (_ context.Context, done func(), err error) {
 	ls := s.cfg.Client.LeasesService()
+	s.cfg.Hook("lease.create.before")
 	l, err := ls.Create(ctx, leases.WithRandomID(), leases.WithExpiration(leaseTime), leases.WithLabel(leaseLabel, what))
+	s.cfg.Hook("lease.create.after")
 	if err != nil {
 		return nil, nil, classify(err, "a lease for the %s", what)
 	}
@@ -161,7 +163,10 @@ func (s *Store) lease(ctx context.Context, what string) (_ context.Context, done
 func (s *Store) endLease(ctx context.Context, l leases.Lease, opts ...leases.DeleteOpt) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 	defer cancel()
-	if err := s.cfg.Client.LeasesService().Delete(ctx, l, opts...); err != nil && !errdefs.IsNotFound(err) {
+	s.cfg.Hook("lease.delete.before")
+	err := s.cfg.Client.LeasesService().Delete(ctx, l, opts...)
+	s.cfg.Hook("lease.delete.after")
+	if err != nil && !errdefs.IsNotFound(err) {
 		s.log.Warn("a lease on image content could not be ended; containerd ends it after a day", "lease", l.ID, "error", err)
 	}
 }
@@ -172,10 +177,12 @@ func (s *Store) collect(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Minute)
 	defer cancel()
 	ls := s.cfg.Client.LeasesService()
+	s.cfg.Hook("image.collect.before")
 	l, err := ls.Create(ctx, leases.WithRandomID(), leases.WithExpiration(time.Minute), leases.WithLabel(leaseLabel, "collect"))
 	if err == nil {
 		err = ls.Delete(ctx, l, leases.SynchronousDelete)
 	}
+	s.cfg.Hook("image.collect.after")
 	if err != nil {
 		s.log.Warn("containerd frees the space of removed images later", "error", err)
 	}

@@ -36,14 +36,14 @@ func (s *Store) CopyUp(ctx context.Context, src, name string) error {
 	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
 		return nil
 	}
-	if err := os.WriteFile(marker, nil, 0o600); err != nil {
+	if err := s.step("volume.mark", func() error { return os.WriteFile(marker, nil, 0o600) }); err != nil {
 		return disk(err, "volume %s", name)
 	}
 	c := copier{ctx: ctx, links: map[[2]uint64]string{}}
-	if err := c.dir(src, v.Mountpoint, &st); err != nil {
+	if err := s.step("volume.copy", func() error { return c.dir(src, v.Mountpoint, &st) }); err != nil {
 		return disk(err, "volume %s: copying the image's files of %s into it", name, src)
 	}
-	return os.Remove(marker)
+	return s.step("volume.unmark", func() error { return os.Remove(marker) })
 }
 
 func isEmpty(dir string) (bool, error) {

@@ -63,16 +63,16 @@ func (s *Store) Mount(ctx context.Context, name string) error {
 		}
 	}
 	flags, again, data := parseOptions(o)
-	if err := unix.Mount(v.Options["device"], v.Mountpoint, v.Options["type"], flags, data); err != nil {
+	err = s.step("volume.mount", func() error {
+		return unix.Mount(v.Options["device"], v.Mountpoint, v.Options["type"], flags, data)
+	})
+	if err != nil {
 		return mountError(v, err)
-	}
-	if again == 0 {
-		return nil
 	}
 	// mount(2) takes no other flags together with MS_BIND, nor a propagation with
 	// anything.
 	for _, f := range passes(flags, again) {
-		if err := unix.Mount("", v.Mountpoint, "", f, ""); err != nil {
+		if err := s.step("volume.remount", func() error { return unix.Mount("", v.Mountpoint, "", f, "") }); err != nil {
 			_ = unix.Unmount(v.Mountpoint, unix.MNT_DETACH)
 			return mountError(v, err)
 		}
@@ -102,7 +102,7 @@ func (s *Store) Unmount(ctx context.Context, name string, used func() bool) erro
 	if used != nil && used() {
 		return nil
 	}
-	return unmount(v.Mountpoint)
+	return s.step("volume.unmount", func() error { return unmount(v.Mountpoint) })
 }
 
 // unmount takes all mounts of a place away; none is success.

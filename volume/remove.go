@@ -40,19 +40,15 @@ func (s *Store) take(ctx context.Context, name string) (trash string, err error)
 	if ids := s.usersOf(name); len(ids) > 0 {
 		return "", cnm.Conflict("remove %s: volume is in use - [%s]", name, strings.Join(ids, ", "))
 	}
-	if err := clearMounts(s.dir(name)); err != nil {
+	if err := s.step("volume.unmount", func() error { return clearMounts(s.dir(name)) }); err != nil {
 		return "", disk(err, "remove %s: what is mounted in it cannot be unmounted", name)
 	}
 	s.taken++
 	trash = filepath.Join(s.cfg.Root, fmt.Sprintf("%s%08x-%s", removing, s.taken, name))
-	err = clearMounts(trash)
-	if err == nil {
-		err = os.RemoveAll(trash)
-	}
-	if err != nil { // what an earlier daemon could not delete
+	if err := s.step("volume.tidy", func() error { return empty(trash) }); err != nil { // what an earlier daemon could not delete
 		return "", disk(err, "remove %s: the remains of an earlier volume of that name cannot be deleted", name)
 	}
-	if err := os.Rename(s.dir(name), trash); err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err := s.step("volume.rename", func() error { return os.Rename(s.dir(name), trash) }); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return "", disk(err, "remove %s", name)
 	}
 	if _, err := s.cfg.Store.Commit(ctx, store.Op{Key: prefix + name}); err != nil {
@@ -64,11 +60,16 @@ func (s *Store) take(ctx context.Context, name string) (trash string, err error)
 	return trash, nil
 }
 
-func (s *Store) discard(name, trash string) error {
-	err := clearMounts(trash)
-	if err == nil {
-		err = os.RemoveAll(trash)
+// empty deletes a volume's former folder.
+func empty(trash string) error {
+	if err := clearMounts(trash); err != nil {
+		return err
 	}
+	return os.RemoveAll(trash)
+}
+
+func (s *Store) discard(name, trash string) error {
+	err := s.step("volume.delete", func() error { return empty(trash) })
 	if err != nil {
 		// The volume is gone for everybody; only its bytes are not.
 		s.log.Error("the files of a removed volume could not all be deleted; the next start of the daemon tries again", "volume", name, "path", trash, "error", err)

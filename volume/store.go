@@ -27,6 +27,8 @@ type Config struct {
 	Store  store.Store
 	Events *events.Bus
 	Logger *slog.Logger
+	// Hook is called at every fail point, with its name; nil in production.
+	Hook func(point string)
 }
 
 const (
@@ -63,6 +65,9 @@ func New(ctx context.Context, cfg Config) (*Store, error) {
 	if s.log == nil {
 		s.log = slog.Default()
 	}
+	if s.cfg.Hook == nil {
+		s.cfg.Hook = func(string) {}
+	}
 	// As in Docker, only root looks around in here; a container's user passes.
 	if err := os.MkdirAll(cfg.Root, 0o711); err != nil {
 		return nil, disk(err, "volumes: the folder %s cannot be made", cfg.Root)
@@ -98,11 +103,12 @@ func (s *Store) recover(ctx context.Context) error {
 		}
 		old := filepath.Join(s.cfg.Root, name)
 		name = name[trashLen:]
-		if _, there := os.Lstat(s.dir(name)); known[name] && there != nil {
-			err = os.Rename(old, s.dir(name))
-		} else if err = clearMounts(old); err == nil {
-			err = os.RemoveAll(old)
-		}
+		err = s.step("volume.tidy", func() error {
+			if _, there := os.Lstat(s.dir(name)); known[name] && there != nil {
+				return os.Rename(old, s.dir(name))
+			}
+			return empty(old)
+		})
 		if err != nil {
 			s.log.Error("a half-removed volume could not be tidied", "volume", name, "error", err)
 		}
@@ -126,13 +132,27 @@ func (s *Store) dir(name string) string        { return filepath.Join(s.cfg.Root
 func (s *Store) mountpoint(name string) string { return filepath.Join(s.cfg.Root, name, data) }
 
 func (s *Store) makeDir(name string) error {
-	if err := os.Mkdir(s.dir(name), 0o711); err != nil && !errors.Is(err, os.ErrExist) {
-		return err
-	}
-	if err := os.Mkdir(s.mountpoint(name), 0o755); err != nil && !errors.Is(err, os.ErrExist) {
-		return err
+	for _, d := range []struct {
+		path string
+		mode os.FileMode
+	}{{s.dir(name), 0o711}, {s.mountpoint(name), 0o755}} {
+		if _, err := os.Lstat(d.path); err == nil {
+			continue
+		}
+		err := s.step("volume.folder", func() error { return os.Mkdir(d.path, d.mode) })
+		if err != nil && !errors.Is(err, os.ErrExist) {
+			return err
+		}
 	}
 	return nil
+}
+
+// step does something outside of the store between two fail points.
+func (s *Store) step(point string, do func() error) error {
+	s.cfg.Hook(point + ".before")
+	err := do()
+	s.cfg.Hook(point + ".after")
+	return err
 }
 
 // Create implements [Service].
