@@ -43,6 +43,9 @@ type Config struct {
 	// ShutdownTimeout is how long containers get to stop when the daemon is told to
 	// stop them. Default 15 s; negative: no limit.
 	ShutdownTimeout time.Duration
+	// CheckInterval is between two comparisons of the whole kernel with what is
+	// declared; zero or less: there are none.
+	CheckInterval time.Duration
 	// MetricsAddr is where Prometheus finds the metrics: "unix:///path", "ADDRESS:PORT"
 	// or ":PORT" (every address). Default "": nowhere.
 	MetricsAddr string
@@ -191,6 +194,7 @@ func defaults(name string) *Config {
 		ExecRoot:               "/run/linkspan",
 		LogFormat:              "text",
 		ShutdownTimeout:        15 * time.Second,
+		CheckInterval:          5 * time.Minute,
 		ContainerdNamespace:    "linkspan",
 		MaxConcurrentDownloads: 3,
 		MaxDownloadAttempts:    5,

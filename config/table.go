@@ -29,6 +29,8 @@ func directives() []directive {
 		{flag: "log-format", key: "log-format", help: "How to log: text or json", val: choice(func(c *Config) *string { return &c.LogFormat }, "text", "json")},
 		{flag: "label", key: "labels", reload: true, help: "Label of the daemon, key=value", val: list(func(c *Config) *[]string { return &c.Labels }, label)},
 		{flag: "shutdown-timeout", key: "shutdown-timeout", reload: true, help: "Seconds that containers get to stop; negative: no limit", val: seconds(func(c *Config) *time.Duration { return &c.ShutdownTimeout })},
+		{flag: "check-interval", key: "check-interval", help: "Seconds between two comparisons of the whole kernel with what is declared, besides the repair of what is noticed at once; 0: never",
+			val: seconds(func(c *Config) *time.Duration { return &c.CheckInterval })},
 		{flag: "metrics-addr", key: "metrics-addr", reload: true, help: "Where Prometheus finds metrics, at /metrics: 127.0.0.1:9323, :9323 for every address, or unix:///path",
 			val: text(func(c *Config) *string { return &c.MetricsAddr }, metricsAddr)},
 		{flag: "experimental", key: "experimental", help: "Report experimental features as enabled", val: boolean(func(c *Config) *bool { return &c.Experimental })},

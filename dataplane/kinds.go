@@ -53,6 +53,9 @@ type Addr struct {
 	Prefix netip.Prefix
 	// Advertise tells the neighbours of the address when it is made.
 	Advertise Advertise
+	// Stranded is only ever observed: the address is there, and the route to its subnet,
+	// which the kernel makes with it, is not.
+	Stranded bool
 }
 
 // Advertise says how often a new address is told to its neighbours (gratuitous ARP,
@@ -172,7 +175,12 @@ func (o Veth) Spec() string {
 	return words("veth", mtu(o.MTU), opt("master", o.Master), flag("borrowed", o.Borrowed), flag("hairpin", o.Hairpin), flag("isolated", o.Isolated),
 		"peer", at(o.PeerNS, o.PeerName), opt("mac", o.PeerMAC))
 }
-func (o Addr) Spec() string { return "" }
+func (o Addr) Spec() string {
+	if o.Stranded {
+		return "without the route to its subnet"
+	}
+	return ""
+}
 func (o Up) Spec() string   { return "" }
 func (o Route) Spec() string {
 	if o.Via.IsValid() {

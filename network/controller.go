@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"linkspan/cnm"
 	"linkspan/dataplane"
@@ -69,6 +70,14 @@ type Config struct {
 	// RALinks are the host's links that learn from router advertisements; they go on
 	// to do so when IPv6 forwarding is turned on. nil: none.
 	RALinks func(ctx context.Context) ([]string, error)
+	// ObserveTouched returns what there is where the news is (dataplane/linux); nil: the
+	// whole host is looked at instead.
+	ObserveTouched func(ctx context.Context, t dataplane.Touch, want []dataplane.Object) (*dataplane.State, error)
+	// Expect is told the host's parameters that should be watched; nil: nobody does.
+	Expect func([]dataplane.Sysctl)
+	// CheckEvery is how often the whole host is compared with what is declared, since
+	// news can be lost; zero: never.
+	CheckEvery time.Duration
 	// BindIP is what -p without an address means; zero: every address.
 	BindIP netip.Addr
 	Bridge DefaultBridge
@@ -115,6 +124,7 @@ type Controller struct {
 	world sync.RWMutex
 	locks keyed // one change of a sandbox at a time, by its owner's id
 
+	mending   mending     // see Repair
 	host      hostSpace   // what the host uses
 	sixRouted bool        // a network that needs IPv6 forwarding was made; under mu
 	noSix     atomic.Bool // the host has no IPv6: ports on every address are reserved on IPv4

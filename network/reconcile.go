@@ -24,13 +24,34 @@ func (c *Controller) reconcile(ctx context.Context, dryRun bool) (*Report, error
 			return nil, err
 		}
 	}
-	want, pins, err := c.desired(ctx)
+	p, _, err := c.compare(ctx)
 	if err != nil {
 		return nil, err
 	}
+	r := &Report{Ops: p.Ops, Drift: p.Drift}
+	if dryRun {
+		return r, nil
+	}
+	if err := c.cfg.Kernel.Apply(ctx, p.Ops); err != nil {
+		r.Failures = split(err)
+	}
+	for _, hold := range []func(context.Context) error{c.holdPorts, c.holdNames} {
+		if err := hold(ctx); err != nil {
+			r.Failures = append(r.Failures, err)
+		}
+	}
+	return r, nil
+}
+
+// compare plans what brings the whole kernel to what is declared; seen is what there is.
+func (c *Controller) compare(ctx context.Context) (p diff.Plan, seen *dataplane.State, err error) {
+	want, pins, err := c.desired(ctx)
+	if err != nil {
+		return p, nil, err
+	}
 	have, err := c.cfg.Kernel.Observe(ctx, pins)
 	if err != nil {
-		return nil, fmt.Errorf("observe the kernel: %w", err)
+		return p, nil, fmt.Errorf("observe the kernel: %w", err)
 	}
 	// The kernel does not say which sysctls were set, nor who holds a name that we
 	// want: both are asked for one by one.
@@ -48,23 +69,11 @@ func (c *Controller) reconcile(ctx context.Context, dryRun bool) (*Report, error
 	}
 	named, err := c.cfg.Kernel.ObserveKeys(ctx, ask)
 	if err != nil {
-		return nil, fmt.Errorf("observe the kernel: %w", err)
+		return p, nil, fmt.Errorf("observe the kernel: %w", err)
 	}
 	have.Add(named.All()...)
-	p := diff.Compute(want, have)
-	r := &Report{Ops: p.Ops, Drift: p.Drift}
-	if dryRun {
-		return r, nil
-	}
-	if err := c.cfg.Kernel.Apply(ctx, p.Ops); err != nil {
-		r.Failures = split(err)
-	}
-	for _, hold := range []func(context.Context) error{c.holdPorts, c.holdNames} {
-		if err := hold(ctx); err != nil {
-			r.Failures = append(r.Failures, err)
-		}
-	}
-	return r, nil
+	c.counted(want)
+	return diff.Compute(want, have), have, nil
 }
 
 // split takes joined errors apart.

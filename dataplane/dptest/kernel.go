@@ -30,6 +30,7 @@ type Kernel struct {
 	failNth map[int]error
 	ops     int
 	log     []string
+	watch   *Watch
 }
 
 var _ dataplane.Kernel = (*Kernel)(nil)
@@ -68,6 +69,7 @@ func (k *Kernel) Lose(key string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if o, ok := k.objs[key]; ok {
+		k.news(o)
 		k.remove(o)
 	}
 }
@@ -77,6 +79,7 @@ func (k *Kernel) Meddle(o dataplane.Object) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.objs[o.Key()] = o
+	k.news(o)
 }
 
 // State returns everything, sysctls and the insides of all sandboxes included.

@@ -35,7 +35,10 @@ func (a *applier) addr(o dataplane.Addr, del bool) error {
 		a.k.news.tell(o)
 	case errors.Is(err, unix.EEXIST):
 		// IPv4 tells addresses apart by prefix length too, IPv6 does not (ipv6_add_addr).
-		return c.sameAddr(l, o.Prefix)
+		if err := c.sameAddr(l, o.Prefix); err != nil || o.NS != "" {
+			return err
+		}
+		return c.connected(l, o.Prefix)
 	case errors.Is(err, unix.EACCES) && o.Prefix.Addr().Is6():
 		return fmt.Errorf("IPv6 is switched off on %s (net.ipv6.conf.*.disable_ipv6): %w", o.Link, err)
 	}
@@ -57,6 +60,32 @@ func (c *rtnl) addr(typ, flags, index int, p netip.Prefix) error {
 	}
 	return c.do(typ, flags, parts...)
 }
+
+// connected puts the route to an address's subnet back, as the kernel made it with the
+// address (fib_add_ifaddr, addrconf_prefix_route), so that it goes with the address.
+func (c *rtnl) connected(l *link, p netip.Prefix) error {
+	if !l.up() || p.Bits() == p.Addr().BitLen() {
+		return nil
+	}
+	msg := nl.NewRtMsg()
+	msg.Family, msg.Table, msg.Protocol, msg.Type = unix.AF_INET, unix.RT_TABLE_MAIN, unix.RTPROT_KERNEL, unix.RTN_UNICAST
+	msg.Dst_len, msg.Scope = uint8(p.Bits()), unix.RT_SCOPE_LINK
+	parts := []nl.NetlinkRequestData{msg, u32(unix.RTA_OIF, uint32(l.index)), nl.NewRtAttr(unix.RTA_DST, p.Masked().Addr().AsSlice())}
+	if p.Addr().Is6() {
+		msg.Family, msg.Scope = unix.AF_INET6, unix.RT_SCOPE_UNIVERSE
+		parts = append(parts, u32(unix.RTA_PRIORITY, prefixMetric))
+	} else {
+		parts = append(parts, nl.NewRtAttr(unix.RTA_PREFSRC, p.Addr().AsSlice()))
+	}
+	err := c.do(unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_EXCL, parts...)
+	if errors.Is(err, unix.EEXIST) {
+		return nil
+	}
+	return err
+}
+
+// prefixMetric is the metric of connected routes of IPv6 (IP6_RT_PRIO_ADDRCONF).
+const prefixMetric = 256
 
 func broadcast(p netip.Prefix) []byte {
 	b := p.Addr().As4()

@@ -2,6 +2,7 @@ package linux
 
 import (
 	"fmt"
+	"net/netip"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -60,7 +61,7 @@ func (v *view) objects(keep func(*link) bool) (out []dataplane.Object) {
 		if ip.Is6() && ip.IsLinkLocalUnicast() && (v.ns == "" || a.proto == protoMadeLL) {
 			continue
 		}
-		out = append(out, dataplane.Addr{NS: v.ns, Link: l.name, Prefix: a.prefix})
+		out = append(out, dataplane.Addr{NS: v.ns, Link: l.name, Prefix: a.prefix, Stranded: v.ns == "" && v.stranded(l, a.prefix)})
 	}
 	for _, r := range v.routes {
 		l := v.byIdx[r.index]
@@ -71,6 +72,20 @@ func (v *view) objects(keep func(*link) bool) (out []dataplane.Object) {
 		out = append(out, dataplane.Route{NS: v.ns, Dst: r.dst, Via: r.via, Link: l.name})
 	}
 	return out
+}
+
+// stranded says that the route to an address's subnet was taken away: the kernel makes
+// it with the address, as long as the link is up and obeys no VRF.
+func (v *view) stranded(l *link, p netip.Prefix) bool {
+	if !l.up() || l.master != 0 || p.Bits() == p.Addr().BitLen() {
+		return false
+	}
+	for _, r := range v.routes {
+		if r.index == l.index && r.dst == p.Masked() {
+			return false
+		}
+	}
+	return true
 }
 
 // hostView reads the host, and linkObject makes objects of its links.

@@ -1,0 +1,279 @@
+package network
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"linkspan/dataplane"
+	"linkspan/dataplane/diff"
+)
+
+// News is what somebody else may have changed of ours, as a kernel tells it
+// (dataplane/linux.Watch).
+type News interface {
+	// Touched has a token when Take has news; it closes when none comes any more.
+	Touched() <-chan struct{}
+	// Take returns what came since it was last asked.
+	Take() dataplane.Touch
+}
+
+// Who breaks one thing often breaks the next right after (a firewall's reload): news
+// is acted upon after a moment of quiet, or when it has waited long enough.
+const (
+	newsQuiet   = 2 * time.Millisecond
+	newsPatient = 12 * time.Millisecond
+)
+
+// Repair puts right what somebody else changes of ours, until ctx ends: by the news at
+// once, and by comparing the whole host every now and then, since news can be lost.
+// Insides of sandboxes stay as their people made them, but for our interface itself.
+// Call it after Start.
+func (c *Controller) Repair(ctx context.Context, news News) {
+	touched := news.Touched()
+	check := time.NewTimer(c.nextCheck())
+	defer check.Stop()
+	for {
+		retry, stop := c.mending.timer()
+		select {
+		case <-ctx.Done():
+			stop()
+			return
+		case _, open := <-touched:
+			if !open {
+				touched = nil
+				break
+			}
+			c.await(ctx, touched)
+			c.mend(ctx, news.Take())
+		case <-retry:
+			c.mend(ctx, c.mending.due(time.Now()))
+		case <-check.C:
+			c.check(ctx)
+			check.Reset(c.nextCheck())
+		}
+		stop()
+	}
+}
+
+// nextCheck is jittered: many daemons that started at once need not all look at once.
+func (c *Controller) nextCheck() time.Duration {
+	if c.cfg.CheckEvery <= 0 {
+		return 1<<63 - 1
+	}
+	return c.cfg.CheckEvery*9/10 + rand.N(c.cfg.CheckEvery/5+1)
+}
+
+// await waits for quiet.
+func (c *Controller) await(ctx context.Context, touched <-chan struct{}) {
+	late := time.After(newsPatient)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-late:
+			return
+		case <-time.After(newsQuiet):
+			return
+		case _, open := <-touched:
+			if !open {
+				return
+			}
+		}
+	}
+}
+
+// mend looks where the news is, and puts right what is not as declared.
+func (c *Controller) mend(ctx context.Context, t dataplane.Touch) {
+	switch {
+	case t.Empty():
+		return
+	case t.All || c.cfg.ObserveTouched == nil:
+		c.check(ctx)
+		return
+	}
+	c.mending.looked()
+	start := time.Now()
+	done, err := c.mendThere(ctx, t)
+	if err != nil {
+		if ctx.Err() == nil {
+			c.log.Error("what somebody changed could not be looked at; it is tried again", "err", err)
+			c.mending.postpone(t)
+		}
+		return
+	}
+	c.tellMended(done, t.By, time.Since(start))
+}
+
+// mendThere does so. Nobody else changes anything meanwhile, so that nothing is seen
+// half-made.
+func (c *Controller) mendThere(ctx context.Context, t dataplane.Touch) ([]mended, error) {
+	c.world.Lock()
+	defer c.world.Unlock()
+	if t.Sysctls[forward4] || t.Sysctls[forward6] {
+		// The guard depends on what the host's own wish is.
+		if err := c.noteForwarding(ctx); err != nil {
+			return nil, err
+		}
+		t.Add(dataplane.Touch{Sets: map[string]bool{"forward_guard": true, "switched": true}})
+	}
+	all, _, err := c.desired(ctx)
+	if err != nil {
+		return nil, err
+	}
+	want := scope(&t, all)
+	have, err := c.cfg.ObserveTouched(ctx, t, want)
+	if err != nil {
+		return nil, err
+	}
+	return c.put(ctx, diff.Compute(dataplane.NewState(outside(want, have)...), have).Ops, have), nil
+}
+
+// put performs a repair's ops but those that have to wait, and says what became of
+// them. The caller has the world to itself.
+func (c *Controller) put(ctx context.Context, ops []dataplane.Op, have *dataplane.State) []mended {
+	ops = c.mending.allowed(ops, time.Now())
+	if len(ops) == 0 {
+		return nil
+	}
+	failed := map[string]error{}
+	if err := c.cfg.Kernel.Apply(ctx, ops); err != nil {
+		for _, e := range split(err) {
+			var f *dataplane.Failure
+			if errors.As(e, &f) {
+				failed[f.Op.Object.Key()] = f.Err
+			}
+		}
+	}
+	if ctx.Err() != nil {
+		return nil
+	}
+	done := make([]mended, len(ops))
+	ended := map[dataplane.Owner]string{} // whose ops failed, and so whose were not tried any more
+	for i, op := range ops {
+		m, owner := mended{op: op, was: was(op, have), err: failed[op.Object.Key()]}, op.Object.About().Owner
+		if key, over := ended[owner]; over && m.err == nil {
+			m.err, m.skipped = fmt.Errorf("not tried, since %s failed", key), true
+		} else if m.err != nil && owner.Kind != "" {
+			ended[owner] = op.Object.Key()
+		}
+		done[i] = m
+	}
+	c.mending.done(done, time.Now())
+	return done
+}
+
+// scope narrows what is declared to where the news is. A bridge's news is its ports'
+// too; and with a veth comes what is declared at its other end, in case the pair has
+// to be made anew.
+func scope(t *dataplane.Touch, all *dataplane.State) []dataplane.Object {
+	objs := all.All()
+	type place struct{ ns, link string }
+	inside, redirects := map[place]bool{}, map[string]bool{}
+	for _, o := range objs {
+		if v, ok := o.(dataplane.Veth); ok && (t.Links[v.Name] || t.Links[v.Master]) {
+			t.Add(dataplane.Touch{Links: map[string]bool{v.Name: true}})
+			inside[place{v.PeerNS, v.PeerName}], redirects[v.PeerNS] = true, true
+		}
+	}
+	var want []dataplane.Object
+	for _, o := range objs {
+		there := t.Has(o)
+		switch o := o.(type) {
+		case dataplane.Addr:
+			there = there || inside[place{o.NS, o.Link}]
+		case dataplane.Up:
+			there = there || inside[place{o.NS, o.Link}]
+		case dataplane.Route:
+			there = there || inside[place{o.NS, o.Link}]
+		case dataplane.Sysctl:
+			there = there || inside[place{o.NS, dataplane.SysctlLink(o.Name)}]
+		case dataplane.Redirect:
+			there = redirects[o.NS]
+		}
+		if there {
+			want = append(want, o)
+		}
+	}
+	return want
+}
+
+// outside leaves out what is wanted inside of sandboxes at the end of wires that stand.
+func outside(want []dataplane.Object, have *dataplane.State) (out []dataplane.Object) {
+	anew := map[string]bool{} // sandboxes in which an interface has to be made
+	for _, o := range want {
+		if v, ok := o.(dataplane.Veth); ok {
+			h, there := have.Get(o.Key())
+			stands, wire := h.(dataplane.Veth)
+			if !there || !wire || stands.PeerNS != v.PeerNS {
+				anew[v.PeerNS+" "+v.PeerName], anew[v.PeerNS] = true, true
+			}
+		}
+	}
+	for _, o := range want {
+		keep := true
+		switch o := o.(type) {
+		case dataplane.Addr:
+			keep = o.NS == "" || anew[o.NS+" "+o.Link]
+		case dataplane.Up:
+			keep = o.NS == "" || anew[o.NS+" "+o.Link]
+		case dataplane.Route:
+			keep = o.NS == "" || anew[o.NS+" "+o.Link]
+		case dataplane.Sysctl:
+			keep = o.NS == "" || anew[o.NS+" "+dataplane.SysctlLink(o.Name)]
+		case dataplane.Redirect:
+			keep = anew[o.NS]
+		}
+		if keep {
+			out = append(out, o)
+		}
+	}
+	return out
+}
+
+// check compares the whole host with what is declared. It looks while others work, so
+// that nobody waits for a walk through all sandboxes; what seems to differ is then
+// looked at again with the world to itself.
+func (c *Controller) check(ctx context.Context) {
+	start := time.Now()
+	c.world.RLock()
+	p, _, err := c.compare(ctx)
+	c.world.RUnlock()
+	if err == nil {
+		var t dataplane.Touch
+		whole := c.cfg.ObserveTouched == nil
+		for _, op := range p.Ops {
+			one := dataplane.TouchOf(op.Object)
+			whole = whole || one.Empty()
+			t.Add(one)
+		}
+		var done []mended
+		switch {
+		case len(p.Ops) == 0:
+		case whole:
+			done, err = c.mendAll(ctx)
+		default:
+			done, err = c.mendThere(ctx, t)
+		}
+		c.tellMended(done, "", time.Since(start))
+	}
+	if err != nil && ctx.Err() == nil {
+		c.log.Error("the host could not be compared with what is declared; it is tried again at the next full check", "err", err)
+	}
+	c.mending.checked(start, time.Since(start), err)
+}
+
+func (c *Controller) mendAll(ctx context.Context) ([]mended, error) {
+	c.world.Lock()
+	defer c.world.Unlock()
+	if err := c.noteForwarding(ctx); err != nil {
+		return nil, err
+	}
+	p, have, err := c.compare(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return c.put(ctx, p.Ops, have), nil
+}
