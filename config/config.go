@@ -43,6 +43,8 @@ type Config struct {
 	// ShutdownTimeout is how long containers get to stop when the daemon is told to
 	// stop them. Default 15 s; negative: no limit.
 	ShutdownTimeout time.Duration
+	// Repair puts right what somebody else changes of the kernel's objects.
+	Repair bool
 	// CheckInterval is between two comparisons of the whole kernel with what is
 	// declared; zero or less: there are none.
 	CheckInterval time.Duration
@@ -194,6 +196,7 @@ func defaults(name string) *Config {
 		ExecRoot:               "/run/linkspan",
 		LogFormat:              "text",
 		ShutdownTimeout:        15 * time.Second,
+		Repair:                 true,
 		CheckInterval:          5 * time.Minute,
 		ContainerdNamespace:    "linkspan",
 		MaxConcurrentDownloads: 3,

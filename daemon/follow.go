@@ -42,7 +42,9 @@ func (e *engine) follow(watch *linux.Watch) {
 	})
 	e.beside(func(ctx context.Context) { e.network.HostWatched(until(ctx, watch.Routes)) })
 	e.beside(e.network.Run)
-	e.beside(func(ctx context.Context) { e.network.Repair(ctx, watch) })
+	if e.cfg.Repair {
+		e.beside(func(ctx context.Context) { e.network.Repair(ctx, watch) })
+	}
 }
 
 // until passes news on while the context lives.
