@@ -24,7 +24,8 @@ func kernel() *live.Kernel { return live.New(slog.New(slog.DiscardHandler)) }
 // nft loads a ruleset.
 func nft(h *lab.Host, rules string) {
 	c := h.Command("nft", "-f", "-")
-	c.Stdin = strings.NewReader(rules)
+	// nft 1.0 wants a line's end where a block ends.
+	c.Stdin = strings.NewReader(strings.ReplaceAll(strings.ReplaceAll(rules, "; }", ";\n}"), "} }", "}\n}"))
 	if out, err := c.CombinedOutput(); err != nil {
 		panic(fmt.Sprintf("nft on %s: %v\n%s", h.Name, err, out))
 	}

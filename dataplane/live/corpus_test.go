@@ -1,0 +1,112 @@
+package live_test
+
+import "testing"
+
+// corpus is rulesets and packets: what the evaluation says of each must be what the
+// kernel does.
+var corpus = []struct {
+	name  string
+	rules string
+	shots []shot
+}{
+	{"empty", ``, []shot{{"c", "tcp", "10.2.0.2:80", "postrouting"}, {"c", "udp", "10.2.0.2:53", "postrouting"},
+		{"c", "tcp", "10.1.0.1:22", "input"}, {"c", "tcp", "10.2.0.1:22", "input"}, {"r", "udp", "10.2.0.2:53", "postrouting"},
+		{"r", "tcp", "10.1.0.1:22", "input"}, {"c", "tcp", "[fd00:2::2]:80", "postrouting"}, {"r", "udp", "[fd00:2::2]:80", "postrouting"}}},
+	{"policy", `table inet f {
+		chain f { type filter hook forward priority filter; policy drop; tcp dport { 80, 443 } accept; udp dport 1000-2000 accept; ip daddr 10.2.0.3 accept; }
+		chain i { type filter hook input priority filter; policy accept; tcp dport 22 drop; tcp dport != 8080 reject with tcp reset; }
+	}`, []shot{{"c", "tcp", "10.2.0.2:80", "postrouting"}, {"c", "tcp", "10.2.0.2:81", "drop"}, {"c", "udp", "10.2.0.2:999", "drop"},
+		{"c", "udp", "10.2.0.2:1000", "postrouting"}, {"c", "udp", "10.2.0.2:2000", "postrouting"}, {"c", "udp", "10.2.0.2:2001", "drop"},
+		{"c", "udp", "10.2.0.3:2001", "postrouting"}, {"c", "tcp", "10.1.0.1:22", "drop"}, {"c", "tcp", "10.1.0.1:23", "reject"},
+		{"c", "tcp", "10.1.0.1:8080", "input"}, {"c", "tcp", "[fd00:2::2]:443", "postrouting"}, {"c", "tcp", "[fd00:2::2]:444", "drop"}}},
+	{"jumps", `table ip f {
+		chain f { type filter hook forward priority filter; policy drop; jump a; tcp dport 1 accept; goto b; accept; }
+		chain a { tcp dport 2 accept; tcp dport 3 return; tcp dport 4 goto c; tcp dport 5 drop; }
+		chain b { tcp dport 6 accept; }
+		chain c { tcp dport 7 accept; }
+	}`, []shot{{"c", "tcp", "10.2.0.2:1", "postrouting"}, {"c", "tcp", "10.2.0.2:2", "postrouting"}, {"c", "tcp", "10.2.0.2:3", "drop"},
+		{"c", "tcp", "10.2.0.2:4", "drop"}, {"c", "tcp", "10.2.0.2:5", "drop"}, {"c", "tcp", "10.2.0.2:6", "postrouting"}, {"c", "tcp", "10.2.0.2:7", "drop"}}},
+	{"two tables", `table inet one { chain f { type filter hook forward priority 0; accept; } }
+	table ip two { chain f { type filter hook forward priority 10; tcp dport 80 drop; } }
+	table ip three { flags dormant; chain f { type filter hook forward priority 0; policy drop; } }`,
+		[]shot{{"c", "tcp", "10.2.0.2:80", "drop"}, {"c", "tcp", "10.2.0.2:81", "postrouting"}, {"c", "tcp", "[fd00:2::2]:80", "postrouting"}}},
+	{"sets", `table ip f {
+		set nets { type ipv4_addr; flags interval; auto-merge; elements = { 10.2.0.2-10.2.0.3, 192.168.0.0/16 } }
+		set pairs { type ipv4_addr . inet_service; elements = { 10.2.0.4 . 80 } }
+		set wide { type ipv4_addr . inet_service; flags interval; elements = { 10.2.0.0/24 . 1000-1100, 10.2.0.4 . 5000 } }
+		map v { type inet_service : verdict; elements = { 1 : drop, 2 : accept, 3 : jump three, * : continue } }
+		chain f { type filter hook forward priority 0; policy accept
+			tcp dport vmap @v
+			ip daddr != @nets ip daddr . tcp dport != @pairs ip daddr . tcp dport != @wide drop
+			ip daddr . tcp dport @wide reject
+			tcp dport 20-30 meta mark set 7
+			meta mark 7 drop
+			tcp flags & (syn|ack) == syn tcp dport 40 drop
+			ip ttl < 10 drop
+			ip dscp cs1 drop
+			iifname "nosuch*" drop
+			iifname . oifname { "x" . "y" } drop
+		}
+		chain three { ip daddr 10.2.0.3 drop; }
+	}`, []shot{{"c", "tcp", "10.2.0.2:1", "drop"}, {"c", "tcp", "10.2.0.4:2", "postrouting"}, {"c", "tcp", "10.2.0.3:3", "drop"}, {"c", "tcp", "10.2.0.2:3", "postrouting"},
+		{"c", "tcp", "10.2.0.4:80", "postrouting"}, {"c", "tcp", "10.2.0.4:81", "drop"}, {"c", "tcp", "10.2.0.4:1050", "reject"}, {"c", "tcp", "10.2.0.4:5000", "reject"},
+		{"c", "tcp", "10.2.0.2:1101", "postrouting"}, {"c", "tcp", "10.2.0.2:25", "drop"}, {"c", "tcp", "10.2.0.2:40", "drop"}, {"c", "tcp", "10.2.0.2:41", "postrouting"}}},
+	{"state", `table inet f {
+		chain f { type filter hook forward priority 0; policy drop; ct state established,related accept; ct state invalid drop; ct state new tcp dport 80 accept; ct state vmap { new : jump n, established : accept } }
+		chain n { udp dport 53 limit rate 10/second accept; tcp dport 81 ct state untracked accept; ct direction original tcp dport 82 ct count 5 accept; counter log prefix "no: "; }
+		chain raw { type filter hook prerouting priority raw; tcp dport 83 notrack; ct state invalid tcp dport 84 drop; }
+		chain later { type filter hook forward priority 5; ct state untracked drop; }
+	}`, []shot{{"c", "tcp", "10.2.0.2:80", "postrouting"}, {"c", "udp", "10.2.0.2:53", "postrouting"}, {"c", "tcp", "10.2.0.2:81", "drop"},
+		{"c", "tcp", "10.2.0.2:82", ""}, {"c", "tcp", "10.2.0.2:83", "drop"}, {"c", "tcp", "10.2.0.2:84", "drop"}}},
+	{"dnat", `table inet n {
+		map m { type inet_service : ipv4_addr . inet_service; elements = { 8080 : 10.2.0.2 . 80, 8081 : 10.2.0.3 . 81 } }
+		chain pre { type nat hook prerouting priority dstnat; policy accept
+			fib daddr type local dnat ip to tcp dport map @m
+			tcp dport 90 redirect to :9090
+			tcp dport 91 dnat ip to 10.2.0.4
+			tcp dport 92 dnat ip to 10.2.0.2-10.2.0.2:100-200
+			ip daddr 10.9.9.0/24 dnat ip prefix to ip daddr map { 10.9.9.0/24 : 10.2.0.0/24 }
+			tcp dport 93 dnat ip6 to [fd00:2::2]:94
+			udp dport 95 redirect
+		}
+		chain out { type nat hook output priority -100; ip daddr 10.1.0.1 tcp dport 70 dnat ip to 10.2.0.2:71; tcp dport 72 redirect to :73; }
+		chain f { type filter hook forward priority 0; policy drop; ct status dnat accept; }
+		chain post { type nat hook postrouting priority srcnat; ct status dnat ip saddr 10.1.0.0/24 masquerade; ip6 saddr fd00:1::/64 snat to fd00:2::1; }
+	}`, []shot{{"c", "tcp", "10.1.0.1:8080", "postrouting"}, {"c", "tcp", "10.2.0.1:8081", "postrouting"}, {"c", "tcp", "10.2.0.2:8080", "drop"},
+		{"c", "tcp", "10.2.0.2:90", "input"}, {"c", "tcp", "10.9.9.9:91", "postrouting"}, {"c", "tcp", "10.9.9.9:92", "postrouting"},
+		{"c", "tcp", "10.9.9.3:96", "postrouting"}, {"c", "tcp", "[fd00:1::1]:93", "postrouting"}, {"c", "udp", "10.2.0.2:95", "input"},
+		{"c", "udp", "[fd00:2::2]:95", "input"}, {"r", "tcp", "10.1.0.1:70", "postrouting"}, {"r", "tcp", "10.2.0.2:72", "input"}, {"r", "tcp", "[fd00:2::2]:72", "input"}}},
+	{"snat", `table ip n {
+		map own { type ipv4_addr : ipv4_addr; flags interval; elements = { 10.1.0.0/24 : 10.2.0.1 } }
+		chain post { type nat hook postrouting priority 100; tcp dport 80 snat to 10.2.0.1; tcp dport 81 masquerade; snat to ip saddr map @own; }
+		chain in { type nat hook input priority 100; tcp dport 22 snat to 10.9.9.9; }
+	}`, []shot{{"c", "tcp", "10.2.0.2:80", "postrouting 10.2.0.1"}, {"c", "tcp", "10.2.0.2:81", "postrouting 10.2.0.1"}, {"c", "udp", "10.2.0.2:81", "postrouting 10.2.0.1"},
+		{"c", "tcp", "10.1.0.1:22", "input 10.9.9.9"}, {"r", "udp", "10.2.0.2:9", "postrouting 10.2.0.1"}}},
+	{"two nats", `table ip one { chain pre { type nat hook prerouting priority -100; tcp dport 80 dnat to 10.2.0.2:81; } }
+	table inet two { chain pre { type nat hook prerouting priority -100; tcp dport 80 dnat ip to 10.2.0.3:82; tcp dport 83 dnat ip to 10.2.0.3:84; }
+		chain first { type nat hook prerouting priority -110; tcp dport 83 dnat ip to 10.2.0.4:85; } }`,
+		[]shot{{"c", "tcp", "10.1.0.1:80", "postrouting"}, {"c", "tcp", "10.1.0.1:83", "postrouting"}}},
+	{"reverse path", `table inet f {
+		chain pre { type filter hook prerouting priority raw; fib saddr . iif oif missing drop; fib saddr type { local, broadcast } iifname != "lo" drop; fib daddr . iif type != { local, unicast } drop; }
+		chain i { type filter hook input priority 0; fib daddr type local tcp dport 1-100 reject with icmpx admin-prohibited; meta l4proto udp reject; }
+		chain o { type filter hook output priority 0; meta skuid 0 udp dport 99 drop; meta skuid 5 drop; oif != "lo" udp dport 98 drop; }
+	}`, []shot{{"c", "tcp", "10.2.0.2:80", "postrouting"}, {"c", "tcp", "10.1.0.1:80", "reject"}, {"c", "udp", "10.1.0.1:80", "reject"}, {"c", "tcp", "10.1.0.1:101", "input"},
+		{"c", "tcp", "[fd00:1::1]:80", "reject"}, {"r", "udp", "10.2.0.2:99", "drop"}, {"r", "udp", "10.2.0.2:98", "drop"}, {"r", "udp", "10.2.0.2:97", "postrouting"}}},
+}
+
+func TestCorpus(t *testing.T) {
+	w := newWorld(t)
+	for _, c := range corpus {
+		w.r.Run("nft", "flush", "ruleset")
+		nft(w.r, watch)
+		t.Run(c.name, func(t *testing.T) {
+			w.t = t
+			if c.rules != "" {
+				nft(w.r, c.rules)
+			}
+			for _, x := range c.shots {
+				w.check(x)
+			}
+		})
+	}
+}

@@ -1,0 +1,4 @@
+package ruleset
+
+// Text is the rule as nft would write it.
+func (r *Rule) Text() string { return "…" }
