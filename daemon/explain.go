@@ -19,6 +19,7 @@ func (e *engine) doors() []admin.Door {
 		admin.Doctor(e.examine),
 		admin.Explain(e.explainSources),
 		admin.Graph(e.world),
+		admin.Rules(e.world, e.kernel),
 	})
 }
 

@@ -16,8 +16,14 @@ func (m *maker) element(it *Item, o dataplane.Element) {
 	}
 	it.What = meaning(o)
 	it.Where = fmt.Sprintf("the host, %s { %s }", o.Set, entry)
-	it.Show = []string{fmt.Sprintf("nft get element %s %s %s '{ %s }'", o.Family, o.Table, o.Set, o.KeyText)}
+	key := o.KeyText
 	it.Finds = []string{o.Set, entry}
+	if dataplane.RangeProto(o.Set) != "" {
+		// nft 1.0.6 does not find a range of ports that is asked for as a whole.
+		key, _, _ = strings.Cut(key, "-")
+		it.Finds[1] = key
+	}
+	it.Show = []string{fmt.Sprintf("nft get element %s %s %s '{ %s }'", o.Family, o.Table, o.Set, key)}
 }
 
 // meaning is an element in a few words, by the set that it is in.

@@ -34,7 +34,7 @@ func (e *Explanation) WriteText(w io.Writer) error {
 		wrap(&b, "  ! ", "    ", n)
 	}
 	for _, g := range e.Groups {
-		fmt.Fprintf(&b, "\n%s\n", strings.ToUpper(g.Title[:1])+g.Title[1:])
+		fmt.Fprintf(&b, "\n%s\n", g.Title)
 		g.write(&b)
 	}
 	e.sum(&b)
@@ -75,11 +75,11 @@ func (it *Item) write(b *strings.Builder, brief bool) {
 		wrap(b, "      DIFFERENT: ", "      ", fmt.Sprintf("the kernel has %q, %q is declared; `linkspan reconcile`", it.Now, it.Spec))
 	}
 	if !brief {
-		wrap(b, "      ", "      ", it.Why)
-		wrap(b, "      at ", "         ", it.Where)
+		wrap(b, "      why    ", "             ", it.Why)
+		wrap(b, "      where  ", "             ", it.Where)
 	}
-	for _, s := range it.Show {
-		b.WriteString("      # " + s + "\n")
+	for i, s := range it.Show {
+		b.WriteString([]string{"      show   ", "             "}[min(i, 1)] + s + "\n")
 	}
 }
 

@@ -1,7 +1,9 @@
 package graph
 
 import (
+	"cmp"
 	"slices"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -68,13 +70,14 @@ func (g *Graph) layout() *layout {
 	}
 	l.boxes = append(l.boxes, box{title: []string{"on no network"}})
 	homes := g.homes(at, len(l.boxes)-1)
-	for b := range l.boxes {
-		for i := range g.Containers {
-			if homes[i] == b {
-				l.rows = append(l.rows, newRow(&g.Containers[i], b))
-			}
-		}
+	for i := range g.Containers {
+		l.rows = append(l.rows, newRow(&g.Containers[i], homes[i]))
 	}
+	// Who shares a stack stands below its owner, and who does not run last.
+	slices.SortStableFunc(l.rows, func(a, b row) int {
+		return cmp.Or(cmp.Compare(a.box, b.box), cmp.Compare(rank(a.c.Sandbox == ""), rank(b.c.Sandbox == "")),
+			strings.Compare(cmp.Or(a.c.With, a.c.Name), cmp.Or(b.c.With, b.c.Name)), cmp.Compare(rank(a.c.With != ""), rank(b.c.With != "")))
+	})
 	for _, c := range g.Containers {
 		for i := range c.Endpoints {
 			if e := &c.Endpoints[i]; !c.first(e) {
@@ -88,6 +91,13 @@ func (g *Graph) layout() *layout {
 	l.columns()
 	l.place(g)
 	return l
+}
+
+func rank(last bool) int {
+	if last {
+		return 1
+	}
+	return 0
 }
 
 // homes are the boxes that containers stand at, by their place in g.Containers.

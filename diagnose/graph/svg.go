@@ -126,7 +126,7 @@ func (c *canvas) container(l *layout, r *row) {
 // lines leads a container's endpoints to their networks: the one it is at home on
 // straight, the others by a bend in the channel beside the networks.
 func (c *canvas) lines(l *layout, r *row) {
-	from := l.netX+l.netW
+	from := l.netX + l.netW
 	for i := range r.c.Endpoints {
 		e := &r.c.Endpoints[i]
 		y := r.y + pad/2 + i*lineHigh + lineHigh - 3
@@ -153,9 +153,11 @@ func (c *canvas) lines(l *layout, r *row) {
 		return
 	}
 	// Who has no endpoint of its own is led to where it belongs.
-	y := r.y + r.h/2
-	if r.c.With != "" || len(r.c.Wanted) > 0 {
-		c.group("ls-off", r.c.Name, func() { c.path(l.cardX, y, fmt.Sprintf("H%d", from)) })
+	switch {
+	case r.c.With != "":
+		c.group("ls-off", r.c.Name+" shares the network stack of "+r.c.With, func() { c.path(l.cardX+2*pad, r.y, fmt.Sprintf("V%d", r.y-pad)) })
+	case len(r.c.Wanted) > 0:
+		c.group("ls-off", r.c.Name+" wants network "+r.c.Wanted[0], func() { c.path(l.cardX, r.y+r.h/2, fmt.Sprintf("H%d", from)) })
 	}
 }
 
