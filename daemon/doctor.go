@@ -124,9 +124,8 @@ func askResolver(s *cnm.Sandbox) error {
 		return err
 	}
 	defer ns.Close()
-	// Where it listens, and not 127.0.0.1:53: the redirect is the kernel's, and is
-	// looked at with all that is declared.
-	c, err := netns.DialIn(ns, "udp", netip.AddrPortFrom(dns.Addr, dns.Port))
+	// As programs do, at port 53: the redirect changes the answer of the other one.
+	c, err := netns.DialIn(ns, "udp", netip.AddrPortFrom(dns.Addr, 53))
 	if err != nil {
 		return err
 	}

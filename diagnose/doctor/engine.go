@@ -66,7 +66,7 @@ func (w *ward) declared(context.Context) {
 		for _, d := range e.Pending {
 			first = append(first, strings.TrimSpace(d.Verb+" "+d.Key))
 		}
-		w.say(Problem, "difference", fmt.Sprintf("the kernel differs from what is declared in %d objects: %s", n, few(first, 3)),
+		w.say(Problem, "difference", fmt.Sprintf("the kernel differs from what is declared (%d): %s", n, few(first, 3)),
 			"Something was changed or left behind, and not put right: because someone undoes it, or since it was refused.", "linkspan reconcile")
 	default:
 		w.ok("difference", "the kernel has what is declared, and nothing of ours besides")

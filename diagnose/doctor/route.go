@@ -72,6 +72,11 @@ func (w *ward) routes(ctx context.Context) {
 	}
 	for _, n := range w.World.Declared.Networks() {
 		for _, p := range n.Pools {
+			space.Add(p.Subnet, n.Name)
+		}
+	}
+	for _, n := range w.World.Declared.Networks() {
+		for _, p := range n.Pools {
 			for _, r := range routes {
 				if _, own := ours[r.Link]; own || ipam.DefaultRoute(r.Dst) || !r.Dst.Overlaps(p.Subnet) || r.Link == "lo" || r.Type == "local" || r.Type == "broadcast" || n.ConfigOnly {
 					continue
@@ -148,31 +153,27 @@ func (w *ward) sizes(ctx context.Context) {
 			least, by = l.MTU, u
 		}
 	}
+	if least == 0 {
+		return // no way out
+	}
+	var larger []string
 	devices := w.devices(ctx)
 	for _, n := range w.World.Declared.Networks() {
 		for _, d := range devices {
 			l, there := byName[d.Name]
-			if d.Owner.ID != n.ID || !there || n.Internal {
-				continue
-			}
-			mtu := max(l.MTU, d.MTU)
-			if least > 0 && mtu > least {
-				w.say(Warning, "mtu", fmt.Sprintf("network %s has an MTU of %d, and the way out by %s %d", n.Name, mtu, by, least),
-					"Each large packet of a container is refused by this host first (ICMP \"fragmentation needed\"); where that is filtered, and for what does not heed it, connections hang after the first small packets.",
-					mtuCure(n, least))
+			if mtu := max(l.MTU, d.MTU); d.Owner.ID == n.ID && there && !n.Internal && mtu > least {
+				larger = append(larger, fmt.Sprintf("%s (%d)", n.Name, mtu))
 			}
 		}
 	}
-	if w.none("mtu") && least > 0 {
+	if len(larger) == 0 {
 		w.ok("mtu", "no network has a larger MTU than the way out (%s: %d)", by, least)
+		return
 	}
-}
-
-func mtuCure(n *cnm.Network, mtu int) string {
-	if n.Predefined {
-		return fmt.Sprintf("set \"mtu\": %d in /etc/linkspan/daemon.json, and: systemctl reload linkspan", mtu)
-	}
-	return fmt.Sprintf("linkspan network create -o com.docker.network.driver.mtu=%d …   # an MTU is a network's for life: make it anew", mtu)
+	w.say(Warning, "mtu", fmt.Sprintf("the way out by %s has an MTU of %d, and these networks a larger one: %s", by, least, names(larger)),
+		"Each large packet of a container is refused by this host first (ICMP \"fragmentation needed\"); where that is filtered, and for what does not heed it, connections hang after the first small packets. "+
+			"The setting holds for the default bridge at once, and for networks made after it; those that are there are made anew.",
+		fmt.Sprintf("set \"mtu\": %d in /etc/linkspan/daemon.json, and: systemctl reload linkspan", least))
 }
 
 // addresses that are twice on the host, or that duplicate address detection refused.
@@ -221,7 +222,7 @@ func (w *ward) addresses(ctx context.Context) {
 			}
 		}
 	}
-	if w.none("address-twice", "address-tentative") {
+	if w.known() && w.none("address-twice", "address-tentative") {
 		w.ok("addresses", "no address of a container or a gateway is there twice")
 	}
 }
