@@ -20,6 +20,7 @@ func (e *engine) doors() []admin.Door {
 		admin.Explain(e.explainSources),
 		admin.Graph(e.world),
 		admin.Rules(e.world, e.kernel),
+		admin.Why(e.why),
 	})
 }
 

@@ -49,4 +49,7 @@ type Container struct {
 	Networks []string `json:"networks,omitempty"`
 	// Exposed are the ports that image and definition expose ("80/tcp").
 	Exposed []string `json:"exposed,omitempty"`
+	// Published are the ports that its definition publishes, running or not; a HostPort
+	// of 0 is chosen at the start.
+	Published []cnm.PublishedPort `json:"published,omitempty"`
 }

@@ -59,6 +59,8 @@ const (
 	StaleNeighbour   Code = "stale-neighbour"
 	FDBWrong         Code = "fdb-wrong"
 	NamespaceMissing Code = "namespace-missing"
+	PortBlocked      Code = "port-blocked"
+	SysctlChanged    Code = "sysctl-changed"
 
 	// Unknown: something could not be read, so that neither yes nor no is sure.
 	Unknown Code = "unknown"
@@ -114,6 +116,8 @@ var Meanings = []Meaning{
 	{StaleNeighbour, "an entry of the neighbour table has a wrong hardware address."},
 	{FDBWrong, "a bridge sends the hardware address out of the wrong port."},
 	{NamespaceMissing, "a sandbox's network namespace is gone."},
+	{PortBlocked, "a bridge's port is blocked or isolated."},
+	{SysctlChanged, "a kernel parameter that Linkspan needs has been changed."},
 	{Unknown, "something could not be read; it is said what."},
 	{ProbeDisagrees, "what was read and what a real packet met differ; both are shown."},
 }

@@ -1,0 +1,384 @@
+package why
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"linkspan/dataplane"
+	"linkspan/dataplane/reading"
+	"linkspan/dataplane/ruleset"
+	"linkspan/diagnose"
+)
+
+// firewall is what the rules of one namespace do with a packet.
+type firewall interface {
+	// walk passes a packet through one hook of a family ("" for the packet's own).
+	walk(family, hook string, p ruleset.Packet) ruleset.Trace
+	hasTable(family, name string) bool
+	// owners are the chains of a table, by which its maker is recognised.
+	chains(family, table string) []string
+}
+
+const redirectTable = dataplane.RedirectTable
+
+// liveRules is a namespace's ruleset as the kernel has it.
+type liveRules struct {
+	l  *live
+	ns string
+	rs *ruleset.Ruleset
+}
+
+func (l *live) ruleset(ns string) (*ruleset.Ruleset, error) {
+	return get(l, "rules "+ns, func() (*ruleset.Ruleset, error) { return l.k.Ruleset(l.ctx, ns) })
+}
+
+func (l *live) firewall(ns string) (firewall, error) {
+	rs, err := l.ruleset(ns)
+	if err != nil {
+		return nil, err
+	}
+	return liveRules{l, ns, rs}, nil
+}
+
+func (f liveRules) hasTable(family, name string) bool { return f.rs.Table(family, name) != nil }
+
+func (f liveRules) chains(family, table string) (names []string) {
+	for _, t := range f.rs.Tables {
+		if t.Family == family && t.Name == table {
+			for _, c := range t.Chains {
+				names = append(names, c.Name)
+			}
+		}
+	}
+	return names
+}
+
+func (f liveRules) walk(family, hook string, p ruleset.Packet) ruleset.Trace {
+	env := ruleset.Env{Route: f.route, AddrType: f.addrType, Link: f.link}
+	if family == "" {
+		return f.rs.Walk(p, hook, env)
+	}
+	return f.rs.WalkIn(family, p, hook, env)
+}
+
+func (f liveRules) route(p ruleset.Packet) ruleset.Route {
+	r, err := f.l.route(f.ns, reading.RouteQuery{Dst: p.Dst, In: p.In, Src: p.Src, Mark: p.Mark, Proto: p.Proto, SrcPort: p.SrcPort, DstPort: p.DstPort})
+	switch {
+	case err != nil:
+		return ruleset.Route{Err: err.Error()}
+	case r.Type == "local":
+		return ruleset.Route{Local: true, Out: "lo"}
+	case r.Type != "unicast":
+		return ruleset.Route{Err: r.Err}
+	}
+	return ruleset.Route{Out: r.Link, Gateway: r.Gateway, Src: r.Src}
+}
+
+// addrType is nft's `fib … type` (nft(8), FIB EXPRESSIONS).
+func (f liveRules) addrType(a netip.Addr, dev string) string {
+	if a.IsMulticast() {
+		return "multicast"
+	}
+	if dev != "" {
+		l, _ := f.l.holder(f.ns, a)
+		if l != nil && l.Name == dev {
+			return "local"
+		}
+	}
+	r, err := f.l.route(f.ns, routeTo(a))
+	switch {
+	case err != nil || r.Type == "":
+		return "unspec"
+	case dev != "" && r.Type == "local":
+		return "unicast"
+	}
+	return r.Type
+}
+
+func (f liveRules) link(name string) (ruleset.Link, bool) {
+	l, err := f.l.link(f.ns, name)
+	if err != nil || l == nil {
+		return ruleset.Link{}, false
+	}
+	typ := uint16(1) // ARPHRD_ETHER
+	if name == "lo" {
+		typ = 772 // ARPHRD_LOOPBACK
+	}
+	return ruleset.Link{Index: l.Index, Kind: l.Kind, Group: l.Group, Type: typ, Addrs: l.Addrs}, true
+}
+
+// rules is the packet as rules see it.
+func (p packet) rules() ruleset.Packet {
+	q := ruleset.Packet{In: p.in, Out: p.out, Src: p.src, Dst: p.dst, Proto: p.proto, SrcPort: p.sport, DstPort: p.dport, Mark: p.mark,
+		State: "new", CT: p.ct, PhysIn: p.inPort, PhysOut: p.outPort}
+	if p.proto == "icmp" && p.dst.Is6() {
+		q.Proto = "icmpv6"
+	}
+	if p.answer {
+		a := q.Answer(p.in) // for the flags of an answer
+		q.State, q.Reply, q.TCPFlags, q.ICMPType = "established", true, a.TCPFlags, a.ICMPType
+		if p.ct == nil {
+			// Nothing of the question was seen here: an answer alone begins no connection of
+			// TCP's (nf_conntrack_proto_tcp).
+			q.State = "new"
+			if p.proto == "tcp" {
+				q.State = "invalid"
+			}
+		}
+	}
+	return q
+}
+
+func (p packet) after(t ruleset.Trace) packet {
+	q := t.Packet
+	p.src, p.dst, p.sport, p.dport, p.mark, p.ct = q.Src, q.Dst, q.SrcPort, q.DstPort, q.Mark, q.CT
+	if p.proto == "icmp" {
+		p.sport, p.dport = 0, 0
+	}
+	return p
+}
+
+// hook passes a packet through one hook of IP.
+func (w *walk) hook(at place, name string, p packet) (packet, bool) {
+	return w.rules(at, "", name, p)
+}
+
+// rules passes a packet through a hook, and says what a rule did to it.
+func (w *walk) rules(at place, family, name string, p packet) (packet, bool) {
+	look := "firewall, " + name
+	fw, err := w.fire(at.ns)
+	if err != nil {
+		w.missing(at, look, err)
+		return p, true
+	}
+	t := fw.walk(family, name, p.rules())
+	switch t.Verdict {
+	case ruleset.Accept:
+	case ruleset.Drop, ruleset.Rejected:
+		r := w.ruleOf(at, fw, *orEmpty(t.Rule))
+		verb := map[string]string{ruleset.Drop: "drops", ruleset.Rejected: "refuses"}[t.Verdict]
+		return p, w.fail(at, look, fmt.Sprintf("table %s %s, chain %s, %s it: %s", r.Family, r.Table, r.Chain, verb, r.Text), w.ruled(at, name, p, t, r, verb))
+	default:
+		what := t.Reason
+		if t.Rule != nil {
+			what += " (" + t.Rule.String() + ")"
+		}
+		w.missing(at, look, fmt.Errorf("the rules cannot be followed: %s", what))
+		return p, true
+	}
+	for _, h := range t.Hits {
+		if h.Changed == nil {
+			continue
+		}
+		if !w.translated(at, fw, h, p) {
+			return p, false
+		}
+	}
+	return p.after(t), true
+}
+
+func orEmpty(h *ruleset.Hit) *ruleset.Hit {
+	if h == nil {
+		return &ruleset.Hit{}
+	}
+	return h
+}
+
+// translated says what a rule made of the addresses, and stops at one of others that
+// leads away from B.
+func (w *walk) translated(at place, fw firewall, h ruleset.Hit, p packet) bool {
+	if p.answer {
+		return true
+	}
+	dst := h.Changed.Dst
+	r := w.ruleOf(at, fw, h)
+	switch {
+	case dst.Addr() == p.dst && (dst.Port() == p.dport || p.dport == 0):
+		w.good(at, "translation", "it goes on as %s", h.Changed.Src.Addr())
+		return true
+	case r.Owner == "Linkspan":
+		w.good(at, "translation", "to %s", at2(dst, p.proto))
+		return true
+	}
+	mine := w.b.Sandbox
+	if all := w.publishedAt(p.proto, p.dport); mine == nil && len(all) > 0 && isHost(w.b) {
+		mine = all[0].s
+	}
+	if mine == nil || mine.Host || endpointOf(mine, dst.Addr()) != nil {
+		w.aside(at, "translation", "to %s, by table %s %s, chain %s, which is not Linkspan's", at2(dst, p.proto), r.Family, r.Table, r.Chain)
+		return true
+	}
+	c := because(ForeignNAT, "%s table %s %s, chain %s, sends what goes to %s to %s instead: %s", at.of(), r.Family, r.Table, r.Chain,
+		at2(netip.AddrPortFrom(p.dst, p.dport), p.proto), at2(dst, p.proto), r.Text)
+	if h.Legacy {
+		c.advise("delete the rule: iptables-legacy -t %s -S %s", h.Table, h.Chain)
+	} else {
+		c.mend("%s", at.cmd(fmt.Sprintf("nft delete rule %s %s %s handle %d", r.Family, r.Table, r.Chain, r.Handle)))
+	}
+	c.rule = r
+	return w.fail(at, "translation", "to "+at2(dst, p.proto), c)
+}
+
+func at2(a netip.AddrPort, proto string) string { return at(a.Addr(), a.Port(), proto) }
+
+// ruled is the cause when a rule drops a packet.
+func (w *walk) ruled(at place, hook string, p packet, t ruleset.Trace, r *Rule, verb string) *cause {
+	if r.Owner == "Linkspan" && at.host() {
+		return w.ownRule(p, r, verb)
+	}
+	code, where := HostFirewall, "the host's firewall"
+	if !at.host() {
+		code, where = ContainerFirewall, "a firewall inside "+at.name
+	}
+	who := ""
+	if r.Owner != "" {
+		who = " of " + r.Owner
+	}
+	text := "rule `" + r.Text + "`"
+	if t.Rule != nil && t.Rule.Policy {
+		text = "its policy"
+	}
+	what := "what goes from " + w.a.Name + " to " + w.b.Name
+	if p.answer {
+		what = "the answers of " + w.b.Name + " to " + w.a.Name
+	}
+	c := because(code, "%s %s %s: table %s %s, chain %s%s, %s.", where, verb, what, r.Family, r.Table, r.Chain, who, text)
+	c.rule = r
+	return c.mend("%s", w.exception(at, p, t, r))
+}
+
+// exception lets a pair pass before the rule that stops it, both ways.
+func (w *walk) exception(at place, p packet, t ruleset.Trace, r *Rule) string {
+	legacy := t.Rule != nil && t.Rule.Legacy
+	var ends []netip.Addr
+	for _, a := range []netip.Addr{p.src, p.dst} {
+		if a.IsValid() && a != somewhere4 && a != somewhere6 && !(w.a.Kind == diagnose.EndOutside && !w.a.Addr.IsValid() && a == w.first.src) {
+			ends = append(ends, a)
+		}
+	}
+	fam, tool := "ip", "iptables-legacy"
+	if p.dst.Is6() {
+		fam, tool = "ip6", "ip6tables-legacy"
+	}
+	if legacy {
+		var lines []string
+		if len(ends) == 2 {
+			lines = []string{fmt.Sprintf("-s %s -d %s", ends[0], ends[1]), fmt.Sprintf("-s %s -d %s", ends[1], ends[0])}
+		} else {
+			lines = []string{fmt.Sprintf("-d %s", ends[0]), fmt.Sprintf("-s %s", ends[0])}
+		}
+		for i, l := range lines {
+			lines[i] = at.cmd(fmt.Sprintf("%s -t %s -I %s %s -j ACCEPT", tool, r.Table, r.Chain, l))
+		}
+		return joined(lines)
+	}
+	place := ""
+	if t.Rule != nil && !t.Rule.Policy && r.Handle != 0 {
+		place = fmt.Sprintf(" handle %d", r.Handle)
+	}
+	insert := func(match string) string {
+		return at.cmd(fmt.Sprintf("nft insert rule %s %s %s%s %s accept", r.Family, r.Table, r.Chain, place, match))
+	}
+	if len(ends) == 2 && ends[0] != ends[1] {
+		return insert(fmt.Sprintf("%s saddr { %s, %s } %[1]s daddr { %[2]s, %[3]s }", fam, ends[0], ends[1]))
+	}
+	return joined([]string{insert(fam + " daddr " + ends[0].String()), insert(fam + " saddr " + ends[0].String())})
+}
+
+// ownRule is the cause when a rule of ours drops it: what is declared, or that the page
+// is not as it should be.
+func (w *walk) ownRule(p packet, r *Rule, verb string) *cause {
+	drop, known := dataplane.DropRuleOf(r.Chain)
+	if w.declared != nil {
+		c := *w.declared
+		c.rule = r
+		return &c
+	}
+	switch drop.Name {
+	case "loopback", "internal-host", "not-forwarded":
+		code := map[string]Code{"loopback": Unpublished, "internal-host": Internal, "not-forwarded": ForwardingOff}[drop.Name]
+		c := because(code, "Linkspan %s it (rule %s): %s.", verb, drop.Name, drop.Why).advise("%s", drop.Cure)
+		c.rule = r
+		return c
+	}
+	why := ""
+	if known {
+		why = " (rule " + drop.Name + ")"
+	}
+	c := because(OwnPageDamaged, "Linkspan's own table inet %s %s what goes from %s to %s%s, although it is declared that it passes: the table was changed.",
+		r.Table, verb, w.a.Name, w.b.Name, why).mend("linkspan reconcile")
+	c.rule = r
+	return c
+}
+
+// ruleOf is a rule for the answer, with its owner.
+func (w *walk) ruleOf(at place, fw firewall, h ruleset.Hit) *Rule {
+	return &Rule{Namespace: at.name, Family: h.Family, Table: h.Table, Chain: h.Chain, Handle: h.Handle, Text: h.Text, Owner: w.ownerOf(fw, h)}
+}
+
+// makers are recognised by the names of their chains or tables.
+var makers = []struct{ prefix, name string }{
+	{"ufw", "ufw"}, {"firewalld", "firewalld"}, {"DOCKER", "dockerd"}, {"docker-", "dockerd"}, {"KUBE-", "kube-proxy"}, {"cali-", "Calico"},
+	{"LIBVIRT_", "libvirt"}, {"libvirt", "libvirt"}, {"ts-", "Tailscale"}, {"tailscale", "Tailscale"}, {"f2b-", "fail2ban"}, {"CNI-", "a CNI plugin"},
+	{"NETAVARK", "Podman"}, {"netavark", "Podman"}, {"lxc", "LXD"}, {"incus", "Incus"},
+}
+
+func (w *walk) ownerOf(fw firewall, h ruleset.Hit) string {
+	if h.Table == w.world.Table && h.Family == "inet" || h.Table == redirectTable {
+		return "Linkspan"
+	}
+	if strings.HasPrefix(h.Table, "linkspan_") {
+		return "another Linkspan"
+	}
+	for _, names := range [][]string{{h.Chain, h.Table}, fw.chains(h.Family, h.Table)} {
+		for _, n := range names {
+			for _, m := range makers {
+				if strings.HasPrefix(n, m.prefix) {
+					return m.name
+				}
+			}
+		}
+	}
+	if h.Legacy {
+		return "iptables (legacy)"
+	}
+	if (h.Family == "ip" || h.Family == "ip6") && h.Chain != "" && h.Chain == strings.ToUpper(h.Chain) {
+		return "iptables"
+	}
+	return ""
+}
+
+// bridgeRules passes a packet through what is hung into bridges: netdev's ingress at the
+// port, and the family bridge.
+func (w *walk) bridgeRules(from, br, hook string, p *packet) bool {
+	q := *p
+	q.in, q.out, q.ct = from, p.outPort, nil
+	hooks := []string{"prerouting", hook, "postrouting"}
+	switch hook {
+	case "input":
+		hooks = hooks[:2]
+	case "output":
+		hooks, q.in = hooks[1:], br
+	}
+	if from != "" {
+		if _, ok := w.rules(hostPlace, "netdev", "ingress", q); !ok {
+			return false
+		}
+	}
+	for _, h := range hooks {
+		if _, ok := w.rules(hostPlace, "bridge", h, q); !ok {
+			return false
+		}
+	}
+	return true
+}
+
+// ingress is what is hung to the interface itself, before all else.
+func (w *walk) ingress(at place, p packet) bool {
+	if p.in == "lo" || at.host() && p.inPort != "" {
+		p.inPort = ""
+	}
+	_, ok := w.rules(at, "netdev", "ingress", p)
+	return ok
+}

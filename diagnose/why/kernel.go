@@ -1,0 +1,346 @@
+package why
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	"linkspan/cnm"
+	"linkspan/dataplane"
+	"linkspan/dataplane/reading"
+)
+
+// sysctlName is a parameter as sysctl(8) takes it: dots, and slashes for the dots in
+// names.
+func sysctlName(path string) string { return strings.NewReplacer("/", ".", ".", "/").Replace(path) }
+
+// number reads a parameter that is one; -1 when it is not there.
+func (w *walk) number(at place, name string) int {
+	v, err := w.live.sysctl(at.ns, name)
+	if err != nil {
+		w.missing(at, sysctlName(name), err)
+		return -1
+	}
+	n, err := strconv.Atoi(v)
+	if err != nil {
+		return -1
+	}
+	return n
+}
+
+// forwards looks whether a stack forwards what came in.
+func (w *walk) forwards(at place, p packet) bool {
+	if c := w.unforwarded(at, p); c != nil {
+		return w.fail(at, "forwarding", "off", c)
+	}
+	return true
+}
+
+func (w *walk) unforwarded(at place, p packet) *cause {
+	names := []string{"net/ipv4/ip_forward", "net/ipv4/conf/" + p.in + "/forwarding"}
+	if p.dst.Is6() {
+		names = []string{"net/ipv6/conf/all/forwarding", "net/ipv6/conf/" + p.in + "/forwarding"}
+	}
+	for i, name := range names {
+		if i == 0 && p.dst.Is4() && w.number(at, names[1]) == 1 {
+			return nil // what decides is the interface's own
+		}
+		if w.number(at, name) != 0 {
+			continue
+		}
+		if !at.host() {
+			return because(ForwardingOff, "%s is not for %s, and %s does not forward (%s=0).", p.dst, at.name, at.name, sysctlName(name)).
+				mend("%s", at.cmd("sysctl -w "+sysctlName(name)+"=1"))
+		}
+		return because(ForwardingOff, "the host does not forward packets (%s=0), so that nothing passes between its interfaces.", sysctlName(name)).
+			mend("sysctl -w %s=1", sysctlName(name))
+	}
+	return nil
+}
+
+// reversePath is the cause when a stack drops a packet because its way back is another
+// one (RFC 3704).
+func (w *walk) reversePath(at place, p packet) *cause {
+	back, err := w.live.route(at.ns, reading.RouteQuery{Dst: p.src})
+	way := "nowhere"
+	if err == nil && back.Link != "" {
+		way = back.Link
+		if _, e := w.world.Holder(p.src); e != nil {
+			if c := w.misled(at, packet{dst: p.src}, back); c != nil {
+				return c
+			}
+		}
+	}
+	return because(RPFilter, "%s drops what comes from %s by %s, since its own way to %s is by %s (rp_filter=%d).",
+		w.stack(at), p.src, p.in, p.src, way, max(w.number(at, "net/ipv4/conf/all/rp_filter"), w.number(at, "net/ipv4/conf/"+p.in+"/rp_filter"))).
+		mend("%s", at.cmd("sysctl -w "+sysctlName("net/ipv4/conf/"+p.in+"/rp_filter")+"=2"))
+}
+
+// localnet is the cause when a stack refuses 127.0.0.0/8 on a wire: ports that are
+// published on 127.0.0.1 need it on our bridges.
+func (w *walk) localnet(at place, p packet) *cause {
+	if !p.src.Is4() || !p.src.IsLoopback() && !p.dst.IsLoopback() || !at.host() {
+		return nil
+	}
+	for _, n := range w.world.Declared.Networks() {
+		name := "net/ipv4/conf/" + device(n) + "/route_localnet"
+		if _, wanted := w.objects["sysctl "+name]; !wanted || p.in != device(n) && !n.Pools[0].Subnet.Contains(p.dst) {
+			continue
+		}
+		if w.number(at, name) == 0 && w.number(at, "net/ipv4/conf/all/route_localnet") != 1 {
+			return because(SysctlChanged, "the host does not let 127.0.0.1 onto %s (%s=0), which ports published on it need.", device(n), sysctlName(name)).
+				mend("sysctl -w %s=1", sysctlName(name))
+		}
+	}
+	return nil
+}
+
+// rightful looks whether a stack that takes a packet for its own is the one that has the
+// address.
+func (w *walk) rightful(at place, p packet, r reading.RouteAnswer) bool {
+	s, e := w.world.Holder(p.dst)
+	if s == nil || s.Host || s.Path == at.ns {
+		return true
+	}
+	l, _ := w.live.holder(at.ns, p.dst)
+	if l == nil {
+		return true
+	}
+	prefix := netip.PrefixFrom(p.dst, p.dst.BitLen())
+	for _, a := range l.Addrs {
+		if a.Addr() == p.dst {
+			prefix = a
+		}
+	}
+	return w.fail(at, "address "+p.dst.String(), "it has it itself, on "+l.Name, because(AddressConflict,
+		"%s itself has %s (on %s), which is %s's address on %s.", w.stack(at), p.dst, l.Name, s.OwnerName, e.NetworkName).
+		mend("%s", at.cmd("ip addr del "+prefix.String()+" dev "+l.Name)))
+}
+
+// connections looks whether the table of connections has room for one more.
+func (w *walk) connections(at place) bool {
+	if !at.host() {
+		return true
+	}
+	have, room := w.number(at, "net/netfilter/nf_conntrack_count"), w.number(at, "net/netfilter/nf_conntrack_max")
+	if have < 0 || room <= 0 || have < room {
+		return true
+	}
+	return w.fail(at, "connections", fmt.Sprintf("%d of %d", have, room), because(ConntrackFull,
+		"the host's table of connections is full (%d of %d): new ones are dropped.", have, room).
+		mend("sysctl -w net.netfilter.nf_conntrack_max=%d", room*2))
+}
+
+// stale finds an old entry of the connection table that decides for this packet
+// otherwise than the rules do now. It is a matter of UDP: who keeps sending from one
+// port never gets a new entry.
+func (w *walk) stale(at place, p packet) bool {
+	if !at.host() || p.answer || p.proto != "udp" || p.ct == nil {
+		return true
+	}
+	key := p.ct.Original.Dst
+	flows, err := get(w.live, "flows "+key.String(), func() ([]reading.Flow, error) {
+		return w.live.k.Flows(w.ctx, at.ns, reading.FlowFilter{Proto: "udp", Addr: key.Addr(), Port: key.Port()})
+	})
+	if err != nil {
+		w.missing(at, "connections", err)
+		return true
+	}
+	any := w.first.src == somewhere4 || w.first.src == somewhere6 || !w.a.Addr.IsValid() && w.placeOf(w.a).host()
+	for _, f := range flows {
+		if f.Original.Dst != key || !any && f.Original.Src.Addr() != p.ct.Original.Src.Addr() || f.Reply.Src == p.ct.Reply.Src {
+			continue
+		}
+		leads := f.Reply.Src.String()
+		if f.Reply.Src == f.Original.Dst {
+			leads = "the host itself"
+		}
+		return w.fail(at, "connections", "an old one from "+f.Original.Src.String(), because(ConntrackStale,
+			"an old connection entry sends what comes from %s to %s on to %s, and not to %s.", f.Original.Src, at2(key, "udp"), leads, p.ct.Reply.Src).
+			mend("conntrack -D -p udp --orig-src %s --orig-dst %s --orig-port-dst %d", f.Original.Src.Addr(), key.Addr(), key.Port()))
+	}
+	return true
+}
+
+// unmasked looks whether a container's packets leave with the address that they should.
+func (w *walk) unmasked(at place, l *reading.Interface, on onward) bool {
+	s, e := w.world.Holder(on.p.src)
+	if s == nil || on.p.answer {
+		return true
+	}
+	n := w.world.NetworkByID(e.NetworkID)
+	for _, o := range w.objects {
+		el, ok := o.(dataplane.Element)
+		if !ok || !strings.HasPrefix(el.Set, "masquerade") && !strings.HasPrefix(el.Set, "snat") {
+			continue
+		}
+		if id := el.About().Owner.ID; id != n.ID && id != e.ID || strings.Contains(el.Set, "4") != on.p.src.Is4() {
+			continue
+		}
+		return w.fail(at, "translation", "it leaves as "+on.p.src.String(), because(OwnPageDamaged,
+			"what %s sends leaves the host with its own address %s, which nobody outside can answer: Linkspan's table inet %s does not translate it.", s.OwnerName, on.p.src, w.world.Table).
+			mend("linkspan reconcile"))
+	}
+	w.aside(at, "translation", "none: it leaves as %s", on.p.src)
+	w.note("", "", "%s leaves with its own address %s: whoever answers needs a route to %s through this host", s.OwnerName, on.p.src, n.Name)
+	return true
+}
+
+// bridgeNF passes a packet that a bridge switches through the hooks of IP, where the
+// kernel does that (bridge-nf-call-iptables).
+func (w *walk) bridgeNF(n *cnm.Network, br, from, to string, p *packet) bool {
+	name := "net/bridge/bridge-nf-call-iptables"
+	if p.dst.Is6() {
+		name = "net/bridge/bridge-nf-call-ip6tables"
+	}
+	own := false
+	if o, ok := w.objects["link "+br].(dataplane.Bridge); ok {
+		own = o.NFCall
+	}
+	if v, err := w.live.sysctl("", name); err != nil || v != "1" && !own {
+		return true
+	}
+	q := *p
+	q.in, q.inPort, q.ct = br, from, w.known["bridge "+br]
+	var ok bool
+	if q, ok = w.hook(hostPlace, "prerouting", q); !ok {
+		return false
+	}
+	q.out, q.outPort = br, to
+	if q, ok = w.hook(hostPlace, "forward", q); !ok {
+		return false
+	}
+	if q, ok = w.hook(hostPlace, "postrouting", q); !ok {
+		return false
+	}
+	if !p.answer && w.known["bridge "+br] == nil {
+		w.known["bridge "+br] = q.ct
+	}
+	p.src, p.sport = q.src, q.sport
+	return w.connections(hostPlace)
+}
+
+// carrier is an interface on the way and the largest packet that it takes.
+type carrier struct {
+	place
+	link   string
+	mtu    int
+	sender bool // the one that first sends: it knows its own
+	routed bool // a router's: it tells the sender (RFC 1191, RFC 8201)
+}
+
+// carry notes an interface that the packet passes.
+func (w *walk) carry(at place, l *reading.Interface, first bool) {
+	if w.part != There || l.MTU == 0 {
+		return
+	}
+	w.carries = append(w.carries, carrier{at, l.Name, l.MTU, first, at.host() && !first && (w.networkOf(l.Name) == nil || l.Kind == "bridge")})
+}
+
+// sizes looks whether large packets pass as well as small ones.
+func (w *walk) sizes() bool {
+	i := slices.IndexFunc(w.carries, func(c carrier) bool { return c.sender })
+	if i < 0 {
+		return true
+	}
+	most := w.carries[i].mtu
+	if r, err := w.live.route(w.carries[i].ns, routeTo(w.first.dst)); err == nil && r.MTU > 0 && r.MTU < most {
+		most = r.MTU
+		w.note("", "", "%s has learned that the way to %s carries packets of %d bytes", w.a.Name, w.first.dst, r.MTU)
+	}
+	last := w.carries[len(w.carries)-1]
+	if w.first.proto != "udp" && !last.routed {
+		most = min(most, last.mtu) // TCP's two ends tell each other (MSS)
+	}
+	for _, c := range w.carries[i+1:] {
+		if c.mtu >= most {
+			continue
+		}
+		if c.routed {
+			if !w.tooBig(c) {
+				return false
+			}
+			most = c.mtu
+			continue
+		}
+		want, cure := w.carries[i].mtu, ""
+		if o, ok := w.objects["link "+c.link].(dataplane.Veth); ok && c.host() {
+			want = o.MTU
+		}
+		if cure = c.cmd(fmt.Sprintf("ip link set %s mtu %d", c.link, max(want, most))); c.host() && w.ours(c.link) && want >= most {
+			cure = "linkspan reconcile"
+		}
+		return w.fail(c.place, "packet size", fmt.Sprintf("%s carries %d bytes", c.link, c.mtu), because(MTU,
+			"packets of more than %d bytes are lost: %s interface %s carries no more, %s sends up to %d, and nobody tells it.", c.mtu, c.of(), c.link, w.a.Name, most).
+			mend("%s", cure))
+	}
+	w.good(w.carries[i].place, "packet size", "%d bytes all the way", most)
+	return true
+}
+
+// tooBig looks whether a router's word that a packet is too large reaches the sender.
+func (w *walk) tooBig(c carrier) bool {
+	router := netip.Addr{}
+	from := w.placeOf(w.a)
+	if w.a.Kind != "container" || from.host() {
+		return true
+	}
+	if r, err := w.live.route("", routeTo(w.first.src)); err == nil {
+		router = r.Src
+	}
+	if !router.IsValid() {
+		return true
+	}
+	p := packet{src: router, dst: w.first.src, proto: "icmp", answer: true, out: device2(w, w.first.src)}
+	for _, h := range []struct {
+		at   place
+		hook string
+	}{{hostPlace, "output"}, {from, "input"}} {
+		fw, err := w.fire(h.at.ns)
+		if err != nil {
+			w.missing(h.at, "firewall, "+h.hook, err)
+			return true
+		}
+		q := p.rules()
+		q.State, q.ICMPType, q.ICMPCode, q.CT = "related", 3, 4, nil
+		if p.dst.Is6() {
+			q.ICMPType, q.ICMPCode = 2, 0
+		}
+		q.In, q.Out = "", p.out
+		if !h.at.host() {
+			q.Out = ""
+			if e := endpointOf(from.sandbox, w.first.src); e != nil {
+				q.In = e.IfName
+			}
+		}
+		t := fw.walk("", h.hook, q)
+		if t.Verdict != "drop" && t.Verdict != "reject" {
+			continue
+		}
+		r := w.ruleOf(h.at, fw, *orEmpty(t.Rule))
+		cause := because(MTU, "packets of more than %d bytes are lost on %s: the host's word that they are too large is dropped by table %s %s, chain %s: %s",
+			c.mtu, c.link, r.Family, r.Table, r.Chain, r.Text)
+		cause.rule = r
+		match := "icmp type destination-unreachable"
+		if p.dst.Is6() {
+			match = "icmpv6 type packet-too-big"
+		}
+		pos := ""
+		if t.Rule != nil && !t.Rule.Policy {
+			pos = fmt.Sprintf(" handle %d", r.Handle)
+		}
+		return w.fail(h.at, "packet size", fmt.Sprintf("%s carries %d bytes, and nobody is told", c.link, c.mtu),
+			cause.mend("%s", h.at.cmd(fmt.Sprintf("nft insert rule %s %s %s%s %s accept", r.Family, r.Table, r.Chain, pos, match))))
+	}
+	w.aside(hostPlace, "packet size", "%s carries %d bytes; the host tells who sends more", c.link, c.mtu)
+	return true
+}
+
+func device2(w *walk, a netip.Addr) string {
+	if r, err := w.live.route("", routeTo(a)); err == nil {
+		return r.Link
+	}
+	return ""
+}
