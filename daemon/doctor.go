@@ -24,7 +24,7 @@ import (
 func (e *engine) examine(ctx context.Context) *doctor.Report {
 	return doctor.Examine(ctx, &doctor.Patient{
 		Host: os.DirFS("/"), World: e.world(), Features: probe.All,
-		Machine: doctor.Here(ctx, e.cfg.DataRoot, e.cfg.ExecRoot), Engine: e.history(ctx),
+		Machine: doctor.Here(e.cfg.DataRoot, e.cfg.ExecRoot), Engine: e.history(ctx),
 	})
 }
 

@@ -73,7 +73,7 @@ func runDoctor(args []string) int {
 // examineAlone looks at the host that this process is on.
 func examineAlone(ctx context.Context) *doctor.Report {
 	cfg := config.Default("linkspan")
-	p := &doctor.Patient{Host: os.DirFS("/"), Machine: doctor.Here(ctx, cfg.DataRoot, cfg.ExecRoot), World: &diagnose.World{Kernel: live.New(nil)}}
+	p := &doctor.Patient{Host: os.DirFS("/"), Machine: doctor.Here(cfg.DataRoot, cfg.ExecRoot), World: &diagnose.World{Kernel: live.New(nil)}}
 	if probe.Root.Check() == nil {
 		p.Features = probe.All
 	}

@@ -255,7 +255,7 @@ func TestBlind(t *testing.T) {
 
 // TestHere: the machine that runs the test answers.
 func TestHere(t *testing.T) {
-	m := Here(context.Background(), "/", "/no/such/folder/at/all")
+	m := Here("/", "/no/such/folder/at/all")
 	if len(m.Disks) != 2 || m.Disks[0].Total == 0 || m.Disks[1].Err != nil || m.Disks[1].Total == 0 || m.Now.IsZero() || !strings.HasPrefix(m.Namespace, "net:[") {
 		t.Errorf("%+v", m)
 	}

@@ -1,21 +1,17 @@
 package doctor
 
 import (
-	"bytes"
-	"context"
 	"errors"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
 // Here asks the machine itself. folders are those whose disks matter.
-func Here(ctx context.Context, folders ...string) Machine {
+func Here(folders ...string) Machine {
 	m := Machine{Now: time.Now()}
 	var t unix.Timex
 	if state, err := unix.Adjtimex(&t); err == nil { // mode 0: it is only read
@@ -25,7 +21,6 @@ func Here(ctx context.Context, folders ...string) Machine {
 	for _, f := range folders {
 		m.Disks = append(m.Disks, disk(f))
 	}
-	m.Legacy = legacy(ctx)
 	return m
 }
 
@@ -46,22 +41,4 @@ func disk(path string) Disk {
 		}
 		return d
 	}
-}
-
-// legacy reads the older iptables' FORWARD chain, if that table is in use: to ask for
-// one that is not would make it.
-func legacy(ctx context.Context) string {
-	names, err := os.ReadFile("/proc/net/ip_tables_names")
-	if err != nil || !bytes.Contains(names, []byte("filter")) {
-		return ""
-	}
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
-	defer cancel()
-	for _, program := range []string{"iptables-legacy", "iptables"} {
-		out, err := exec.CommandContext(ctx, program, "-S", "FORWARD").Output()
-		if err == nil {
-			return strings.TrimSpace(string(out))
-		}
-	}
-	return "unreadable"
 }

@@ -34,9 +34,6 @@ type Machine struct {
 	Namespace string
 	// Disks are the file systems below the roots of the daemon.
 	Disks []Disk
-	// Legacy is the FORWARD chain of the filter table of the older iptables, as
-	// iptables-legacy -S writes it; empty when that table is not in use.
-	Legacy string
 }
 
 // Disk is the file system below a folder.
