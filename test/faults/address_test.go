@@ -7,7 +7,7 @@ func addressFaults() []fault {
 		{name: "gone", broken: "inside bob ip addr del $ip_bob/24 dev eth0", undo: "inside bob ip addr replace $ip_bob/24 dev eth0; inside bob ip route replace default via 10.71.0.1",
 			a: "ann", b: "bob:80", code: "address-missing", says: []string{"$ip_bob"}, cure: []string{"$ip_bob/24"}},
 		{name: "another one", broken: "inside bob ip addr del $ip_bob/24 dev eth0; inside bob ip addr add 10.71.0.88/24 dev eth0",
-			undo: "inside bob ip addr replace $ip_bob/24 dev eth0; inside bob ip addr del 10.71.0.88/24 dev eth0; inside bob ip route replace default via 10.71.0.1",
+			undo: "inside bob ip addr del 10.71.0.88/24 dev eth0; inside bob ip addr replace $ip_bob/24 dev eth0; inside bob ip route replace default via 10.71.0.1",
 			a:    "ann", b: "bob:80", code: "address-missing", says: []string{"$ip_bob"}, cure: []string{"$ip_bob/24"}},
 		{name: "gone, who asks", broken: "inside ann ip addr del $ip_ann/24 dev eth0", undo: "inside ann ip addr replace $ip_ann/24 dev eth0; inside ann ip route replace default via 10.71.0.1",
 			a: "ann", b: "bob:80", code: "address-missing", says: []string{"$ip_ann"}},
@@ -16,8 +16,9 @@ func addressFaults() []fault {
 			a:    "ann", b: "bob:80", code: "address-missing|no-route", says: []string{"ann"}},
 		{name: "two owners", setup: "make xav --network n pause", a: "ann", b: "bob:80", after: "inside ann ip neigh flush all",
 			// As after x answered first.
-			broken: "inside xav ip addr add $ip_bob/24 dev eth0; inside ann ip neigh replace $ip_bob lladdr $mac_xav dev eth0 nud stale", undo: "inside ann ip neigh flush all",
-			code: "address-conflict", says: []string{"$ip_bob", "xav"}},
+			broken: "inside xav ip addr add $ip_bob/24 dev eth0; inside ann ip neigh replace $ip_bob lladdr $mac_xav dev eth0 nud stale",
+			undo:   "inside xav ip addr del $ip_bob/24 dev eth0; ip neigh flush dev brn; inside ann ip neigh flush all",
+			code:   "address-conflict", says: []string{"$ip_bob", "xav"}},
 		{name: "the host has it too", broken: "ip addr add $ip_bob/32 dev lo", undo: "ip addr del $ip_bob/32 dev lo",
 			a: "host", b: "bob:80", try: "tcp/$ip_bob:80", code: "address-conflict|wrong-route", says: []string{"$ip_bob", "lo"}},
 		{name: "duplicate hardware address", setup: "make xav --network n pause", a: "ann", b: "bob:80", after: "inside bob ping -c 1 -W 1 10.71.0.1",
@@ -32,7 +33,7 @@ func addressFaults() []fault {
 			a: "outside", b: "$H:8080", code: "stale-neighbour", says: []string{nobody}, cure: []string{"neigh del"}},
 		{name: "stale gateway", broken: "inside ann ip neigh replace 10.71.0.1 lladdr " + nobody + " dev eth0 nud permanent", undo: "inside ann ip neigh del 10.71.0.1 dev eth0",
 			a: "ann", b: "$M:80", code: "stale-neighbour", says: []string{nobody}, cure: []string{"neigh del"}},
-		{name: "stale by IPv6", setup: "net six --ipv6; run xav --network six; run yan --network six", broken: "inside yan ip neigh replace $ip6_xav lladdr " + nobody + " dev eth0 nud permanent",
-			a: "yan", b: "[$ip6_xav]:80", code: "stale-neighbour", says: []string{nobody}, cure: []string{"neigh del"}},
+		{name: "stale by IPv6", broken: "inside hal ip neigh replace $ip6_gil lladdr " + nobody + " dev eth0 nud permanent", undo: "inside hal ip neigh del $ip6_gil dev eth0",
+			a: "hal", b: "[$ip6_gil]:80", code: "stale-neighbour", says: []string{nobody}, cure: []string{"neigh del"}},
 	}
 }

@@ -4,7 +4,7 @@ import "fmt"
 
 // wall is a table of someone else's with one chain and one rule.
 func wall(family, kind, rule string) string {
-	return fmt.Sprintf("nft 'table %s wall { chain c { type %s; %s; }; }'", family, kind, rule)
+	return fmt.Sprintf(`nft "table %s wall { chain c { type %s; %s; }; }"`, family, kind, rule)
 }
 
 // firewallFaults are those of firewalls on the host that are not ours.
@@ -21,7 +21,7 @@ func firewallFaults() []fault {
 		published("postrouting", wall("inet", "filter hook postrouting priority 0", "ip daddr $ip_bob drop"), "wall"),
 		published("policy drop", wall("inet", "filter hook forward priority 0; policy drop", "ct state established accept"), "wall"),
 		published("the answer's way", wall("ip", "filter hook forward priority 10", "ip saddr $ip_bob tcp sport 80 drop"), "wall"),
-		published("a set", "nft 'table ip wall { set bad { type ipv4_addr; elements = { 192.0.2.1, $M }; }; chain c { type filter hook forward priority 5; ip saddr @bad counter drop; }; }'", "wall"),
+		published("a set", `nft "table ip wall { set bad { type ipv4_addr; elements = { 192.0.2.1, $M }; }; chain c { type filter hook forward priority 5; ip saddr @bad counter drop; }; }"`, "wall"),
 		published("a map and a chain", "nft 'table inet wall { chain web { reject with tcp reset; }; chain c { type filter hook forward priority 5; tcp dport vmap { 22 : accept, 80 : jump web }; }; }'", "wall"),
 		published("firewalld", "nft 'table inet firewalld { chain filter_FORWARD { type filter hook forward priority filter + 10; policy accept; ct state established,related accept; iifname \"lo\" accept; reject with icmpx admin-prohibited; }; }'", "firewalld").
 			with("nft delete table inet firewalld"),
@@ -54,9 +54,9 @@ func firewallFaults() []fault {
 			code: "host-firewall", says: []string{"FORWARD"}},
 		{name: "iptables-legacy policy", broken: "iptables-legacy -P FORWARD DROP", undo: "iptables-legacy -P FORWARD ACCEPT", a: "outside", b: "$H:8080",
 			code: "host-firewall", says: []string{"FORWARD"}},
-		{name: "IPv6", setup: "net six --ipv6; run xav --network six -p 8095:80", broken: wall("ip6", "filter hook forward priority 10", "tcp dport 80 drop"), undo: noWall,
+		{name: "IPv6", broken: wall("ip6", "filter hook forward priority 10", "tcp dport 80 drop"), undo: noWall,
 			a: "outside", b: "[$H6]:8095", code: "host-firewall", says: []string{"wall"}},
-		{name: "tc", broken: "tc qdisc add dev $veth_ann clsact; tc filter add dev $veth_ann ingress u32 match u32 0 0 action drop", undo: "tc qdisc del dev $veth_ann clsact",
+		{name: "tc", broken: "tc qdisc add dev $veth_ann clsact; tc filter add dev $veth_ann ingress u32 match u32 0 0 action mirred egress redirect dev lo", undo: "tc qdisc del dev $veth_ann clsact",
 			a: "ann", b: "bob:80", code: "host-firewall", cannot: "the filters of tc are not read"},
 	}
 }

@@ -19,7 +19,6 @@ type pair struct {
 
 // healthyPairs are ways that work, also beside what looks suspicious.
 func healthyPairs() []pair {
-	const six = "net six --ipv6 --subnet fd76::/64; run xav --network six -p 8095:80; run yan --network six"
 	const noWall = "nft delete table inet wall"
 	return []pair{
 		{name: "a network, by name", a: "ann", b: "bob:80"},
@@ -35,22 +34,22 @@ func healthyPairs() []pair {
 		{name: "published, udp", a: "outside", b: "$H:8080/udp"},
 		{name: "published, from the host", a: "host", b: "$H:8080"},
 		{name: "published on loopback", a: "host", b: "127.0.0.1:8081"},
-		{name: "published on ::1", setup: six, a: "host", b: "[::1]:8095"},
-		{name: "published, IPv6", setup: six, a: "outside", b: "[$H6]:8095"},
+		{name: "published on ::1", a: "host", b: "[::1]:8095"},
+		{name: "published, IPv6", a: "outside", b: "[$H6]:8095"},
 		{name: "published, hairpin", a: "bob", b: "$H:8080"},
 		{name: "published, from another network", a: "cat", b: "$H:8080"},
 		{name: "published range", setup: "run xav --network n -p 8100-8109:75-84", a: "outside", b: "$H:8105"},
 		{name: "published, same range", setup: "make xav --network n -p 8110-8119:8110-8119 netprobe serve tcp/:8115; serves xav", a: "outside", b: "$H:8115"},
 		{name: "outside, by NAT", a: "ann", b: "$M:80"},
-		{name: "outside, by IPv6", setup: six, a: "xav", b: "[$M6]:80"},
+		{name: "outside, by IPv6", a: "gil", b: "[$M6]:80"},
 		{name: "host network", setup: "make xav --network host netprobe serve tcp/:8120; serves xav", undo: "", a: "outside", b: "xav:8120", try: "tcp/$H:8120"},
 		{name: "from the host network", setup: "make xav --network host netprobe serve tcp/:8120", a: "xav", b: "bob:80", try: "tcp/$ip_bob:80"},
 		{name: "container's network", setup: "make xav --network container:bob netprobe serve tcp/:8121", a: "ann", b: "xav:8121", try: "tcp/bob:8121"},
 		{name: "each other on one stack", setup: "make xav --network container:bob netprobe serve tcp/:8121", a: "xav", b: "127.0.0.1:80"},
 		{name: "two networks", setup: "run xav --network n; docker network connect m xav", a: "xav", b: "cat:80"},
 		{name: "internal peers", setup: "net inner --internal; run xav --network inner; run yan --network inner", a: "xav", b: "yan:80"},
-		{name: "IPv6 peers", setup: six, a: "yan", b: "[$ip6_xav]:80"},
-		{name: "IPv6 only", setup: "net six --ipv4=false --ipv6 --subnet fd76::/64; run xav --network six; run yan --network six", a: "yan", b: "xav:80"},
+		{name: "IPv6 peers", a: "hal", b: "[$ip6_gil]:80"},
+		{name: "IPv6 only", setup: "net only6 --ipv4=false --ipv6 --subnet fd77::/64; run xav --network only6; run yan --network only6", a: "yan", b: "xav:80"},
 		{name: "host to container", a: "host", b: "bob:80", try: "tcp/$ip_bob:80"},
 		{name: "container to its gateway", a: "ann", b: "10.71.0.1:90"},
 		{name: "container to host", a: "ann", b: "host:90", try: "tcp/10.71.0.1:90"},
@@ -81,19 +80,21 @@ func healthyPairs() []pair {
 func TestHealthy(t *testing.T) {
 	s := newStage(t, daemontest.Shared(t))
 	for _, p := range healthyPairs() {
-		t.Run(strings.ReplaceAll(p.name, " ", "_"), func(t *testing.T) {
-			s.prepare(t, p.setup)
-			t.Cleanup(func() { s.clear(t, p.undo) })
-			if p.try == "" {
-				p.try = plainTry(p.b)
-			}
-			s.reaches(t, "healthy", p.a, "", p.try)
-			if os.Getenv(trafficOnly) != "" {
-				return
-			}
-			if a := s.why(t, p.a, p.b); !a.reaches() {
-				t.Errorf("it does reach, but:\n%s", a.text)
-			}
-		})
+		t.Run(strings.ReplaceAll(p.name, " ", "_"), func(t *testing.T) { s.healthy(t, p) })
+	}
+}
+
+func (s *stage) healthy(t *testing.T, p pair) {
+	s.prepare(t, p.setup)
+	t.Cleanup(func() { s.clear(t, p.undo) })
+	if p.try == "" {
+		p.try = plainTry(p.b)
+	}
+	s.reaches(t, "healthy", p.a, "", p.try)
+	if os.Getenv(trafficOnly) != "" {
+		return
+	}
+	if a := s.why(t, p.a, p.b); !a.reaches() {
+		t.Errorf("it does reach, but:\n%s", a.text)
 	}
 }

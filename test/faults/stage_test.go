@@ -1,9 +1,12 @@
 package faults
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
+	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,11 +20,12 @@ import (
 
 // stage is one daemon with the networks and containers that most cases need:
 //
-//	network n, bridge brn   10.71.0.0/24
-//	network m, bridge brm   10.72.0.0/24
+//	n, m, six               networks of bridges brn, brm, brsix: 10.71.0.0/24, 10.72.0.0/24,
+//	                        10.76.0.0/24 with fd76::/64
 //	ann, bob                on n; bob publishes 8080 (tcp, udp) and, on 127.0.0.1, 8081
 //	cat                     on m
-//	eve, fay                  on the default bridge
+//	eve, fay                on the default bridge
+//	gil, hal                on six; gil publishes 8095
 //	machine                 outside, $M; its wire leads to the host, $H
 //
 // Containers and the machine answer on the ports 80 and 90 by tcp and udp, the host on
@@ -31,6 +35,7 @@ type stage struct {
 	probe string            // netprobe, for places that are no containers
 	bin   string            // a folder with linkspan and docker
 	made  string            // a file with what the running case has made
+	table string            // our nftables table
 	vars  map[string]string // ip_bob, mac_bob, pid_bob, veth_bob, …
 	cast  []string          // the stage's own containers
 }
@@ -61,14 +66,17 @@ func newStage(t *testing.T, d *daemontest.Daemon) *stage {
 	s.run(t, `
 		docker network create --subnet 10.71.0.0/24 -o com.docker.network.bridge.name=brn n
 		docker network create --subnet 10.72.0.0/24 -o com.docker.network.bridge.name=brm m
+		docker network create --subnet 10.76.0.0/24 --ipv6 --subnet fd76::/64 -o com.docker.network.bridge.name=brsix six
 		set -- `+server+`
 		docker run -d --name ann --network n "$@"
 		docker run -d --name bob --network n -p 8080:80 -p 8080:80/udp -p 127.0.0.1:8081:80 "$@"
 		docker run -d --name cat --network m "$@"
 		docker run -d --name eve "$@"
+		docker run -d --name gil --network six -p 8095:80 "$@"
+		docker run -d --name hal --network six "$@"
 		docker run -d --name fay "$@"
-		for x in ann bob cat eve fay; do serves $x; done`)
-	s.cast = []string{"ann", "bob", "cat", "eve", "fay"}
+		for x in ann bob cat eve fay gil hal; do serves $x; done`)
+	s.cast = []string{"ann", "bob", "cat", "eve", "fay", "gil", "hal"}
 	return s
 }
 
@@ -77,7 +85,13 @@ func bareStage(t *testing.T, d *daemontest.Daemon) *stage {
 	t.Helper()
 	dir := t.TempDir()
 	s := &stage{d: d, probe: daemontest.Build(t, filepath.Join(daemontest.Root(), "bin", "netprobe"), "./test/images/netprobe"),
-		bin: filepath.Join(dir, "bin"), made: filepath.Join(dir, "made"), vars: places()}
+		bin: filepath.Join(dir, "bin"), made: filepath.Join(dir, "made")}
+	for f := range strings.FieldsSeq(d.Host.Run("nft", "list", "tables")) {
+		if strings.HasPrefix(f, "linkspan_") {
+			s.table = f
+		}
+	}
+	s.vars = s.places()
 	if err := os.Mkdir(s.bin, 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -114,6 +128,9 @@ func (s *stage) sh(script string) (string, error) {
 			delete(s.vars, k) // it was restarted: pid() asks
 		}
 	}
+	if strings.Contains(script, "$veth_") {
+		s.ends()
+	}
 	cmd := s.d.Host.Command("sh", "-ec", prelude+script)
 	env := append(s.d.Env(), "PATH="+s.bin+":"+os.Getenv("PATH"), "MADE="+s.made, "MACHINE="+s.d.Machine.NS, "PROBE="+s.probe)
 	for k, v := range s.vars {
@@ -130,22 +147,18 @@ func (s *stage) prepare(t *testing.T, setup string) {
 	if setup != "" {
 		s.run(t, setup)
 	}
-	s.vars = places()
-	ids := strings.Fields(s.d.Docker("ps", "-aq"))
-	if len(ids) == 0 {
-		return
-	}
-	var all []struct {
-		Id, Name        string
-		State           struct{ Pid int }
-		NetworkSettings struct {
-			Networks map[string]struct{ IPAddress, GlobalIPv6Address, MacAddress string }
+	s.vars = s.places()
+	var ids []struct{ Id string }
+	s.get(t, "/containers/json?all=1", &ids)
+	for _, id := range ids {
+		var c struct {
+			Id, Name        string
+			State           struct{ Pid int }
+			NetworkSettings struct {
+				Networks map[string]struct{ IPAddress, GlobalIPv6Address, MacAddress string }
+			}
 		}
-	}
-	if err := json.Unmarshal([]byte(s.d.Docker(append([]string{"inspect"}, ids...)...)), &all); err != nil {
-		t.Fatal(err)
-	}
-	for _, c := range all {
+		s.get(t, "/containers/"+id.Id+"/json", &c)
 		name := strings.TrimPrefix(c.Name, "/")
 		s.vars["id_"+name] = c.Id[:12]
 		if c.State.Pid > 0 {
@@ -162,15 +175,30 @@ func (s *stage) prepare(t *testing.T, setup string) {
 			}
 		}
 	}
-	s.ends(t)
+}
+
+// get asks the daemon; docker would take ten times as long.
+func (s *stage) get(t *testing.T, path string, to any) {
+	t.Helper()
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", s.d.Socket)
+	}}}
+	resp, err := client.Get("http://docker" + path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if err := json.NewDecoder(resp.Body).Decode(to); err != nil || resp.StatusCode != http.StatusOK {
+		t.Fatalf("GET %s: %s, %v", path, resp.Status, err)
+	}
 }
 
 // ends learns the host's end of each container's eth0: its index is inside, in
 // "eth0@if7".
-func (s *stage) ends(t *testing.T) {
-	t.Helper()
+func (s *stage) ends() {
 	index := map[string]string{}
-	for l := range strings.Lines(s.d.Host.Run("ip", "-o", "link")) {
+	links, _ := s.d.Host.Try("ip", "-o", "link")
+	for l := range strings.Lines(links) {
 		if f := strings.Fields(l); len(f) > 1 {
 			name, _, _ := strings.Cut(strings.TrimSuffix(f[1], ":"), "@")
 			index[strings.TrimSuffix(f[0], ":")] = name
@@ -235,7 +263,7 @@ func (s *stage) expand(text string) string {
 	})
 }
 
-// places are those outside of containers.
-func places() map[string]string {
-	return map[string]string{"H": daemontest.HostAddr, "M": daemontest.MachineAddr, "H6": daemontest.HostAddr6, "M6": daemontest.MachineAddr6}
+// places are those outside of containers, and the name of our table.
+func (s *stage) places() map[string]string {
+	return map[string]string{"H": daemontest.HostAddr, "M": daemontest.MachineAddr, "H6": daemontest.HostAddr6, "M6": daemontest.MachineAddr6, "TABLE": s.table}
 }

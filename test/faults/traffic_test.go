@@ -1,7 +1,6 @@
 package faults
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"net"
@@ -97,15 +96,8 @@ func (s *stage) bulk(a, addr string, wait time.Duration) error {
 	if err := conn.SetDeadline(time.Now().Add(4 * wait)); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	go func() {
-		for range bulkBytes / 1024 {
-			if _, err := conn.Write(make([]byte, 1024)); err != nil || ctx.Err() != nil {
-				return
-			}
-		}
-	}()
+	// In one piece: many small writes would be many small packets.
+	go func() { _, _ = conn.Write(make([]byte, bulkBytes)) }()
 	n, err := io.CopyN(io.Discard, conn, bulkBytes)
 	if err != nil {
 		return fmt.Errorf("after %d bytes: %w", n, err)
