@@ -76,6 +76,8 @@ const (
 	brportMode     = 4
 	brportLearning = 8
 	brportIsolated = 33
+
+	brCallIPTables = 36 // of the bridge itself
 )
 
 var stpStates = []string{"disabled", "listening", "learning", "forwarding", "blocking"}
@@ -84,7 +86,7 @@ var stpStates = []string{"disabled", "listening", "learning", "forwarding", "blo
 func linkOf(b []byte) (l reading.Interface, master int) {
 	l.Index = int(int32(binary.NativeEndian.Uint32(b[4:])))
 	flags := binary.NativeEndian.Uint32(b[8:])
-	l.Up = flags&unix.IFF_UP != 0
+	l.Up, l.NoARP = flags&unix.IFF_UP != 0, flags&unix.IFF_NOARP != 0
 	var peer int
 	nfnl.Each(b[unix.SizeofIfInfomsg:], func(typ uint16, d []byte) {
 		switch typ {
@@ -108,11 +110,13 @@ func linkOf(b []byte) (l reading.Interface, master int) {
 			l.Stats = counters(d)
 		case unix.IFLA_LINKINFO:
 			slave := ""
-			var data []byte
+			var data, own []byte
 			nfnl.Each(d, func(typ uint16, d []byte) {
 				switch typ {
 				case unix.IFLA_INFO_KIND:
 					l.Kind = nfnl.Str(d)
+				case unix.IFLA_INFO_DATA:
+					own = d
 				case unix.IFLA_INFO_SLAVE_KIND:
 					slave = nfnl.Str(d)
 				case unix.IFLA_INFO_SLAVE_DATA:
@@ -121,6 +125,11 @@ func linkOf(b []byte) (l reading.Interface, master int) {
 			})
 			if slave == "bridge" {
 				l.Port = portOf(data)
+			}
+			if l.Kind == "bridge" {
+				nfnl.Each(own, func(typ uint16, d []byte) {
+					l.CallIPTables = l.CallIPTables || typ == brCallIPTables && nfnl.Num(d) != 0
+				})
 			}
 		}
 	})

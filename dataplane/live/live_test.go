@@ -147,6 +147,7 @@ func TestRoute(t *testing.T) {
 	if _, err := k.Route(t.Context(), a.NS, reading.RouteQuery{Dst: ip("10.9.0.2"), In: "nosuch"}); err == nil {
 		t.Error("a route through no interface")
 	}
+	a.Run("ip", "rule", "add", "to", "203.0.113.0/24", "iif", dev, "priority", "77", "prohibit")
 	routes, err := k.Routes(t.Context(), a.NS)
 	if err != nil {
 		t.Fatal(err)
@@ -154,6 +155,7 @@ func TestRoute(t *testing.T) {
 	for _, want := range []reading.Route{
 		{Dst: netip.MustParsePrefix("10.9.0.0/24"), Link: dev, Src: ip("10.9.0.1"), Table: 254, Proto: 2, Type: "unicast"},
 		{Dst: netip.MustParsePrefix("198.51.100.0/24"), Link: dev, Gateway: ip("10.9.0.2"), Table: 100, Proto: 3, Type: "unicast", Metric: 5},
+		{Dst: netip.MustParsePrefix("203.0.113.0/24"), Link: dev, Metric: 77, Type: "rule prohibit"},
 		{Dst: netip.MustParsePrefix("192.0.2.64/26"), Table: 254, Proto: 3, Type: "blackhole"},
 		{Dst: netip.MustParsePrefix("fd00:a::/64"), Link: dev, Gateway: ip("fd00:9::2"), Table: 254, Proto: 3, Type: "unicast", Metric: 1024},
 	} {
@@ -174,6 +176,9 @@ func TestNeighbours(t *testing.T) {
 	a.Run("ip", "neigh", "add", "10.9.0.9", "lladdr", "02:00:00:00:00:08", "dev", "br0", "nud", "permanent")
 	k := kernel()
 	n, err := k.Neighbours(t.Context(), a.NS)
+	for i := range n {
+		n[i].Updated = 0
+	}
 	if want := (reading.Neighbour{Link: "br0", Addr: netip.MustParseAddr("10.9.0.9"), MAC: "02:00:00:00:00:08", State: "permanent"}); err != nil || !slices.Contains(n, want) {
 		t.Errorf("%v; neighbours %+v", err, n)
 	}

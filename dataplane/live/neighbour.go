@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"net"
 	"net/netip"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -27,6 +28,7 @@ type neigh struct {
 	dst    netip.Addr
 	master int
 	vlan   int
+	age    time.Duration
 }
 
 func neighOf(b []byte) (n neigh, ok bool) {
@@ -42,6 +44,10 @@ func neighOf(b []byte) (n neigh, ok bool) {
 			n.mac = net.HardwareAddr(d).String()
 		case unix.NDA_MASTER:
 			n.master = int(nfnl.Num(d))
+		case unix.NDA_CACHEINFO: // struct nda_cacheinfo: confirmed, used, updated; in USER_HZ
+			if len(d) >= 12 {
+				n.age = time.Duration(binary.NativeEndian.Uint32(d[8:])) * (time.Second / 100)
+			}
 		case unix.NDA_VLAN:
 			n.vlan = int(nfnl.Num(d))
 		}
@@ -75,7 +81,7 @@ func (k *Kernel) Neighbours(ctx context.Context, ns string) ([]reading.Neighbour
 	var all []reading.Neighbour
 	for _, n := range found {
 		if n.family == unix.AF_INET || n.family == unix.AF_INET6 {
-			all = append(all, reading.Neighbour{Link: links[n.link], Addr: n.dst, MAC: n.mac, State: neighbourStates[n.state]})
+			all = append(all, reading.Neighbour{Link: links[n.link], Addr: n.dst, MAC: n.mac, State: neighbourStates[n.state], Updated: n.age})
 		}
 	}
 	return all, err

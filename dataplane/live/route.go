@@ -184,8 +184,46 @@ func (k *Kernel) Routes(ctx context.Context, ns string) (all []reading.Route, er
 				return err
 			}
 			all = append(all, some...)
+			if some, err = refusing(ctx, c, fam); err != nil && !missing(err) {
+				return err
+			}
+			all = append(all, some...)
 		}
 		return nil
+	})
+	return all, err
+}
+
+// refusing lists the policy rules that refuse (struct fib_rule_hdr, FR_ACT_…): no table
+// shows them.
+func refusing(ctx context.Context, c *nfnl.Conn, fam byte) (all []reading.Route, err error) {
+	actions := map[byte]string{6: "rule blackhole", 7: "rule unreachable", 8: "rule prohibit"}
+	h := make([]byte, unix.SizeofRtMsg)
+	h[0] = fam
+	err = c.Dump(ctx, nfnl.Message{Type: unix.RTM_GETRULE, Body: h}, func() { all = nil }, func(typ uint16, b []byte) {
+		if typ != unix.RTM_NEWRULE || len(b) < unix.SizeofRtMsg || actions[b[7]] == "" {
+			return
+		}
+		none := netip.IPv4Unspecified()
+		if fam == unix.AF_INET6 {
+			none = netip.IPv6Unspecified()
+		}
+		r := reading.Route{Type: actions[b[7]], Dst: netip.PrefixFrom(none, 0)}
+		nfnl.Each(b[unix.SizeofRtMsg:], func(typ uint16, d []byte) {
+			switch typ {
+			case unix.FRA_DST:
+				if a, ok := netip.AddrFromSlice(d); ok {
+					r.Dst = netip.PrefixFrom(a, int(b[1]))
+				}
+			case unix.FRA_SRC:
+				r.Src, _ = netip.AddrFromSlice(d)
+			case unix.FRA_IIFNAME:
+				r.Link = nfnl.Str(d)
+			case unix.FRA_PRIORITY:
+				r.Metric = int(nfnl.Num(d))
+			}
+		})
+		all = append(all, r)
 	})
 	return all, err
 }

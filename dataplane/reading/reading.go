@@ -47,6 +47,11 @@ type Interface struct {
 	// Up is the administrator's wish; Carrier says that the other end is there.
 	Up      bool `json:"up"`
 	Carrier bool `json:"carrier"`
+	// NoARP: it does not ask who has an address.
+	NoARP bool `json:"noarp,omitempty"`
+	// CallIPTables: a bridge that shows its packets to the IP hooks, whatever the sysctl
+	// net.bridge.bridge-nf-call-iptables says.
+	CallIPTables bool `json:"call_iptables,omitempty"`
 	// Master is the bridge (or bond) that it is a port of.
 	Master string `json:"master,omitempty"`
 	// Peer is the index of the other end of a veth pair, in whatever namespace it is.
@@ -117,7 +122,10 @@ type Route struct {
 	Table   int          `json:"table"`
 	Metric  int          `json:"metric,omitempty"`
 	Proto   int          `json:"proto"`
-	Type    string       `json:"type"`
+	// Type is "unicast", "local", "blackhole", …; a policy rule that refuses is among
+	// routes as "rule prohibit", "rule blackhole" or "rule unreachable": Dst and Link are
+	// to whom and from where, Metric its priority.
+	Type string `json:"type"`
 }
 
 // Neighbour is one entry of ARP (RFC 826) or neighbour discovery (RFC 4861).
@@ -126,6 +134,8 @@ type Neighbour struct {
 	Addr  netip.Addr `json:"addr"`
 	MAC   string     `json:"mac,omitempty"`
 	State string     `json:"state"` // "reachable", "stale", "failed", "permanent", …
+	// Updated is how long ago it changed.
+	Updated time.Duration `json:"updated,omitempty"`
 }
 
 // FDBEntry is one entry of a bridge's forwarding database.

@@ -2,10 +2,11 @@ package reading
 
 import (
 	"context"
+	"net/netip"
 	"time"
 )
 
-// Tap listens to what passes. Each method runs until ctx ends (its error is nil then)
+// Tap listens to what passes. Each method but Connections runs until ctx ends (its error is nil then)
 // or the kernel refuses; ns is as Reader's. fn is called by one goroutine at a time
 // with what came since; what it gets is its own. Nothing is left behind.
 type Tap interface {
@@ -15,6 +16,9 @@ type Tap interface {
 	// Changes follows conntrack: these kinds, or all where there is none. lost counts how
 	// many times the kernel had more to tell than was read (it does not say how much).
 	Changes(ctx context.Context, ns string, kinds []string, fn func(batch []FlowChange, lost int)) error
+	// Connections are the TCP sockets of a namespace that are connected to another host:
+	// what passes within one network no conntrack sees.
+	Connections(ctx context.Context, ns string) ([]Connection, error)
 	// Capture copies frames at one interface. started, when not nil, is called once when
 	// no packet can be missed any more.
 	Capture(ctx context.Context, ns string, w CaptureWish, started func(), fn func(batch []Frame)) (CaptureCount, error)
@@ -76,4 +80,14 @@ type Frame struct {
 type CaptureCount struct {
 	Received uint64 // passed the filter
 	Dropped  uint64 // of these, lost because nobody took them in time
+}
+
+// Connection is one of TCP, as a socket of its namespace has it.
+type Connection struct {
+	Local, Remote netip.AddrPort
+	State         string // "ESTABLISHED", "SYN_SENT", …
+	// What the socket's owner sent (and the other side acknowledged) and received.
+	SentBytes, SentPackets, BackBytes, BackPackets uint64
+	// Served: somebody listens on the local port, so that the other side began it.
+	Served bool
 }

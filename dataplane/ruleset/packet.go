@@ -14,7 +14,7 @@ type Packet struct {
 
 	Src     netip.Addr `json:"src"`
 	Dst     netip.Addr `json:"dst"`
-	Proto   string     `json:"proto"` // "tcp", "udp", "icmp", "icmpv6", "sctp"
+	Proto   string     `json:"proto"` // "tcp", "udp", "icmp", "icmpv6", "sctp"; "arp" in the families arp and bridge
 	SrcPort uint16     `json:"src_port,omitempty"`
 	DstPort uint16     `json:"dst_port,omitempty"`
 
@@ -161,6 +161,18 @@ func (p Packet) usual() Packet {
 // network builds the IP header (RFC 791, RFC 8200); checksums are left away.
 func (p Packet) network() []byte {
 	be := binary.BigEndian
+	if p.Proto == "arp" { // RFC 826
+		op := byte(1 + b2i(p.Reply))
+		b := []byte{0, 1, 8, 0, 6, 4, 0, op}
+		for _, end := range []struct {
+			mac string
+			ip  netip.Addr
+		}{{p.SrcMAC, p.Src}, {p.DstMAC, p.Dst}} {
+			mac, _ := net.ParseMAC(end.mac)
+			b = append(append(b, append(mac, make([]byte, 6)...)[:6]...), addrBytes(end.ip, 4)...)
+		}
+		return b
+	}
 	if p.Family() == "ip" {
 		b := make([]byte, 20)
 		b[0], b[8], b[9] = 0x45, p.TTL, p.protoNumber()
@@ -221,6 +233,9 @@ func (p Packet) link() []byte {
 }
 
 func (p Packet) etherType() uint16 {
+	if p.Proto == "arp" {
+		return 0x0806
+	}
 	if p.Family() == "ip" {
 		return 0x0800
 	}

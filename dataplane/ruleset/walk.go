@@ -122,6 +122,9 @@ func (r *Ruleset) explore(p Packet, env Env, go_ func(*walker)) Trace {
 			c := *p.CT
 			w.p.CT = &c
 			w.fresh = p.State == "new"
+			// What this host sends to itself was translated when it left.
+			w.destDone = p.In == "lo"
+			w.sourceDone = w.destDone
 		}
 		go_(w)
 		t := w.done()
