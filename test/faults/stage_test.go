@@ -177,19 +177,33 @@ func (s *stage) prepare(t *testing.T, setup string) {
 	}
 }
 
-// get asks the daemon; docker would take ten times as long.
-func (s *stage) get(t *testing.T, path string, to any) {
-	t.Helper()
+// ask asks the daemon; docker would take ten times as long.
+func (s *stage) ask(method, path string, to any) error {
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", s.d.Socket)
 	}}}
-	resp, err := client.Get("http://docker" + path)
+	req, err := http.NewRequest(method, "http://docker"+path, nil)
 	if err != nil {
-		t.Fatal(err)
+		return err
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return err
 	}
 	defer resp.Body.Close()
-	if err := json.NewDecoder(resp.Body).Decode(to); err != nil || resp.StatusCode != http.StatusOK {
-		t.Fatalf("GET %s: %s, %v", path, resp.Status, err)
+	if resp.StatusCode >= 300 {
+		return fmt.Errorf("%s %s: %s", method, path, resp.Status)
+	}
+	if to == nil {
+		return nil
+	}
+	return json.NewDecoder(resp.Body).Decode(to)
+}
+
+func (s *stage) get(t *testing.T, path string, to any) {
+	t.Helper()
+	if err := s.ask(http.MethodGet, path, to); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -234,22 +248,23 @@ func (s *stage) clear(t *testing.T, undo string) {
 			made[kind] = append(made[kind], name)
 		}
 	}
-	if c := made["container"]; len(c) > 0 {
-		s.d.TryDocker(append([]string{"rm", "-f", "-v"}, c...)...)
+	for _, c := range made["container"] {
+		_ = s.ask(http.MethodDelete, "/containers/"+c+"?force=1&v=1", nil)
 	}
-	if n := made["network"]; len(n) > 0 {
-		for _, n := range n {
-			s.leave(n)
-		}
-		s.d.TryDocker(append([]string{"network", "rm"}, n...)...)
+	for _, n := range made["network"] {
+		s.leave(n)
+		_ = s.ask(http.MethodDelete, "/networks/"+n, nil)
 	}
 }
 
 // leave disconnects the cast from a network that goes.
 func (s *stage) leave(network string) {
-	in := s.d.TryDocker("network", "inspect", "-f", "{{range .Containers}}{{.Name}} {{end}}", network)
-	for c := range strings.FieldsSeq(in.Stdout) {
-		s.d.TryDocker("network", "disconnect", "-f", network, c)
+	var n struct {
+		Containers map[string]struct{ Name string }
+	}
+	_ = s.ask(http.MethodGet, "/networks/"+network, &n)
+	for _, c := range n.Containers {
+		s.d.TryDocker("network", "disconnect", "-f", network, c.Name)
 	}
 }
 

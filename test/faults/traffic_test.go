@@ -17,7 +17,7 @@ const (
 	patience = 20 * time.Second
 	// lost is when a packet that did not come back is lost; nothing here is further
 	// than three veths away. Slow machines see more faults, never fewer.
-	lost = 400 * time.Millisecond
+	lost = 250 * time.Millisecond
 	// bulk is more than fits into one packet, and into the first window of TCP.
 	bulkBytes = 256 << 10
 )
@@ -27,7 +27,7 @@ func (s *stage) reaches(t *testing.T, when, a, from, try string) {
 	t.Helper()
 	var err error
 	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
-		if err = s.dial(a, from, try, 5*lost); err == nil {
+		if err = s.dial(a, from, try, 8*lost); err == nil {
 			return
 		}
 	}
@@ -93,7 +93,7 @@ func (s *stage) bulk(a, addr string, wait time.Duration) error {
 		return err
 	}
 	defer conn.Close()
-	if err := conn.SetDeadline(time.Now().Add(4 * wait)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(3 * wait)); err != nil {
 		return err
 	}
 	// In one piece: many small writes would be many small packets.
