@@ -33,6 +33,9 @@ func (e *engine) history(ctx context.Context) *doctor.Engine {
 	h := &doctor.Engine{Version: e.Version, Instance: e.instance, PID: os.Getpid(), DataRoot: e.cfg.DataRoot, NoForwarding: !e.cfg.IPForward}
 	e.askKeeper(ctx, h)
 	h.Resolvers = e.askResolvers(ctx)
+	if n := e.network.RepairStats().BackingOff; n > 0 {
+		h.Backoffs = append(h.Backoffs, fmt.Sprintf("%d objects are left alone for now, since another program keeps undoing their repair", n))
+	}
 	r, err := e.network.Reconcile(ctx, true)
 	if h.Compared = err; err == nil {
 		for _, op := range r.Ops {

@@ -3,14 +3,18 @@ package daemon
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"linkspan/cnm"
+	"linkspan/dataplane"
 	"linkspan/dataplane/live"
 	"linkspan/dataplane/reading"
+	"linkspan/diagnose/flows"
 	"linkspan/metrics"
 )
 
@@ -28,6 +32,9 @@ func (e *engine) sources() metrics.Sources {
 			return out, nil
 		},
 		Conntrack: conntrack,
+		Repairs:   e.repairs,
+		Drops:     e.dropsByRule,
+		Ports:     e.portCounts(),
 		Keeper: func(ctx context.Context) (time.Time, error) {
 			i, err := e.keeper.Info(ctx)
 			return i.Started, err
@@ -68,6 +75,88 @@ func traffic(sandboxes []*cnm.Sandbox, links []reading.Interface) []metrics.Endp
 			out = append(out, metrics.Endpoint{Container: s.OwnerName, Network: ep.NetworkName, Interface: ep.IfName,
 				Receive:  metrics.Traffic{Bytes: n.TxBytes, Packets: n.TxPackets, Errors: n.TxErrors, Drops: n.TxDropped},
 				Transmit: metrics.Traffic{Bytes: n.RxBytes, Packets: n.RxPackets, Errors: n.RxErrors, Drops: n.RxDropped}})
+		}
+	}
+	return out
+}
+
+func (e *engine) repairs(context.Context) (metrics.Repairs, error) {
+	s := e.network.RepairStats()
+	r := metrics.Repairs{Objects: s.Objects, Repaired: s.Repairs, Failures: s.Failures, Backoffs: s.BackingOff, Checks: s.Checks, Checked: -1, Took: s.LastTook}
+	if !s.LastCheck.IsZero() {
+		r.Checked = time.Since(s.LastCheck)
+	}
+	return r, nil
+}
+
+func (e *engine) dropsByRule(ctx context.Context) (map[string]uint64, error) {
+	chains, err := live.New(e.log).Counters(ctx, "", "inet", e.table())
+	if err != nil {
+		return nil, err
+	}
+	out := map[string]uint64{}
+	for _, r := range dataplane.DropRules() {
+		out[r.Name] = chains[r.Chain()]
+	}
+	return out, nil
+}
+
+// portCounts counts connections to published ports from the first scrape on: each new
+// one costs a message of the kernel's, which nobody pays who does not look.
+func (e *engine) portCounts() func(context.Context) ([]metrics.Port, error) {
+	c := flows.NewCounter(e.hearing.tap, e.log)
+	var first sync.Once
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	e.later(func() error {
+		first.Do(func() { close(done) }) // it was never begun
+		stop()
+		<-done
+		return nil
+	})
+	return func(context.Context) ([]metrics.Port, error) {
+		first.Do(func() {
+			go func() {
+				defer close(done)
+				c.Run(ctx)
+			}()
+		})
+		counts, _ := c.Counts()
+		return connections(e.network.Sandboxes(), counts), nil
+	}
+}
+
+// connections joins what was counted with who publishes. A range is one port, and so
+// are the host's addresses that one is published on.
+func connections(sandboxes []*cnm.Sandbox, counts map[flows.PortFlow]uint64) (out []metrics.Port) {
+	type place struct {
+		proto string
+		addr  netip.Addr
+	}
+	byPlace := map[place][]flows.PortFlow{}
+	for f := range counts {
+		at := place{f.Proto, f.To.Addr().Unmap()}
+		byPlace[at] = append(byPlace[at], f)
+	}
+	for _, s := range sandboxes {
+		for _, p := range s.Ports {
+			m := metrics.Port{Container: s.OwnerName, HostIP: "any", Port: strconv.Itoa(int(p.HostPort)), Protocol: p.Proto}
+			if p.HostPortEnd > p.HostPort {
+				m.Port = fmt.Sprintf("%d-%d", p.HostPort, p.HostPortEnd)
+			}
+			if p.HostIP.IsValid() {
+				m.HostIP = p.HostIP.String()
+			}
+			for _, ep := range s.Endpoints {
+				for _, a := range ep.Addrs {
+					for _, f := range byPlace[place{p.Proto, a.Addr()}] {
+						if p.HostPort <= f.Port && f.Port <= p.HostPortEnd && f.To.Port()-p.Port == f.Port-p.HostPort {
+							m.Connections += counts[f]
+						}
+					}
+				}
+			}
+			out = append(out, m)
 		}
 	}
 	return out

@@ -35,7 +35,7 @@ type list struct {
 	connections                                                                      *metric
 	queries, tcpQueries, answers, views, names, cacheEntries, cacheBytes             *metric
 	upstreamUp, upstreamRTT, upstreamAsked, upstreamAnswered, upstreamFailed, strays *metric
-	objects, repairs, failures, backoffs, checked                                    *metric
+	objects, repairs, failures, backoffs, checks, checked, took                      *metric
 	used, free                                                                       *metric
 	conntrack, conntrackLimit                                                        *metric
 	keeperUp, keeperStarted                                                          *metric
@@ -78,9 +78,11 @@ func declare() list {
 		strays:           counter("dns_upstream_mismatches_total", "Answers of a name server that were none to what was asked.", "server"),
 
 		objects:  gauge("reconcile_objects", "Kernel objects that are declared on this host."),
-		repairs:  counter("repairs_total", "Kernel objects that were put right after somebody else had changed them."),
-		failures: counter("repair_failures_total", "Repairs that the kernel refused."),
+		repairs:  counter("repairs_total", "Kernel objects that were put right after somebody else had changed them, by their kind.", "object"),
+		failures: counter("repair_failures_total", "Repairs that the kernel refused, by the object's kind.", "object"),
 		backoffs: gauge("repair_backoffs", "Objects that another program undoes again and again, and which are therefore put right less often."),
+		checks:   counter("reconcile_checks_total", "Comparisons of the whole kernel with all that is declared."),
+		took:     gauge("reconcile_last_check_duration_seconds", "How long the last of these comparisons took."),
 		checked:  gauge("reconcile_last_check_age_seconds", "Time since the kernel was last compared with all that is declared."),
 
 		used: gauge("ipam_used_addresses", "Addresses of a network's subnet that containers have.", "network", "subnet"),
@@ -116,7 +118,7 @@ func (c *collector) all() []*metric {
 		l.receiveBytes, l.receivePackets, l.receiveErrors, l.receiveDrops, l.transmitBytes, l.transmitPackets, l.transmitErrors, l.transmitDrops,
 		l.connections, l.queries, l.tcpQueries, l.answers, l.views, l.names, l.cacheEntries, l.cacheBytes,
 		l.upstreamUp, l.upstreamRTT, l.upstreamAsked, l.upstreamAnswered, l.upstreamFailed, l.strays,
-		l.objects, l.repairs, l.failures, l.backoffs, l.checked, l.used, l.free, l.conntrack, l.conntrackLimit, l.keeperUp, l.keeperStarted, l.drops}
+		l.objects, l.repairs, l.failures, l.backoffs, l.checks, l.checked, l.took, l.used, l.free, l.conntrack, l.conntrackLimit, l.keeperUp, l.keeperStarted, l.drops}
 }
 
 // scrape is one under way.
@@ -288,11 +290,17 @@ func servers(all []Upstream, most int) []Upstream {
 
 func (s *scrape) repair(r Repairs) {
 	s.send(s.objects, float64(r.Objects))
-	s.send(s.repairs, float64(r.Repaired))
-	s.send(s.failures, float64(r.Failures))
+	for kind, n := range r.Repaired {
+		s.send(s.repairs, float64(n), kind)
+	}
+	for kind, n := range r.Failures {
+		s.send(s.failures, float64(n), kind)
+	}
+	s.send(s.checks, float64(r.Checks))
 	s.send(s.backoffs, float64(r.Backoffs))
 	if r.Checked >= 0 {
 		s.send(s.checked, r.Checked.Seconds())
+		s.send(s.took, r.Took.Seconds())
 	}
 }
 

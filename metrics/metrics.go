@@ -73,10 +73,13 @@ type Upstream struct {
 
 // Repairs is what the reconciler does.
 type Repairs struct {
-	Objects            int // that are declared
-	Repaired, Failures uint64
-	Backoffs           int           // objects that somebody undoes again and again
-	Checked            time.Duration // since the last full comparison; negative: there was none
+	Objects int // that are declared
+	// Repaired and Failures by kind of object ("link", "element", …).
+	Repaired, Failures map[string]uint64
+	Backoffs           int // objects that are left alone now, since somebody undoes their repair again and again
+	Checks             uint64
+	Checked            time.Duration // since the last comparison of everything; negative: there was none
+	Took               time.Duration // what that one took
 }
 
 // Pool is a network's subnet.

@@ -39,7 +39,9 @@ func full() Sources {
 			return Resolver{Queries: 100, TCP: 2, Answers: map[string]uint64{"local": 60, "cached": 30, "failed": 10}, Views: 3, Names: 12, CacheEntries: 5, CacheBytes: 900,
 				Upstreams: []Upstream{{"10.0.0.53:53", false, 2 * time.Millisecond, 10, 9, 1, 0}, {"10.0.0.53:53", true, 0, 5, 0, 5, 0}, {"9.9.9.9:53", false, 0, 1, 1, 0, 3}}}, nil
 		},
-		Repairs: func(context.Context) (Repairs, error) { return Repairs{40, 2, 1, 1, 7 * time.Second}, nil },
+		Repairs: func(context.Context) (Repairs, error) {
+			return Repairs{40, map[string]uint64{"link": 2, "element": 5}, map[string]uint64{"link": 1}, 1, 12, 7 * time.Second, 20 * time.Millisecond}, nil
+		},
 		Pools: func(context.Context) ([]Pool, error) {
 			return []Pool{{"shop", "172.18.0.0/16", 3, 65530}, {"six", "fd00::/64", 1, 1 << 63}}, nil
 		},
