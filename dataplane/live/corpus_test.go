@@ -64,7 +64,7 @@ var corpus = []struct {
 			fib daddr type local dnat ip to tcp dport map @m
 			tcp dport 90 redirect to :9090
 			tcp dport 91 dnat ip to 10.2.0.4
-			tcp dport 92 dnat ip to 10.2.0.2-10.2.0.2:100-200
+			tcp dport 92 dnat ip to 10.2.0.2:100-200
 			ip daddr 10.9.9.0/24 dnat ip prefix to ip daddr map { 10.9.9.0/24 : 10.2.0.0/24 }
 			tcp dport 93 dnat ip6 to [fd00:2::2]:94
 			udp dport 95 redirect

@@ -52,7 +52,7 @@ var decoders = map[string]func(attrs) Expr{
 	"reject":  func(a attrs) Expr { return Reject{Type: a.u32(1), Code: a.u32(2)} },
 	"counter": func(a attrs) Expr { return Counter{Bytes: a.num(1), Packets: a.num(2)} },
 	"log": func(a attrs) Expr {
-		x := Log{Prefix: a.text(2), Group: -1, Level: a.u32(5), Flags: a.u32(6)}
+		x := Log{Prefix: a.text(2), Group: -1, Level: a.u32(5), Flags: a.u32(6), Snap: a.u32(3)}
 		if a.has(1) {
 			x.Group = int(a.num(1))
 		}

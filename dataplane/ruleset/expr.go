@@ -110,6 +110,7 @@ type (
 		Group  int // -1: the kernel's log
 		Level  uint32
 		Flags  uint32
+		Snap   uint32 // bytes of the packet that the group gets
 	}
 	// Limit matches up to a rate; Over: beyond it.
 	Limit struct {

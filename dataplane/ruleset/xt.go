@@ -6,3 +6,5 @@ func (w *walker) xtMatch(x Match) result {
 func (w *walker) xtTarget(x Target) result {
 	return result{fatal: "the iptables target " + x.Name + " is not known"}
 }
+func (x Match) text() string  { return "-m " + x.Name }
+func (x Target) text() string { return "-j " + x.Name }
