@@ -149,7 +149,11 @@ func (w *writer) statement(e Expr) {
 	case Match:
 		w.say("%s", x.text())
 	case Target:
-		w.say("%s", x.text())
+		family := "ip"
+		if w.table != nil {
+			family = w.table.Family
+		}
+		w.say("%s", x.textIn(family))
 	case Unknown:
 		w.say("%s", x.Name)
 	}
