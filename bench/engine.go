@@ -89,9 +89,18 @@ type object = map[string]any
 
 // create makes a container. ports maps host ports to container ports.
 func (e *engine) create(ctx context.Context, image, network string, ports map[int]int, cmd ...string) (id string, err error) {
+	return e.createWith(ctx, "tcp", image, network, ports, cmd...)
+}
+
+// createUDP makes a container on the default bridge whose ports are UDP's.
+func (e *engine) createUDP(ctx context.Context, image string, ports map[int]int, cmd ...string) (id string, err error) {
+	return e.createWith(ctx, "udp", image, "bridge", ports, cmd...)
+}
+
+func (e *engine) createWith(ctx context.Context, proto, image, network string, ports map[int]int, cmd ...string) (id string, err error) {
 	exposed, bindings := object{}, object{}
 	for host, port := range ports {
-		key := fmt.Sprintf("%d/tcp", port)
+		key := fmt.Sprintf("%d/%s", port, proto)
 		exposed[key], bindings[key] = object{}, []object{{"HostPort": fmt.Sprint(host)}}
 	}
 	body, err := json.Marshal(object{"Image": image, "Cmd": cmd, "ExposedPorts": exposed,

@@ -75,7 +75,7 @@ func run(ctx context.Context, o options) error {
 	}
 	defer w.close()
 	b.world = w
-	for _, step := range []func(context.Context) error{b.life, b.ports, b.networks, b.traffic, b.dns} {
+	for _, step := range []func(context.Context) error{b.life, b.ports, b.networks, b.traffic, b.dns, b.restart} {
 		if err := step(ctx); err != nil {
 			return err
 		}

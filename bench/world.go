@@ -32,7 +32,9 @@ type world struct {
 	dir          string
 	keep         bool
 	ours, theirs *engine // theirs may be nil
-	undo         []func()
+	// What another engine of ours is started with.
+	binary, archive, ctd string
+	undo                 []func()
 }
 
 func newWorld(ctx context.Context, o options) (w *world, err error) {
@@ -62,6 +64,7 @@ func newWorld(ctx context.Context, o options) (w *world, err error) {
 			return w, err
 		}
 	}
+	w.binary, w.archive, w.ctd = binary, archive, ctd
 	if w.ours, err = w.start(ctx, "linkspan", archive, nil, binary, "daemon", "--containerd", ctd); err != nil || o.dockerd == "none" {
 		return w, err
 	}
