@@ -21,12 +21,11 @@ func TestCrashNetworks(t *testing.T) {
 	v.Docker("run", "-d", "--name", "abroad", "--network", "away", "--ip", "172.30.1.10", "--ip6", "fd00:30:1::10", "netprobe")
 	b.watch("athome", "abroad")
 	v.peers = map[string]string{"athome": v.where("athome"), "abroad": v.where("abroad")}
-	seen := map[string]bool{}
 	for _, s := range networkStories() {
 		t.Run(strings.ReplaceAll(s.name, " ", "-"), func(t *testing.T) {
 			v := v.in(t)
 			if os.Getenv(soakEnv) == "" {
-				v.seen = seen
+				v.seen = met
 			}
 			v.everywhere(s, b)
 		})
