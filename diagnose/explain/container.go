@@ -2,13 +2,17 @@ package explain
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
 	"linkspan/cnm"
 	"linkspan/dataplane"
+	"linkspan/dataplane/reading"
 	"linkspan/diagnose"
 )
 
@@ -53,7 +57,11 @@ func (m *maker) sandbox(ctx context.Context, s *cnm.Sandbox) error {
 	if err != nil {
 		return err
 	}
-	m.group("network stack of "+s.OwnerName, append(items, resolver(s)...)...)
+	names, err := m.resolver(ctx, s)
+	if err != nil {
+		return err
+	}
+	m.group("network stack of "+s.OwnerName, append(items, names...)...)
 	for i := range s.Endpoints {
 		if err := m.endpoint(ctx, s, &s.Endpoints[i]); err != nil {
 			return err
@@ -164,14 +172,26 @@ func (m *maker) shared(ctx context.Context, e *cnm.Endpoint) error {
 }
 
 // resolver is what answers for names in a sandbox, besides the redirect to it.
-func resolver(s *cnm.Sandbox) (out []Item) {
+func (m *maker) resolver(ctx context.Context, s *cnm.Sandbox) (out []Item, err error) {
 	if !s.Answers {
-		return nil
+		return nil, nil
 	}
-	out = append(out, Item{What: fmt.Sprintf("the resolver's sockets, port %d of %s", dataplane.ResolverBound, dataplane.ResolverAddr),
-		Why:   "they are held by the keeper, so that names are answered while the daemon is away",
+	it := Item{What: fmt.Sprintf("the resolver's sockets, port %d of %s", dataplane.ResolverBound, dataplane.ResolverAddr),
+		Why:   "the keeper holds them, so that names are answered while the daemon is away",
 		Where: "inside " + s.OwnerName,
-		Show:  []string{in(s.Path) + fmt.Sprintf("ss -Hlnu 'sport = :%d'", dataplane.ResolverBound)}, Finds: []string{dataplane.ResolverAddr.String()}})
+		Show:  []string{in(s.Path) + fmt.Sprintf("ss -Hlnu 'sport = :%d'", dataplane.ResolverBound)}, Finds: []string{dataplane.ResolverAddr.String()}}
+	if m.src.World.Kernel != nil {
+		socks, err := m.src.World.Kernel.Sockets(ctx, s.Path)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("the sockets of %s: %w", s.OwnerName, err)
+		}
+		if it.Live, it.Cure = Missing, "linkspan reconcile"; slices.ContainsFunc(socks, func(k reading.Socket) bool {
+			return k.Addr == dataplane.ResolverAddr && k.Port == dataplane.ResolverBound
+		}) {
+			it.Live, it.Cure = There, ""
+		}
+	}
+	out = append(out, it)
 	for _, e := range s.Endpoints {
 		if len(e.Names) == 0 {
 			continue
@@ -187,7 +207,7 @@ func resolver(s *cnm.Sandbox) (out []Item) {
 		out = append(out, Item{What: "names " + strings.Join(e.Names, ", "), Why: "others on " + e.NetworkName + " find it by these",
 			Where: "the keeper's table of network " + e.NetworkName + ": " + strings.Join(addrs, " "), Show: []string{line}, Finds: addrs[:min(1, len(addrs))]})
 	}
-	return out
+	return out, nil
 }
 
 func prefixes(all []netip.Prefix) string {

@@ -9,7 +9,6 @@ import (
 
 // element tells one of the page's.
 func (m *maker) element(it *Item, o dataplane.Element) {
-	it.set = o.Set
 	entry := o.KeyText
 	if s := o.Spec(); s != "" {
 		entry += " : " + s

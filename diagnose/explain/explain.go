@@ -6,6 +6,7 @@ package explain
 
 import (
 	"context"
+	"strings"
 
 	"linkspan/dataplane"
 	"linkspan/diagnose"
@@ -96,6 +97,8 @@ type Item struct {
 	Live  Live   `json:"live"`
 	// Now is what the kernel has instead, when that is different.
 	Now string `json:"now,omitempty"`
+	// Cure is the command that puts it right, when it is missing or different.
+	Cure string `json:"cure,omitempty"`
 	// Show are commands that show it, to be pasted on the host as root. Finds is what
 	// their output has when the object is there.
 	Show  []string `json:"show,omitempty"`
@@ -104,8 +107,14 @@ type Item struct {
 	// a name).
 	Key  string `json:"key,omitempty"`
 	Spec string `json:"spec,omitempty"`
+}
 
-	set string // of an element
+// set is the one that an element is in; "" for other objects.
+func (it *Item) set() string {
+	if f := strings.Fields(it.Key); len(f) > 3 && f[0] == "element" {
+		return f[3]
+	}
+	return ""
 }
 
 // Of explains a subject: a container or network by name, id or the beginning of one, a
@@ -187,7 +196,9 @@ func (m *maker) items(ctx context.Context, objs []dataplane.Object) ([]Item, err
 	var out []Item
 	for _, o := range objs {
 		it := m.item(o)
-		it.Live, it.Now = live.of(o)
+		if it.Live, it.Now = live.of(o); it.Live == Missing || it.Live == Different {
+			it.Cure = cure(o)
+		}
 		out = append(out, it)
 	}
 	return out, nil

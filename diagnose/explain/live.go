@@ -2,6 +2,7 @@ package explain
 
 import (
 	"context"
+	"strings"
 
 	"linkspan/dataplane"
 	"linkspan/dataplane/diff"
@@ -65,4 +66,14 @@ func (l *liveness) of(o dataplane.Object) (Live, string) {
 		return s, l.now[o.Key()]
 	}
 	return There, ""
+}
+
+// cure is what puts an object right: inside a container nothing is undone that people
+// changed there, so that it takes a command of its own.
+func cure(o dataplane.Object) string {
+	create, _ := o.Commands()
+	if dataplane.InSandbox(o) == "" || len(create) != 1 || strings.Contains(create[0], "\n") {
+		return "linkspan reconcile"
+	}
+	return create[0]
 }

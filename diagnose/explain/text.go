@@ -51,10 +51,10 @@ func (g *Group) write(b *strings.Builder) {
 		kept, hidden = 0, 0
 	}
 	for _, it := range g.Items {
-		if it.set == "" || it.set != run {
+		if it.set() == "" || it.set() != run {
 			tell()
 		}
-		if run = it.set; run != "" {
+		if run = it.set(); run != "" {
 			if kept++; kept > alike && (it.Live == There || it.Live == Unknown) {
 				hidden++
 				continue
@@ -70,9 +70,12 @@ func (it *Item) write(b *strings.Builder, brief bool) {
 	b.WriteString(mark + it.What + "\n")
 	switch it.Live {
 	case Missing:
-		b.WriteString("      MISSING: the kernel does not have it; `linkspan reconcile` makes it\n")
+		b.WriteString("      MISSING: the kernel does not have it\n")
 	case Different:
-		wrap(b, "      DIFFERENT: ", "      ", fmt.Sprintf("the kernel has %q, %q is declared; `linkspan reconcile`", it.Now, it.Spec))
+		wrap(b, "      DIFFERENT: ", "      ", fmt.Sprintf("the kernel has %q, and %q is declared", it.Now, it.Spec))
+	}
+	if it.Cure != "" {
+		b.WriteString("      cure   " + it.Cure + "\n")
 	}
 	if !brief {
 		wrap(b, "      why    ", "             ", it.Why)

@@ -100,6 +100,8 @@ func inside(e dataplane.Element) IptRule {
 
 // hairpins are the page's chain "returning": who comes back to its own bridge through a
 // published port, and the host that does so from its loopback, get the host's address.
+// (That clients on the wire behind a borrowed bridge do as well cannot be said here:
+// iptables knows no incoming interface in POSTROUTING.)
 func (t *translation) hairpins(post *chain) {
 	seen := map[string]bool{}
 	on := map[string]bool{}
@@ -119,12 +121,7 @@ func (t *translation) hairpins(post *chain) {
 		if t.v4 {
 			post.add(IptRule{Src: netip.MustParsePrefix("127.0.0.0/8"), Out: n, Matches: []Match{translated}, Target: "MASQUERADE"})
 		}
-		b := t.bridges[n]
-		if b.flat {
-			post.add(IptRule{In: n, Out: n, Matches: []Match{translated}, Target: "MASQUERADE"})
-			continue
-		}
-		for _, p := range b.subnets() {
+		for _, p := range t.bridges[n].subnets() {
 			post.add(IptRule{Src: p, Out: n, Matches: []Match{translated}, Target: "MASQUERADE"})
 		}
 	}
@@ -296,6 +293,9 @@ func (t *translation) docker(c *chain, b *bridge) {
 			r.In = link
 			add(r)
 		}
+	}
+	if b.open {
+		return
 	}
 	last := IptRule{Out: b.name, Target: "DROP"}
 	if b.icc && !b.borrowed {

@@ -231,33 +231,29 @@ func (r *IptRule) line(chain string) string {
 	return strings.Join(b, " ")
 }
 
-// row is the rule as -nL writes it.
+// row is the rule as -nL writes it. (Some versions of iptables write the protocol's
+// number with -n; textbooks have its name.)
 func (r *IptRule) row(six bool) string {
-	proto, any := r.Proto, "0.0.0.0/0"
+	proto, any, not := r.Proto, "0.0.0.0/0", " "
 	if proto == "" {
 		proto = "all"
 	}
 	if six {
 		any = "::/0"
 	}
-	addr := func(p netip.Prefix, not bool) string {
-		s := any
-		if p.IsValid() {
-			if s = p.String(); p.IsSingleIP() {
-				s = p.Addr().String()
-			}
-		}
-		if not {
-			s = "!" + s
-		}
-		return s
+	if r.NotDst {
+		not = "!"
 	}
-	opt := "--"
-	if six {
-		opt = "  "
+	addr := func(p netip.Prefix) string {
+		switch {
+		case !p.IsValid():
+			return any
+		case p.IsSingleIP():
+			return p.Addr().String()
+		}
+		return p.String()
 	}
-	src, dst := addr(r.Src, false), addr(r.Dst, r.NotDst)
-	line := fmt.Sprintf("%-10s %-4s %-3s %-20s %-20s", r.Target, proto, opt, src, dst)
+	line := fmt.Sprintf("%-9s  %-4s --  %-19s %s%-19s ", r.Target, proto, addr(r.Src), not, addr(r.Dst))
 	if r.Port != "" {
 		word := "dpt:"
 		if strings.Contains(r.Port, ":") {

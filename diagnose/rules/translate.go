@@ -26,6 +26,7 @@ type translation struct {
 
 // bridge is one of ours, or a borrowed one, as the sets tell of it.
 type bridge struct {
+	network                               string
 	name                                  string
 	borrowed, icc, egress, internal, flat bool
 	open, routed, direct                  bool
@@ -61,6 +62,7 @@ func newTranslation(objs []dataplane.Object, v4 bool) *translation {
 				b := t.bridge(unquote(o.KeyText))
 				b.borrowed = o.Set == "borrowed"
 				subnets[o.About().Owner.ID] = b.name
+				b.network = o.About().Owner.Name
 			}
 			if o.Set == t.set("endpoints") {
 				a, dev := pair(o.KeyText)
@@ -81,8 +83,8 @@ func newTranslation(objs []dataplane.Object, v4 bool) *translation {
 		slices.SortFunc(b.endpoints, netip.Addr.Compare)
 		slices.SortStableFunc(b.snat, func(x, y snat) int { return cmp.Compare(y.from.Bits(), x.from.Bits()) })
 	}
-	slices.SortFunc(t.names, func(a, b string) int { // docker0 first, as on every host
-		return cmp.Or(cmp.Compare(rank(a), rank(b)), strings.Compare(a, b))
+	slices.SortFunc(t.names, func(a, b string) int { // docker0 first, as on every host; others by their networks' names
+		return cmp.Or(cmp.Compare(rank(a), rank(b)), strings.Compare(t.bridges[a].network, t.bridges[b].network), strings.Compare(a, b))
 	})
 	return t
 }

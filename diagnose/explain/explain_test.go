@@ -1,0 +1,328 @@
+package explain
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"linkspan/cnm"
+	"linkspan/dataplane"
+	"linkspan/dataplane/reading"
+	"linkspan/internal/lab"
+	"linkspan/internal/worldtest"
+	"linkspan/keeper"
+)
+
+var update = flag.Bool("update", false, "write the golden files")
+
+var (
+	four4   = netip.IPv4Unspecified()
+	six6    = netip.IPv6Unspecified()
+	forward = netip.MustParseAddrPort("172.17.0.2:80")
+)
+
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		if err := os.MkdirAll("testdata", 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("%s (-update writes it):\n%s", name, lab.Differ(string(want), got))
+	}
+}
+
+// held is a keeper that holds all ports of a world.
+type held struct {
+	w   *worldtest.World
+	err error
+}
+
+func (h held) Ports(context.Context) (out []keeper.PortRequest, err error) {
+	for _, s := range h.w.Boxes {
+		for _, p := range s.Ports {
+			q := keeper.PortRequest{Owner: s.ID, Proto: p.Proto, Addr: p.HostIP, Port: p.HostPort, PortEnd: p.HostPortEnd}
+			if p.HostIP.IsValid() {
+				out = append(out, q)
+				continue
+			}
+			four, six := q, q
+			four.Addr, six.Addr = four4, six6
+			six.ForwardTo = forward
+			out = append(out, four, six)
+		}
+	}
+	return out, h.err
+}
+
+func sources(w *worldtest.World) Sources {
+	return Sources{World: w.Diagnose(), Observer: w, Keeper: held{w: w}}
+}
+
+func of(t *testing.T, w *worldtest.World, subject string, kind Kind) *Explanation {
+	t.Helper()
+	e, err := Of(context.Background(), sources(w), subject, kind)
+	if err != nil {
+		t.Fatalf("%s: %v", subject, err)
+	}
+	return e
+}
+
+func text(t *testing.T, e *Explanation) string {
+	t.Helper()
+	var b strings.Builder
+	if err := e.WriteText(&b); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+func TestGolden(t *testing.T) {
+	w := world()
+	for _, c := range []struct{ name, subject string }{
+		{"container", "web"}, {"two-networks", "db"}, {"stopped", "old"}, {"shares", "side"}, {"host-mode", "mon"},
+		{"linked", "second"}, {"network", "shop"}, {"internal", "vault"}, {"port", "8080"}, {"loopback-port", "127.0.0.1:9090"},
+		{"range-port", "20007/tcp"}, {"six-port", "8081"},
+	} {
+		t.Run(c.name, func(t *testing.T) { golden(t, c.name+".txt", text(t, of(t, w, c.subject, ""))) })
+	}
+	golden(t, "host.txt", text(t, of(t, w, "host", KindHost)))
+	b, err := json.MarshalIndent(of(t, w, "8080", ""), "", "  ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "port.json", string(b)+"\n")
+}
+
+// world is the usual one, with resolvers that answer.
+func world() *worldtest.World {
+	w := worldtest.New()
+	w.Live.Listening = map[string][]reading.Socket{}
+	for _, s := range w.Boxes {
+		if s.Answers {
+			w.Live.Listening[s.Path] = []reading.Socket{{Proto: "udp", Addr: dataplane.ResolverAddr, Port: dataplane.ResolverBound}}
+		}
+	}
+	return w
+}
+
+// TestAll: every declared object is told by the explanation of its owner, once, and
+// every line that shows one is on one line.
+func TestAll(t *testing.T) {
+	w := world()
+	objs, err := w.Objects(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	told := map[string]bool{}
+	subjects := []string{"host"}
+	for _, c := range w.Ctrs {
+		subjects = append(subjects, c.Name)
+	}
+	for _, n := range w.Nets {
+		subjects = append(subjects, n.ID)
+	}
+	for _, s := range subjects {
+		kind := KindAny
+		if s == "host" {
+			kind = KindHost
+		}
+		e := of(t, w, s, kind)
+		once := map[string]bool{}
+		for _, g := range e.Groups {
+			for _, it := range g.Items {
+				if it.Key != "" && once[it.Key] {
+					t.Errorf("%s: %s is told twice", s, it.Key)
+				}
+				once[it.Key], told[it.Key] = true, true
+				if it.What == "" || it.Why == "" || it.Where == "" || strings.Contains(strings.Join(it.Show, ""), "\n") {
+					t.Errorf("%s: %+v", s, it)
+				}
+				if it.Key != "" && len(it.Show) == 0 {
+					t.Errorf("%s: nothing shows %s", s, it.Key)
+				}
+			}
+		}
+	}
+	for _, o := range objs {
+		if !told[o.Key()] {
+			t.Errorf("nobody tells of %s (%s)", o.Key(), o.About().Owner)
+		}
+	}
+}
+
+func TestLive(t *testing.T) {
+	w := world()
+	veth := w.Boxes[0].Endpoints[0].HostIf
+	w.Gone["addr docker0 172.17.0.1/16"] = true
+	w.Other["link "+veth] = dataplane.Veth{Name: veth, PeerNS: w.Boxes[0].Path, PeerName: "eth0", PeerMAC: "02:42:ac:11:00:02"}
+	w.Gone["route "+w.Boxes[0].Path[len("/run/linkspan/netns/"):]+":eth0 0.0.0.0/0"] = true
+	e := of(t, w, "web", "")
+	if e.Missing != 2 || e.Different != 1 {
+		t.Errorf("%d missing, %d different", e.Missing, e.Different)
+	}
+	golden(t, "damaged.txt", text(t, e))
+
+	src := sources(w)
+	src.Observer, src.Keeper = nil, nil
+	e, err := Of(context.Background(), src, "web", "")
+	if err != nil || e.Missing != 0 || !strings.Contains(text(t, e), "the kernel was not asked") {
+		t.Errorf("%v\n%s", err, text(t, e))
+	}
+	w.Live.Listening = nil
+	if e := of(t, w, "api", ""); e.Missing != 1 || !strings.Contains(text(t, e), "the resolver's sockets") {
+		t.Errorf("no resolver: %s", text(t, e))
+	}
+}
+
+// TestKeeper: a port that the keeper does not hold is told.
+func TestKeeper(t *testing.T) {
+	w := world()
+	src := sources(w)
+	empty := worldtest.New()
+	empty.Boxes = nil
+	src.Keeper = held{w: empty}
+	e, err := Of(context.Background(), src, "8080", "")
+	if err != nil || e.Missing != 1 {
+		t.Errorf("%v\n%s", err, text(t, e))
+	}
+	src.Keeper = held{w: w, err: errors.New("it is away")}
+	if _, err := Of(context.Background(), src, "8080", ""); err == nil || !strings.Contains(err.Error(), "the keeper's ports: it is away") {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestUnknown(t *testing.T) {
+	w := world()
+	w.Live.Listening[""] = []reading.Socket{{Proto: "tcp", Addr: six6, Port: 22}}
+	for _, c := range []struct {
+		subject string
+		kind    Kind
+		class   error
+		words   string
+	}{
+		{"wbe", "", cnm.ErrNotFound, "did you mean web?"},
+		{"shp", "", cnm.ErrNotFound, "did you mean shop?"},
+		{"nothing-like-it", "", cnm.ErrNotFound, "there is no container, network or published port"},
+		{"wbe", KindContainer, cnm.ErrNotFound, `no container "wbe"; did you mean web?`},
+		{"web", KindNetwork, cnm.ErrNotFound, `no network "web"`},
+		{"web", KindPort, cnm.ErrInvalid, "is no port"},
+		{"web", "planet", cnm.ErrInvalid, `no kind "planet"`},
+		{"127.0.0.1:70000", "", cnm.ErrInvalid, "is no port"},
+		{"22", "", cnm.ErrNotFound, "a program of the host has it, at [::]:22/tcp"},
+		{"22/udp", "", cnm.ErrNotFound, "these are: 127.0.0.1:9090/udp, 20000-20031/tcp, 8080/tcp, 8081/tcp"},
+		{"9090/tcp", "", cnm.ErrNotFound, "127.0.0.1:9090/udp of container web is"},
+		{worldtest.ID("n")[:2], "", cnm.ErrInvalid, "is the beginning of"},
+		{worldtest.ID("c")[:2], KindContainer, cnm.ErrInvalid, "is the beginning of"},
+	} {
+		_, err := Of(context.Background(), sources(w), c.subject, c.kind)
+		if !errors.Is(err, c.class) || !strings.Contains(err.Error(), c.words) {
+			t.Errorf("%s %s: %v, want %q", c.kind, c.subject, err, c.words)
+		}
+	}
+	w.Boxes = nil
+	if _, err := Of(context.Background(), sources(w), "80", ""); err == nil || !strings.Contains(err.Error(), "nor is any other") {
+		t.Errorf("%v", err)
+	}
+}
+
+// TestWhich: what a word means when it could mean several things.
+func TestWhich(t *testing.T) {
+	w := world()
+	w.Run("shop", nil, w.Nets[2])
+	w.Run("8080", nil, w.Nets[1])
+	for _, c := range []struct {
+		subject string
+		kind    Kind
+		want    Kind
+		id      string
+	}{
+		{"shop", "", KindContainer, worldtest.ID("cshop")},
+		{"shop", KindNetwork, KindNetwork, worldtest.ID("nshop")},
+		{"8080", "", KindContainer, worldtest.ID("c8080")},
+		{"8080", KindPort, KindPort, worldtest.ID("cweb")},
+		{"/web", "", KindContainer, worldtest.ID("cweb")},
+		{worldtest.ID("cweb")[:8], "", KindContainer, worldtest.ID("cweb")},
+		{worldtest.ID("nvault")[:10], "", KindNetwork, worldtest.ID("nvault")},
+		{"host", "", KindNetwork, worldtest.ID("nhost")},
+		{"0.0.0.0:8080", "", KindPort, worldtest.ID("cweb")},
+		{":8081", "", KindPort, worldtest.ID("cv6")},
+		{"[::]:8081/TCP", "", KindPort, worldtest.ID("cv6")},
+	} {
+		e := of(t, w, c.subject, c.kind)
+		if e.Kind != c.want || e.ID != c.id {
+			t.Errorf("%s %s: %s %s", c.kind, c.subject, e.Kind, e.Title)
+		}
+	}
+	if e := of(t, w, "shop", ""); len(e.Notes) == 0 || !strings.Contains(e.Notes[0], "--type network") {
+		t.Errorf("%q", e.Notes)
+	}
+}
+
+// TestPortOnly: an explanation of one port tells nothing of the others'.
+func TestPortOnly(t *testing.T) {
+	w := world()
+	w.Boxes[0].Ports = append(w.Boxes[0].Ports, worldtest.Port("7000-7009:9000/tcp"), worldtest.Port("192.168.99.31:8080:81/udp"))
+	for subject, want := range map[string][]string{
+		"8080/tcp":           {"DNAT tcp 8080 → 172.17.0.2:80"},
+		"8080":               {"DNAT tcp 8080 → 172.17.0.2:80", "DNAT udp 192.168.99.31:8080 → 172.17.0.2:81"},
+		"192.168.99.31:8080": {"DNAT tcp 8080 → 172.17.0.2:80", "DNAT udp 192.168.99.31:8080 → 172.17.0.2:81"},
+		"127.0.0.1:8080":     {"DNAT tcp 8080 → 172.17.0.2:80"},
+		"7003":               {"DNAT tcp 7003 → 172.17.0.2:9003"},
+	} {
+		var got []string
+		for _, g := range of(t, w, subject, "").Groups {
+			for _, it := range g.Items {
+				if strings.HasPrefix(it.What, "DNAT") {
+					got = append(got, it.What)
+				}
+			}
+		}
+		slices.Sort(got)
+		if !slices.Equal(got, want) {
+			t.Errorf("%s: %q", subject, got)
+		}
+	}
+}
+
+func FuzzParsePort(f *testing.F) {
+	for _, s := range []string{"8080", "8080/udp", "127.0.0.1:8080", "[::1]:8080/sctp", ":1", "::1:80", "0", "+1", "[127.0.0.1]:1", "[fe80::1%eth0]:1"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		r, err := parsePort(s)
+		if err != nil {
+			if !errors.Is(err, cnm.ErrInvalid) {
+				t.Errorf("%q: %v", s, err)
+			}
+			return
+		}
+		if r.port == 0 || r.text != s || r.addr.IsValid() && r.addr.IsUnspecified() {
+			t.Errorf("%q: %+v", s, r)
+		}
+	})
+}
+
+func TestParsePort(t *testing.T) {
+	for _, s := range []string{"", "0", "65536", "80/", "80/icmp", "a:80", "::1:80", "[127.0.0.1]:80", "[::1]80", "-1", "+80", "8 0", "[fe80::1%eth0]:80", "80-90"} {
+		if r, err := parsePort(s); err == nil {
+			t.Errorf("%q: %+v", s, r)
+		}
+	}
+}
