@@ -169,7 +169,7 @@ func countersOf(b []byte) (packets, bytes uint64) {
 // tupleOf decodes one direction.
 func tupleOf(b []byte) (t reading.Tuple, proto string) {
 	var src, dst netip.Addr
-	var sport, dport uint16
+	var sport, dport, id uint16
 	nfnl.Each(b, func(typ uint16, d []byte) {
 		switch typ {
 		case 1: // CTA_TUPLE_IP
@@ -193,12 +193,14 @@ func tupleOf(b []byte) (t reading.Tuple, proto string) {
 					sport = uint16(nfnl.BE(d))
 				case 3:
 					dport = uint16(nfnl.BE(d))
+				case 4, 7: // CTA_PROTO_ICMP_ID, CTA_PROTO_ICMPV6_ID
+					id = uint16(nfnl.BE(d))
 				}
 			})
 		}
 	})
 	if src.IsValid() && dst.IsValid() {
-		t = reading.Tuple{Src: netip.AddrPortFrom(src, sport), Dst: netip.AddrPortFrom(dst, dport)}
+		t = reading.Tuple{Src: netip.AddrPortFrom(src, sport), Dst: netip.AddrPortFrom(dst, dport), ID: id}
 	}
 	return t, proto
 }

@@ -17,6 +17,8 @@ type Packet struct {
 	TCPFlags string // "SYN", "SYN,ACK", …
 	// ICMPType is the type and, after a slash, the code, where it is not 0.
 	ICMPType string
+	// ID is an echo request's or reply's.
+	ID       uint16
 	Fragment bool // not the first one
 	// payload is where the transport header begins; 0: not there.
 	payload int
@@ -112,6 +114,9 @@ func (p *Packet) transport(b []byte, at int, src, dst netip.Addr) {
 			}
 		case p.Proto == "icmp" || p.Proto == "icmpv6":
 			p.ICMPType = icmpType(p.Proto, b[at], b[at+1])
+			if strings.HasPrefix(p.ICMPType, "echo-") && len(b) >= at+6 {
+				p.ID = binary.BigEndian.Uint16(b[at+4:])
+			}
 		}
 	}
 	p.Src, p.Dst = netip.AddrPortFrom(src, sport), netip.AddrPortFrom(dst, dport)

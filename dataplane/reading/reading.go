@@ -179,6 +179,8 @@ type FlowFilter struct {
 type Tuple struct {
 	Src netip.AddrPort `json:"src"` // port 0 where the protocol has none
 	Dst netip.AddrPort `json:"dst"`
+	// ID is an echo request's (ICMP): what ports are to others.
+	ID uint16 `json:"id,omitempty"`
 }
 
 // Flow is one conntrack entry.
