@@ -179,7 +179,11 @@ func (v *victim) reboot(ids []string) {
 		}
 	}
 	v.Host.Run("nft", "flush", "ruleset")
-	v.Host.Run("ip", "link", "del", "docker0")
+	for _, l := range strings.Fields(v.Host.Run("sh", "-c", "ls /sys/class/net 2>/dev/null; ip -o link show type bridge | cut -d: -f2")) {
+		if l == "docker0" || strings.HasPrefix(l, "br-") {
+			_, _ = v.Host.Try("ip", "link", "del", l)
+		}
+	}
 	v.Host.Run("sysctl", "-qw", "net.ipv4.ip_forward=0")
 }
 
@@ -195,11 +199,27 @@ func everythingDies(t *testing.T, reboot bool) {
 	v := start(t)
 	lab.LeakCheck(t, v.Watches()...)
 	t.Cleanup(v.RemoveAll)
-	v.Docker("run", "-d", "--name", "always", "--restart=always", "-p", "8081:9000", "netprobe")
-	v.Docker("run", "-d", "--name", "dependent", "--restart=always", "--net=container:always", "busybox", "netprobe", "serve", "tcp/:9100")
+	v.Docker("network", "create", "--subnet", "172.30.0.0/24", "home")
+	v.Docker("network", "create", "--subnet", "172.30.1.0/24", "--ipv6", "--subnet", "fd00:30:1::/64", "away")
+	always := func(name string, args ...string) {
+		v.Docker(append([]string{"run", "-d", "--name", name, "--restart=always"}, args...)...)
+	}
+	always("always", "-p", "8081:9000", "netprobe")
+	always("dependent", "--net=container:always", "busybox", "netprobe", "serve", "tcp/:9100")
+	always("placed", "--network", "name=home,ip=172.30.0.50,alias=vic", "--network", "name=away,alias=vic", "-p", "8083:9000", "netprobe")
+	always("chosen", "--network", "home", "-p", "9000", "netprobe") // address and port are ours to choose
+	always("blocked", "--network", "home", "-p", "8085:9000", "netprobe")
 	v.Docker("run", "-d", "--name", "once", "-p", "8082:9000", "netprobe")
 	v.Docker("run", "-d", "--rm", "--name", "fleeting", "netprobe")
-	v.Until(10*time.Second, "both answer", func() bool { return v.answers(8081) && v.answers(8082) })
+	v.Until(10*time.Second, "all answer", func() bool {
+		return v.answers(8081) && v.answers(8082) && v.answers(8083) && v.answers(8085)
+	})
+	const places = "{{range $n, $e := .NetworkSettings.Networks}}{{$n}} {{$e.IPAddress}} {{$e.GlobalIPv6Address}} {{$e.MacAddress}} {{end}}{{json .NetworkSettings.Ports}}"
+	same := []string{"always", "placed", "chosen", "blocked"}
+	placed := map[string]string{}
+	for _, c := range same {
+		placed[c] = v.Docker("inspect", "-f", places, c)
+	}
 	var pids []int
 	ids := strings.Fields(v.Docker("ps", "-q", "--no-trunc"))
 	for _, c := range ids {
@@ -217,8 +237,10 @@ func everythingDies(t *testing.T, reboot bool) {
 	if reboot {
 		v.reboot(ids)
 	}
+	// Somebody else was faster at the port of one.
+	thief := v.Host.Listen("tcp4", "0.0.0.0:8085")
 	v.Run()
-	v.Until(20*time.Second, "what is declared to run answers again", func() bool { return v.answers(8081) })
+	v.Until(20*time.Second, "what is declared to run answers again", func() bool { return v.answers(8081) && v.answers(8083) })
 	v.Until(20*time.Second, "the dependent is back beside it", func() bool {
 		return v.Docker("inspect", "-f", "{{.State.Running}}", "dependent") == "true" &&
 			strings.Contains(v.TryDocker("exec", "dependent", "netprobe", "dial", "tcp/127.0.0.1:9000").Stdout, "src=")
@@ -230,6 +252,34 @@ func everythingDies(t *testing.T, reboot bool) {
 		t.Error("the port of a container at rest answers")
 	}
 	v.Until(5*time.Second, "--rm is removed", func() bool { return v.TryDocker("inspect", "fleeting").Code != 0 })
+
+	// A port that somebody else has meanwhile is told, leads to its container all the
+	// same, and is reserved again when it is free.
+	v.Until(20*time.Second, "the one whose port was lost is back", func() bool { return v.answers(8085) })
+	if !strings.Contains(v.Log(), "a host port was lost to another program") || !strings.Contains(v.Log(), "container=blocked") {
+		t.Error("nothing is said of the lost port")
+	}
+	thief.Close()
+	v.Until(60*time.Second, "it is reserved again", func() bool {
+		return v.Host.Do(func() error {
+			l, err := net.Listen("tcp4", "0.0.0.0:8085")
+			if err == nil {
+				l.Close()
+			}
+			return err
+		}) != nil
+	})
+	for _, c := range same {
+		if now := v.Docker("inspect", "-f", places, c); now != placed[c] {
+			t.Errorf("%s is at\n%s\nand was at\n%s", c, now, placed[c])
+		}
+	}
+	for name, want := range map[string][]string{"placed": {"172.30.0.50"}, "vic": {"172.30.0.50"}, "always": nil} {
+		if got, err := lookup(v.where("chosen"), name); err != nil || !slices.Equal(got, want) {
+			t.Errorf("chosen asks for %s and gets %v, %v; want %v", name, got, err, want)
+		}
+	}
+	v.asDeclared()
 	v.Docker("start", "once")
 	v.Until(10*time.Second, "it starts again", func() bool { return v.answers(8082) })
 }
