@@ -6,6 +6,7 @@ import (
 	"linkspan/dataplane"
 	"linkspan/dataplane/live"
 	"linkspan/dataplane/tap"
+	"linkspan/diagnose/capture"
 	"linkspan/diagnose/flows"
 )
 
@@ -37,4 +38,9 @@ func (e *engine) openHearing(context.Context) error {
 // flowSource answers `linkspan flows`.
 func (e *engine) flowSource() *flows.Follower {
 	return &flows.Follower{World: e.world(), Names: e.hearing.names, Tap: e.hearing.tap, Drops: e.hearing.drops}
+}
+
+// captureSource answers `linkspan capture`.
+func (e *engine) captureSource() capture.Source {
+	return capture.Source{World: e.world(), Names: e.hearing.names, Tap: e.hearing.tap, Version: e.Version}
 }
