@@ -21,7 +21,7 @@ func firewallFaults() []fault {
 		published("postrouting", wall("inet", "filter hook postrouting priority 0", "ip daddr $ip_bob drop"), "wall"),
 		published("policy drop", wall("inet", "filter hook forward priority 0; policy drop", "ct state established accept"), "wall"),
 		published("the answer's way", wall("ip", "filter hook forward priority 10", "ip saddr $ip_bob tcp sport 80 drop"), "wall"),
-		published("a set", `nft "table ip wall { set bad { type ipv4_addr; elements = { 192.0.2.1, $M }; }; chain c { type filter hook forward priority 5; ip saddr @bad counter drop; }; }"`, "wall"),
+		published("a set", `nft "table ip wall { set bad { type ipv4_addr; elements = { 192.0.2.1, $M }; }; chain c { type filter hook forward priority 5; ip saddr @bad counter drop; }; }"`, "wall").of("outside:$M"),
 		published("a map and a chain", "nft 'table inet wall { chain web { reject with tcp reset; }; chain c { type filter hook forward priority 5; tcp dport vmap { 22 : accept, 80 : jump web }; }; }'", "wall"),
 		published("firewalld", "nft 'table inet firewalld { chain filter_FORWARD { type filter hook forward priority filter + 10; policy accept; ct state established,related accept; iifname \"lo\" accept; reject with icmpx admin-prohibited; }; }'", "firewalld").
 			with("nft delete table inet firewalld"),
@@ -63,4 +63,5 @@ func firewallFaults() []fault {
 
 // with adds to the undo, as makes the code another one.
 func (f fault) with(undo string) fault { f.undo += ";" + undo; return f }
+func (f fault) of(a string) fault      { f.a = a; return f }
 func (f fault) as(code string) fault   { f.code = code; return f }

@@ -1,6 +1,7 @@
 package faults
 
 import (
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -15,6 +16,7 @@ type pair struct {
 	undo  string
 	a, b  string
 	try   string // as in fault
+	note  string // what must be noted besides
 }
 
 // healthyPairs are ways that work, also beside what looks suspicious.
@@ -27,7 +29,7 @@ func healthyPairs() []pair {
 		{name: "udp", a: "ann", b: "bob:80/udp"},
 		{name: "by alias", setup: "run xav --network n --network-alias database", a: "ann", b: "database:80"},
 		{name: "static address", setup: "run xav --network n --ip 10.71.0.77", a: "ann", b: "10.71.0.77:80"},
-		{name: "the default bridge", a: "eve", b: "fay:80", try: "tcp/$ip_fay:80"},
+		{name: "the default bridge", a: "eve", b: "fay:80", try: "tcp/$ip_fay:80", note: "name"},
 		{name: "a link", setup: "run xav --link fay:db", a: "xav", b: "db:80"},
 		{name: "published, from outside", a: "outside", b: "$H:8080"},
 		{name: "published, by the container's name", a: "outside", b: "bob:80", try: "tcp/$H:8080"},
@@ -53,7 +55,7 @@ func healthyPairs() []pair {
 		{name: "host to container", a: "host", b: "bob:80", try: "tcp/$ip_bob:80"},
 		{name: "container to its gateway", a: "ann", b: "10.71.0.1:90"},
 		{name: "container to host", a: "ann", b: "host:90", try: "tcp/10.71.0.1:90"},
-		{name: "host.docker.internal", setup: "run xav --network n --add-host host.docker.internal:host-gateway", a: "xav", b: "host.docker.internal:90"},
+		{name: "host.docker.internal", a: "ann", b: "host.docker.internal:90"},
 		{name: "itself", a: "ann", b: "ann:80"},
 		{name: "routed", setup: "net r --subnet 10.73.0.0/24 -o com.docker.network.bridge.gateway_mode_ipv4=routed; run xav --network r -p 80; machine ip route add 10.73.0.0/24 via $H",
 			undo: "machine ip route del 10.73.0.0/24", a: "outside", b: "$ip_xav:80"},
@@ -72,7 +74,7 @@ func healthyPairs() []pair {
 		{name: "a firewall inside that lets it", setup: "inside bob nft 'table inet wall { chain c { type filter hook input priority 0; policy drop; iif lo accept; ct state established,related accept; tcp dport 80 accept; }; }'",
 			undo: "inside bob nft delete table inet wall", a: "ann", b: "bob:80"},
 		{name: "a route elsewhere", setup: "ip route add 10.79.0.0/24 via $M", undo: "ip route del 10.79.0.0/24", a: "outside", b: "$H:8080"},
-		{name: "unhealthy", setup: "make xav --network n --health-cmd 'exit 1' --health-interval 100ms --health-retries 1 " + server + "; serves xav", a: "ann", b: "xav:80"},
+		{name: "unhealthy", setup: "make xav --network n --health-cmd 'exit 1' --health-interval 100ms --health-retries 1 " + server + "; serves xav", a: "ann", b: "xav:80", note: "health"},
 	}
 }
 
@@ -94,7 +96,11 @@ func (s *stage) healthy(t *testing.T, p pair) {
 	if os.Getenv(trafficOnly) != "" {
 		return
 	}
-	if a := s.why(t, p.a, p.b); !a.reaches() {
+	a := s.why(t, p.a, p.b)
+	if !a.reaches() {
 		t.Errorf("it does reach, but:\n%s", a.text)
+	}
+	if !strings.Contains(fmt.Sprint(a.Notes), p.note) {
+		t.Errorf("no note says %q:\n%s", p.note, a.text)
 	}
 }

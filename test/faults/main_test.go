@@ -39,8 +39,8 @@ type fault struct {
 	tryCured string
 	// from is the source of what A sends, ADDRESS:PORT, where that matters.
 	from string
-	// after is what time does by itself once the cure was given (entries that age), and
-	// is not waited for.
+	// after is what happens besides once the cure was given: what time does by itself
+	// (entries that age), or a program that was broken is put right.
 	after string
 
 	// code is the verdict, or several that are as right, "x|y"; says are words of its sentence.

@@ -7,8 +7,6 @@ func nameFaults() []fault {
 		{name: "typo", a: "ann", b: "bbo:80", tryCured: "tcp/bob:80", code: "no-such-name", says: []string{"bbo"}, byHand: "true"},
 		{name: "name on another network", setup: "run xav --network m --network-alias database", a: "ann", b: "database:80",
 			undo: "docker network disconnect m ann", code: "dns-name-elsewhere", says: []string{"database", "m"}, cure: []string{"network connect"}},
-		{name: "no names on the default bridge", a: "eve", b: "fay:80", setup: "true",
-			undo: "docker network ls -q -f name=eve-fay | xargs -r docker network rm -f", code: "no-such-name|dns-name-elsewhere", says: []string{"fay"}},
 		{name: "another resolver", setup: "run xav --network n", broken: "echo nameserver 192.0.2.53 >$(root xav)/etc/resolv.conf", a: "xav", b: "bob:80",
 			code: "dns-wrong", says: []string{"192.0.2.53"}},
 		{name: "no resolver", setup: "run xav --network n", broken: ": >$(root xav)/etc/resolv.conf", a: "xav", b: "bob:80",

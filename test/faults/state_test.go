@@ -17,9 +17,9 @@ func stateFaults() []fault {
 		{name: "never started", setup: "docker create --name xav --network n " + server + "; echo container xav >>$MADE", a: "ann", b: "xav:80",
 			code: "not-running", says: []string{"xav"}, cure: []string{"start xav"}},
 		{name: "crashed", setup: "make xav --network n netprobe serve tcp/192.0.2.1:80; docker wait xav", a: "ann", b: "xav:80",
-			code: "not-running", says: []string{"xav", "5"}, byHand: serve},
+			code: "not-running", says: []string{"xav", "5"}, after: serve},
 		{name: "restarting", setup: "make xav --network n --restart always netprobe serve tcp/192.0.2.1:80", a: "ann", b: "xav:80",
 			// Between two crashes it runs for a moment.
-			code: "not-running|not-listening", says: []string{"xav"}, byHand: serve},
+			code: "not-running|not-listening", says: []string{"xav"}, after: serve},
 	}
 }
