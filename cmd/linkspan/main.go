@@ -41,6 +41,7 @@ func verbs() map[string]verb {
 		"flows":     {help: "Show who talks to whom, by name, through which port and translation", run: runFlows},
 		"drops":     {help: "Show which packets our rules dropped, whose they were, and why", run: runDrops},
 		"capture":   {help: "Copy a container's packets, of both sides of NAT, as pcapng", run: runCapture},
+		"ui":        {help: "Serve a read-only page of networks, explanations and findings", run: runUI},
 		"manual":    {help: "Write the man pages (make install does)", run: runManual, hidden: true},
 	}
 }
