@@ -50,6 +50,14 @@ func (w *World) owner(ctx context.Context, e *End) error {
 		return nil
 	}
 	mine := e.Addr.IsLoopback()
+	for _, s := range w.Declared.Sandboxes() {
+		for _, p := range s.Ports {
+			if p.HostIP == e.Addr && !s.Host {
+				mine = true
+				e.How = fmt.Sprintf("%s publishes ports on %s", s.OwnerName, e.Addr)
+			}
+		}
+	}
 	links, err := w.Kernel.Interfaces(ctx, "")
 	if err != nil && !mine {
 		return fmt.Errorf("reading the host's interfaces: %w", err)

@@ -84,7 +84,7 @@ func (w *walk) aimContainer(p packet) (packet, bool) {
 			p.dst = w.outsideAddr(hasFamily(a, true) || !hasFamily(a, false))
 		}
 		w.declareOut(a, p)
-	case w.b.Sandbox == a:
+	case sameSandbox(w.b.Sandbox, a):
 		if p.dst = localhost(true); w.b.Addr.IsValid() {
 			p.dst = w.b.Addr
 		}

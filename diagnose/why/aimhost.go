@@ -35,6 +35,13 @@ func (w *walk) aimHost(p packet) (packet, bool) {
 		p.src = netip.Addr{}
 	}
 	w.b.Endpoint = endpointOf(w.b.Sandbox, p.dst)
+	if e := w.b.Endpoint; e != nil {
+		if n := w.world.NetworkByID(e.NetworkID); n != nil && isolated(n, p.dst.Is4()) {
+			w.declared = because(Isolated, "network %s is isolated: the host has no address on it, and reaches nobody there.", n.Name).
+				mend("linkspan network connect bridge %s", w.b.Name)
+			w.step(hostPlace, Bad, "network", "%s %s", n.Name, reason(Isolated))
+		}
+	}
 	w.declarePublished(p, false)
 	return p, true
 }
@@ -70,7 +77,11 @@ func (m mapping) String() string {
 	if m.port.HostIP.IsValid() && !m.port.HostIP.IsUnspecified() {
 		host = m.port.HostIP.String()
 	}
-	return fmt.Sprintf("%s port %d/%s", host, m.port.HostPort, m.port.Proto)
+	number := fmt.Sprint(m.port.HostPort)
+	if m.port.Count() > 1 {
+		number += fmt.Sprintf("-%d", m.port.HostPortEnd)
+	}
+	return fmt.Sprintf("port %s/%s on %s", number, m.port.Proto, host)
 }
 
 // publishedAt are the mappings of a host port.
@@ -120,8 +131,15 @@ func (w *walk) aimOutside(p packet) (start, packet, bool) {
 		return from, p, false
 	}
 	switch {
-	case p.dst.IsValid():
-	case isHost(w.b):
+	case p.dst.IsValid() && isHost(w.b) && !p.dst.IsLoopback():
+		if l, err := w.live.holder("", p.dst); err == nil && l == nil {
+			w.verdict(Blocked, because(AddressMissing, "the host does not have the address %s (any more).", p.dst).
+				advise("give it back: ip addr add %s/PREFIX dev %s", p.dst, from.link))
+			w.step(hostPlace, Bad, "address "+p.dst.String(), "no interface has it")
+			return from, p, false
+		}
+	case p.dst.IsValid() && w.b.Kind != diagnose.EndOutside:
+	case isHost(w.b) && !p.dst.IsValid():
 		p.dst = own
 	case w.b.Kind == diagnose.EndOutside:
 		w.verdict(Unsure, because(Unknown, "both ends are outside: that way does not pass this host."))
@@ -130,6 +148,9 @@ func (w *walk) aimOutside(p packet) (start, packet, bool) {
 		return w.aimPublished(from, p, own)
 	}
 	w.b.Endpoint = endpointOf(w.b.Sandbox, p.dst)
+	if w.b.Endpoint != nil {
+		w.declared = w.unpublished() // its own address is closed, unless the network is routed
+	}
 	w.declarePublished(p, true)
 	return from, p, true
 }
@@ -147,7 +168,7 @@ func (w *walk) aimPublished(from start, p packet, own netip.Addr) (start, packet
 		all = publishedOf(b, p.proto, p.dport)
 	case len(all) == 0: // the host's number was meant
 		for _, m := range w.publishedAt(p.proto, p.dport) {
-			if m.s == b {
+			if sameSandbox(m.s, b) {
 				all, byHost = append(all, m), true
 				w.note("", "", "%d/%s is the host's port; in %s it is %d", p.dport, p.proto, w.b.Name, m.leads(p.dport))
 			}
@@ -173,10 +194,14 @@ func (w *walk) aimPublished(from start, p packet, own netip.Addr) (start, packet
 		w.good(at, "published", "at %s port %d/%s", own, p.dport, p.proto)
 		return from, p, true
 	}
+	if len(all) > 0 && w.onlyInternal(all[0]) != nil {
+		w.verdict(Blocked, w.onlyInternal(all[0]))
+		return from, p, false
+	}
 	if len(all) > 0 {
 		m := all[0]
 		w.step(at, Bad, "published", "%s only", m)
-		w.declared = because(PublishedElsewhere, "%s's port %s is published on %s, which is not reached from outside.", w.b.Name, portOf(w.b.Port, w.b.Proto), m).
+		w.declared = because(PublishedElsewhere, "%s's port %s is published as %s only, which is not reached from outside.", w.b.Name, portOf(w.b.Port, w.b.Proto), m).
 			advise("start %s with -p %d:%d/%s, so that it is published on every address", w.b.Name, m.port.HostPort, m.port.Port, m.port.Proto)
 		w.verdict(Blocked, w.declared)
 		return from, p, false

@@ -59,21 +59,35 @@ func stateOf(c *diagnose.Container) string {
 
 func (w *walk) notRunning(e *diagnose.End) *cause {
 	c := e.Container
-	out := because(NotRunning, "%s does not run (%s).", c.Name, stateOf(c)).mend("linkspan start %s", c.Name)
-	if taken := w.taken(c); taken != nil {
+	if taken := w.taken(c, w.b.Port); taken != nil {
 		return taken
 	}
-	return out
+	return stopped(c)
+}
+
+// killed and asked are how a container ends that was stopped: by SIGKILL and SIGTERM.
+const (
+	killed = 137
+	asked  = 143
+)
+
+// stopped is said of a container that does not run.
+func stopped(c *diagnose.Container) *cause {
+	out := because(NotRunning, "%s does not run (%s).", c.Name, stateOf(c))
+	if c.State == "restarting" || c.ExitCode != 0 && c.ExitCode != killed && c.ExitCode != asked {
+		return out.advise("its program ends by itself: `linkspan logs %[1]s` says why; then `linkspan start %[1]s`", c.Name)
+	}
+	return out.mend("linkspan start %s", c.Name)
 }
 
 // taken looks whether a stopped container's host port is held by somebody else.
-func (w *walk) taken(c *diagnose.Container) *cause {
+func (w *walk) taken(c *diagnose.Container, port uint16) *cause {
 	socks, err := w.live.sockets("")
 	if err != nil {
 		return nil
 	}
 	for _, p := range c.Published {
-		if p.HostPort == 0 || w.b.Port != 0 && !(w.b.Port >= p.Port && int(w.b.Port) < int(p.Port)+p.Count() || w.b.Port >= p.HostPort && w.b.Port <= p.HostPortEnd) {
+		if p.HostPort == 0 || port != 0 && !(port >= p.Port && int(port) < int(p.Port)+p.Count() || port >= p.HostPort && port <= p.HostPortEnd) {
 			continue
 		}
 		for _, s := range socks {
@@ -84,7 +98,7 @@ func (w *walk) taken(c *diagnose.Container) *cause {
 				continue
 			}
 			by, cure := "a process of the host", ""
-			if hs, err := w.procs.Holders(s.Inode); err == nil && len(hs) > 0 {
+			if hs, err := w.procs.Holders(s.Inode, 0); err == nil && len(hs) > 0 {
 				by, cure = hs[0].String()+" of the host", fmt.Sprintf("kill %d && linkspan start %s", hs[0].PID, c.Name)
 			}
 			w.step(place{name: "host"}, Bad, fmt.Sprintf("port %d/%s", s.Port, s.Proto), "held by %s", by)

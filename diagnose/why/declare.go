@@ -44,6 +44,11 @@ func (w *walk) noNetwork(a, b *cnm.Sandbox, p packet, shared []pair) *cause {
 			}
 		}
 	}
+	if p.dst.IsValid() && !hasFamily(a, p.dst.Is4()) {
+		fam := map[bool]string{true: "IPv4", false: "IPv6"}[p.dst.Is4()]
+		return because(NoAddressFamily, "%s has no %s address, and %s, of %s, is one.", w.a.Name, fam, p.dst, w.b.Name).
+			mend("linkspan network connect %s %s", networkName(b, p.dst), w.a.Name)
+	}
 	if p.dst.IsValid() && len(shared) > 0 {
 		return because(NoSharedNetwork, "%s's address %s is on network %s, which %s is not on; on %s it has %s.",
 			w.b.Name, p.dst, networkName(b, p.dst), w.a.Name, shared[0].n.Name, shared[0].dst).
@@ -170,21 +175,34 @@ func (w *walk) declarePublished(p packet, outside bool) {
 	}
 	all := w.publishedAt(p.proto, p.dport)
 	for _, m := range all {
+		if w.onlyInternal(m) != nil {
+			continue
+		}
 		if m.on(p.dst) || p.dst.IsLoopback() && m.port.HostIP == localhost(p.dst.Is4()) {
 			w.good(hostPlace, "published", "%s leads to port %d of %s", m, m.leads(p.dport), m.s.OwnerName)
 			return
 		}
 	}
+	for _, proto := range []string{"tcp", "udp", "sctp"} {
+		for _, m := range w.publishedAt(proto, p.dport) {
+			if len(all) == 0 && proto != p.proto && m.on(p.dst) {
+				w.declared = because(PublishedElsewhere, "%s leads to %s, but port %d/%s is not published.", m, m.s.OwnerName, p.dport, p.proto).
+					advise("ask by %s: %s:%d/%[1]s", proto, w.b.Text[:max(0, strings.LastIndexByte(w.b.Text, ':'))], p.dport)
+				w.step(hostPlace, Aside, "published", "%s only", m)
+				return
+			}
+		}
+	}
 	if len(all) > 0 {
 		m := all[0]
-		c := because(PublishedElsewhere, "port %d/%s of %s is published on %s only, not on %s.", p.dport, p.proto, m.s.OwnerName, m, p.dst)
+		c := because(PublishedElsewhere, "%s leads to %s there only, and not on %s.", upper(m.String()), m.s.OwnerName, p.dst)
 		if m.port.HostIP.IsLoopback() && (outside || w.a.Kind == diagnose.EndContainer) {
 			c.advise("only the host itself reaches %s: start %s with -p %d:%d/%s, so that it is published on every address", m.port.HostIP, m.s.OwnerName, m.port.HostPort, m.port.Port, p.proto)
 		} else {
 			c.advise("ask %s instead", netip.AddrPortFrom(m.port.HostIP, p.dport))
 		}
 		w.declared = c
-		w.step(hostPlace, Aside, "published", "on %s only", m)
+		w.step(hostPlace, Aside, "published", "%s only", m)
 	}
 }
 
@@ -199,7 +217,7 @@ func (w *walk) unpublished() *cause {
 	if len(w.b.Sandbox.Ports) > 0 {
 		var all []string
 		for _, p := range w.b.Sandbox.Ports {
-			all = append(all, fmt.Sprintf("%s to %d", mapping{w.b.Sandbox, p}, p.Port))
+			all = append(all, fmt.Sprintf("%s (as %s)", portOf(p.Port, p.Proto), mapping{w.b.Sandbox, p}))
 		}
 		c.sentence = strings.TrimSuffix(c.sentence, ".") + "; it publishes " + strings.Join(all, ", ") + "."
 	}

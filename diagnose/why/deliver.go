@@ -16,6 +16,9 @@ func (w *walk) arrived(end arrival) bool {
 	switch {
 	case end.outside && w.b.Kind == diagnose.EndOutside:
 		return true
+	case !end.outside && w.b.Kind == diagnose.EndOutside && w.foreign == nil && end.place.ns == w.placeOf(w.a).ns:
+		return w.fail(end.place, "way", "it ends at "+w.stack(end.place), because(WrongRoute, "%s takes %s for its own.", w.stack(end.place), end.p.dst).
+			advise("look at %s", end.place.cmd("ip route get "+end.p.dst.String())))
 	case end.outside:
 		s, _ := w.world.Holder(end.p.dst)
 		if s == nil && !isHost(w.b) && w.b.Kind == diagnose.EndContainer || isHost(w.b) && w.b.Kind != diagnose.EndHost {
@@ -51,6 +54,9 @@ func (w *walk) listens(at place, p packet, link string) bool {
 		w.missing(at, look, err)
 		return true
 	}
+	if c := w.frozen(at); c != nil {
+		return w.fail(at, "container", "paused", c)
+	}
 	var same []reading.Socket
 	for _, s := range all {
 		if s.Proto != p.proto || s.Port != p.dport {
@@ -63,6 +69,9 @@ func (w *walk) listens(at place, p packet, link string) bool {
 	}
 	if at.host() {
 		if c := w.hostPort(p); c != nil {
+			return w.fail(at, look, "nobody", c)
+		}
+		if c := w.absent(p); c != nil {
 			return w.fail(at, look, "nobody", c)
 		}
 	}
@@ -87,12 +96,16 @@ func takes(s reading.Socket, p packet, link string) bool {
 // accepts looks whether who listens still takes connections.
 func (w *walk) accepts(at place, p packet, s reading.Socket, look string) bool {
 	who, name := "", ""
-	hs, err := w.procs.Holders(s.Inode)
+	var hs []Process
+	var err error
+	if pid := w.pidIn(at); pid != 0 { // of the host there are too many
+		hs, err = w.procs.Holders(s.Inode, pid)
+	}
 	if err == nil && len(hs) > 0 {
 		name = hs[0].String()
 		who = ", " + name
 		if !slices.ContainsFunc(hs, func(h Process) bool { return !h.Stopped }) {
-			return w.fail(at, look, name+", stopped", because(NotAccepting, "%s listens on port %s in %s and is stopped (by a signal or a debugger): it takes no connection.", name, portOf(p.dport, p.proto), w.stack(at)).
+			return w.fail(at, look, name+", stopped", because(NotAccepting, "%s listens on port %s %s and is stopped (by a signal or a debugger): it takes no connection.", name, portOf(p.dport, p.proto), within(at)).
 				mend("kill -CONT %d", hs[0].PID))
 		}
 	}
@@ -101,16 +114,40 @@ func (w *walk) accepts(at place, p packet, s reading.Socket, look string) bool {
 			name = "the program"
 		}
 		return w.fail(at, look, fmt.Sprintf("%d connections wait", s.Queue), because(NotAccepting,
-			"%s listens on port %s in %s and takes no connections: %d wait, and only %d may.", name, portOf(p.dport, p.proto), w.stack(at), s.Queue, s.Backlog).
+			"%s listens on port %s %s and takes no connections: %d wait, and only %d may.", name, portOf(p.dport, p.proto), within(at), s.Queue, s.Backlog).
 			advise("the program hangs or is overloaded: look at its logs, or restart it"))
 	}
 	if at.host() {
+		if c := w.absent(p); c != nil && c.code == PortTaken {
+			return w.fail(at, look, "somebody else", c)
+		}
 		if again, ok := w.keeper(p); again {
 			return ok
 		}
 	}
 	w.good(at, look, "%s%s", listensOn(s), who)
 	return true
+}
+
+// pidIn is a process of a sandbox; 0 of the host, and where none is known.
+func (w *walk) pidIn(at place) int {
+	if at.sandbox == nil {
+		return 0
+	}
+	for _, id := range at.sandbox.Members {
+		if c, err := w.world.Container(id); err == nil && c.PID != 0 {
+			return c.PID
+		}
+	}
+	return 0
+}
+
+// within is a stack as where something is.
+func within(at place) string {
+	if at.host() {
+		return "on the host"
+	}
+	return "in " + at.name
 }
 
 func listensOn(s reading.Socket) string {
@@ -144,19 +181,19 @@ func (w *walk) nobody(at place, p packet, same, all []reading.Socket) (found str
 	ports := open(all, at)
 	for _, o := range ports {
 		if number, proto, _ := strings.Cut(o, "/"); number == strconv.Itoa(int(p.dport)) {
-			return "nobody, but on " + o, because(ListensElsewhere, "nobody listens on %s in %s; on %s somebody does.", port, b, o).
+			return "nobody, but on " + o, because(ListensElsewhere, "nobody listens on %s %s; on %s somebody does.", port, within(at), o).
 				advise("ask %s:%s/%s", w.b.Name, number, proto)
 		}
 	}
 	if len(ports) == 0 {
-		return "nobody", because(NotListening, "nobody listens on %s in %s, nor on any other port.", port, b).
+		return "nobody", because(NotListening, "nobody listens on %s %s, nor on any other port.", port, within(at)).
 			advise("look whether the program runs, and what it says: linkspan logs %s", w.b.Name)
 	}
 	code := NotListening
 	if near(p.dport, ports) {
 		code = ListensElsewhere
 	}
-	return "nobody", because(code, "nobody listens on %s in %s; it listens on %s.", port, b, strings.Join(ports, ", ")).
+	return "nobody", because(code, "nobody listens on %s %s; open are %s.", port, within(at), strings.Join(ports, ", ")).
 		advise("ask that port, or let the program listen on %d", p.dport)
 }
 
@@ -201,12 +238,63 @@ func (w *walk) hostPort(p packet) *cause {
 	if w.declared != nil {
 		return w.declared
 	}
+	if w.foreign != nil {
+		return nil
+	}
 	for _, m := range w.publishedAt(p.proto, p.dport) {
 		if !m.on(p.dst) && !(p.dst.IsLoopback() && m.port.HostIP == p.dst) {
 			continue
 		}
-		return because(OwnPageDamaged, "%s leads to %s port %d, but the host keeps what comes to %s: Linkspan's table inet %s does not translate it.",
-			m, m.s.OwnerName, m.leads(p.dport), at(p.dst, p.dport, p.proto), w.world.Table).mend("linkspan reconcile")
+		if c := w.onlyInternal(m); c != nil {
+			return c
+		}
+		return because(OwnPageDamaged, "%s leads to port %d of %s, but the host keeps what comes to %s: Linkspan's table inet %s does not translate it.",
+			m, m.leads(p.dport), m.s.OwnerName, at(p.dst, p.dport, p.proto), w.world.Table).mend("linkspan reconcile")
+	}
+	return nil
+}
+
+// onlyInternal is the cause when who publishes a port is on internal networks only.
+func (w *walk) onlyInternal(m mapping) *cause {
+	name := ""
+	for _, n := range w.networksOf(m.s) {
+		if !n.Internal && n.Driver != "null" {
+			return nil
+		}
+		name = n.Name
+	}
+	return because(Internal, "network %s is internal: what %s publishes there is not reached from outside, and it is on no other.", name, m.s.OwnerName).
+		mend("linkspan network connect bridge %s", m.s.OwnerName)
+}
+
+// absent is the cause when the one who publishes a host's port does not run.
+func (w *walk) absent(p packet) *cause {
+	for _, c := range w.world.Declared.Containers() {
+		if c.State == "running" || c.State == "paused" {
+			continue
+		}
+		for _, pub := range c.Published {
+			if pub.Proto != p.proto || p.dport < pub.HostPort || p.dport > pub.HostPortEnd || pub.HostPort == 0 || !(mapping{port: pub}).on(p.dst) {
+				continue
+			}
+			if taken := w.taken(&c, p.dport); taken != nil {
+				return taken
+			}
+			return stopped(&c)
+		}
+	}
+	return nil
+}
+
+// frozen is the cause when the container that a packet came to is paused.
+func (w *walk) frozen(at place) *cause {
+	if at.sandbox == nil {
+		return nil
+	}
+	for _, id := range at.sandbox.Members {
+		if c, err := w.world.Container(id); err == nil && c.State == "paused" && id == at.sandbox.Owner {
+			return because(Paused, "%s is paused: its programs are frozen and answer nothing.", c.Name).mend("linkspan unpause %s", c.Name)
+		}
 	}
 	return nil
 }

@@ -169,6 +169,9 @@ func (w *walk) rules(at place, family, name string, p packet) (packet, bool) {
 	}
 	for _, h := range t.Hits {
 		if h.Changed == nil {
+			if strings.Contains(h.Text, "notrack") && !p.answer && w.ownerOf(fw, h) != "Linkspan" {
+				w.foreign = w.untracked(at, fw, h)
+			}
 			continue
 		}
 		if !w.translated(at, fw, h, p) {
@@ -207,8 +210,15 @@ func (w *walk) translated(at place, fw firewall, h ruleset.Hit, p packet) bool {
 	}
 	if mine == nil || mine.Host || endpointOf(mine, dst.Addr()) != nil {
 		w.aside(at, "translation", "to %s, by table %s %s, chain %s, which is not Linkspan's", at2(dst, p.proto), r.Family, r.Table, r.Chain)
+		w.foreign = w.sentAway(at, h, r, p)
 		return true
 	}
+	return w.fail(at, "translation", "to "+at2(dst, p.proto), w.sentAway(at, h, r, p))
+}
+
+// sentAway is the cause when a rule of others sends a packet somewhere else.
+func (w *walk) sentAway(at place, h ruleset.Hit, r *Rule, p packet) *cause {
+	dst := h.Changed.Dst
 	c := because(ForeignNAT, "%s table %s %s, chain %s, sends what goes to %s to %s instead: %s", at.of(), r.Family, r.Table, r.Chain,
 		at2(netip.AddrPortFrom(p.dst, p.dport), p.proto), at2(dst, p.proto), r.Text)
 	if h.Legacy {
@@ -217,7 +227,16 @@ func (w *walk) translated(at place, fw firewall, h ruleset.Hit, p packet) bool {
 		c.mend("%s", at.cmd(fmt.Sprintf("nft delete rule %s %s %s handle %d", r.Family, r.Table, r.Chain, r.Handle)))
 	}
 	c.rule = r
-	return w.fail(at, "translation", "to "+at2(dst, p.proto), c)
+	return c
+}
+
+// untracked is the cause when a rule keeps the connection from being tracked, and so
+// translated.
+func (w *walk) untracked(at place, fw firewall, h ruleset.Hit) *cause {
+	r := w.ruleOf(at, fw, h)
+	c := because(HostFirewall, "%s table %s %s, chain %s, keeps what goes to %s from being tracked, so that its port is not translated: %s", at.of(), r.Family, r.Table, r.Chain, w.b.Name, r.Text)
+	c.rule = r
+	return c.mend("%s", at.cmd(fmt.Sprintf("nft delete rule %s %s %s handle %d", r.Family, r.Table, r.Chain, r.Handle)))
 }
 
 func at2(a netip.AddrPort, proto string) string { return at(a.Addr(), a.Port(), proto) }

@@ -67,7 +67,7 @@ func (w *walk) reversePath(at place, p packet) *cause {
 	way := "nowhere"
 	if err == nil && back.Link != "" {
 		way = back.Link
-		if _, e := w.world.Holder(p.src); e != nil {
+		if _, e := w.world.Holder(p.src); e != nil && at.host() {
 			if c := w.misled(at, packet{dst: p.src}, back); c != nil {
 				return c
 			}
@@ -180,11 +180,12 @@ func (w *walk) unmasked(at place, l *reading.Interface, on onward) bool {
 			continue
 		}
 		return w.fail(at, "translation", "it leaves as "+on.p.src.String(), because(OwnPageDamaged,
-			"what %s sends leaves the host with its own address %s, which nobody outside can answer: Linkspan's table inet %s does not translate it.", s.OwnerName, on.p.src, w.world.Table).
+			"what %s sends leaves the host with its own address %s, which nobody outside can answer: element %s of set %s in Linkspan's table inet %s, or the rule that asks it, is gone.",
+			s.OwnerName, on.p.src, el.KeyText, el.Set, w.world.Table).
 			mend("linkspan reconcile"))
 	}
-	w.aside(at, "translation", "none: it leaves as %s", on.p.src)
-	w.note("", "", "%s leaves with its own address %s: whoever answers needs a route to %s through this host", s.OwnerName, on.p.src, n.Name)
+	w.step(at, Open, "translation", "none: it leaves as %s", on.p.src)
+	w.ans.Missing = append(w.ans.Missing, fmt.Sprintf("%s leaves this host with its own address %s (network %s does not translate); whether %s has a route back to it is not to be seen from here", s.OwnerName, on.p.src, n.Name, on.p.dst))
 	return true
 }
 
@@ -198,6 +199,9 @@ func (w *walk) bridgeNF(n *cnm.Network, br, from, to string, p *packet) bool {
 	own := false
 	if o, ok := w.objects["link "+br].(dataplane.Bridge); ok {
 		own = o.NFCall
+	}
+	if l, err := w.live.link("", br); err == nil && l != nil {
+		own = l.CallIPTables // what is, not what should be
 	}
 	if v, err := w.live.sysctl("", name); err != nil || v != "1" && !own {
 		return true
@@ -232,11 +236,11 @@ type carrier struct {
 }
 
 // carry notes an interface that the packet passes.
-func (w *walk) carry(at place, l *reading.Interface, first bool) {
+func (w *walk) carry(at place, l *reading.Interface, routed bool) {
 	if w.part != There || l.MTU == 0 {
 		return
 	}
-	w.carries = append(w.carries, carrier{at, l.Name, l.MTU, first, at.host() && !first && (w.networkOf(l.Name) == nil || l.Kind == "bridge")})
+	w.carries = append(w.carries, carrier{place: at, link: l.Name, mtu: l.MTU, sender: len(w.carries) == 0, routed: routed && len(w.carries) > 0})
 }
 
 // sizes looks whether large packets pass as well as small ones.
@@ -265,12 +269,16 @@ func (w *walk) sizes() bool {
 			most = c.mtu
 			continue
 		}
-		want, cure := w.carries[i].mtu, ""
+		want, cure := most, c.cmd(fmt.Sprintf("ip link set %s mtu %d", c.link, most))
 		if o, ok := w.objects["link "+c.link].(dataplane.Veth); ok && c.host() {
-			want = o.MTU
-		}
-		if cure = c.cmd(fmt.Sprintf("ip link set %s mtu %d", c.link, max(want, most))); c.host() && w.ours(c.link) && want >= most {
+			if want = o.MTU; want == 0 {
+				want = 1500
+			}
 			cure = "linkspan reconcile"
+		}
+		if want == c.mtu { // it is as it should be: the sender is not
+			first := w.carries[i]
+			cure = first.cmd(fmt.Sprintf("ip link set %s mtu %d", first.link, want))
 		}
 		return w.fail(c.place, "packet size", fmt.Sprintf("%s carries %d bytes", c.link, c.mtu), because(MTU,
 			"packets of more than %d bytes are lost: %s interface %s carries no more, %s sends up to %d, and nobody tells it.", c.mtu, c.of(), c.link, w.a.Name, most).

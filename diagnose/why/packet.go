@@ -67,7 +67,12 @@ type place struct {
 func (p place) host() bool { return p.ns == "" }
 
 // of is the genitive in a sentence: "web's", "the host's".
-func (p place) of() string { return possessive(p.name) }
+func (p place) of() string {
+	if p.host() {
+		return "the host's"
+	}
+	return possessive(p.name)
+}
 
 func possessive(name string) string {
 	if name == "" {

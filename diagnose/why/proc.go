@@ -15,8 +15,10 @@ import (
 type Processes interface {
 	// ReadFile reads a file as a process sees it (through /proc/PID/root).
 	ReadFile(pid int, path string) ([]byte, error)
-	// Holders are the processes that have a socket open, by its inode.
-	Holders(inode uint64) ([]Process, error)
+	// Holders are the processes that have a socket open, by its inode. They are sought
+	// among those in the same network namespace as of (0: as ourselves): a host has
+	// thousands of processes, and a sandbox a few.
+	Holders(inode uint64, of int) ([]Process, error)
 	// Process tells of one.
 	Process(pid int) (Process, error)
 }
@@ -63,8 +65,16 @@ func (p Proc) ReadFile(pid int, path string) ([]byte, error) {
 }
 
 // Holders implements Processes (proc(5): /proc/PID/fd).
-func (p Proc) Holders(inode uint64) ([]Process, error) {
+func (p Proc) Holders(inode uint64, of int) ([]Process, error) {
 	want := fmt.Sprintf("socket:[%d]", inode)
+	self := "self"
+	if of != 0 {
+		self = strconv.Itoa(of)
+	}
+	stack, err := os.Readlink(filepath.Join(string(p), self, "ns/net"))
+	if err != nil {
+		return nil, err
+	}
 	dirs, err := os.ReadDir(string(p))
 	if err != nil {
 		return nil, err
@@ -73,6 +83,9 @@ func (p Proc) Holders(inode uint64) ([]Process, error) {
 	for _, d := range dirs {
 		pid, err := strconv.Atoi(d.Name())
 		if err != nil {
+			continue
+		}
+		if in, err := os.Readlink(filepath.Join(string(p), d.Name(), "ns/net")); err != nil || in != stack {
 			continue
 		}
 		fds := filepath.Join(string(p), d.Name(), "fd")

@@ -9,6 +9,7 @@ import (
 
 	"linkspan/cnm"
 	"linkspan/config"
+	"linkspan/dataplane/ruleset"
 	"linkspan/diagnose"
 )
 
@@ -188,7 +189,7 @@ var resolverAddr = netip.AddrFrom4([4]byte{127, 0, 0, 11})
 // names looks whether A can find B by the name that was written.
 func (w *walk) names(p packet) bool {
 	if w.a.Sandbox == nil || w.a.Sandbox.Host || w.b.Kind != diagnose.EndContainer || w.b.Container == nil || w.a.Container == nil ||
-		w.a.Sandbox == w.b.Sandbox || w.b.Addr.IsValid() {
+		sameSandbox(w.a.Sandbox, w.b.Sandbox) || w.b.Addr.IsValid() {
 		return true
 	}
 	from := w.placeOf(w.a)
@@ -243,6 +244,22 @@ func (w *walk) resolver(from place, name string, p packet) bool {
 				return w.fail(from, "resolver", "the redirect of its port 53 is gone", because(DNSWrong,
 					"in %s nothing leads port 53 of %s to the resolver: table ip %s is gone, so that names are not found.", w.a.Name, resolverAddr, redirectTable).
 					mend("linkspan restart %s", w.a.Name))
+			}
+			if err == nil {
+				q := packet{src: localhost(true), dst: resolverAddr, proto: "udp", sport: ephemeral, dport: 53, out: "lo"}
+				for _, hook := range []string{"output", "input"} {
+					if hook == "input" {
+						q.in, q.out, q.dport = "lo", "", s.Port
+					}
+					t := fw.walk("", hook, q.rules())
+					if t.Verdict != ruleset.Drop && t.Verdict != ruleset.Rejected {
+						continue
+					}
+					r := w.ruleOf(from, fw, *orEmpty(t.Rule))
+					c := because(DNSWrong, "a firewall inside %s keeps it from the resolver %s: table %s %s, chain %s: %s", from.name, resolverAddr, r.Family, r.Table, r.Chain, r.Text)
+					c.rule = r
+					return w.fail(from, "resolver", "walled off", c.mend("%s", w.exception(from, packet{dst: q.dst}, t, r)))
+				}
 			}
 			w.good(from, "name "+name, "%s, by the resolver %s", p.dst, resolverAddr)
 			return true

@@ -19,14 +19,21 @@ func (w *walk) noRoute(at place, p packet, r reading.RouteAnswer, in string) *ca
 		if strings.Contains(r.Err, "cross-device") {
 			return w.reversePath(at, p)
 		}
-		if c := w.localnet(at, p); c != nil {
-			return c
-		}
+	}
+	if c := w.localnet(at, p); c != nil {
+		return c
 	}
 	if c := w.bare(at, p); c != nil {
 		return c
 	}
-	if bad := w.refusing(at, p); bad != nil {
+	if bad := w.refusing(at, p); bad != nil && strings.HasPrefix(bad.Type, "rule ") {
+		fam := "ip"
+		if p.dst.Is6() {
+			fam = "ip -6"
+		}
+		return because(NoRoute, "%s policy rule %d refuses what goes to %s (%s).", at.of(), bad.Metric, p.dst, strings.TrimPrefix(bad.Type, "rule ")).
+			mend("%s", at.cmd(fmt.Sprintf("%s rule del pref %d", fam, bad.Metric)))
+	} else if bad != nil {
 		return because(NoRoute, "%s route %s refuses what goes to %s (%s).", at.of(), routeText(*bad), p.dst, bad.Type).
 			mend("%s", at.cmd(routeCmd(*bad, "del")))
 	}
@@ -123,7 +130,7 @@ func (w *walk) endpointSound(at place, e *cnm.Endpoint, v4 bool) *cause {
 		if len(other) > 0 {
 			has = strings.Join(other, ", ")
 		}
-		cure := at.cmd("ip addr replace " + want.String() + " dev " + e.IfName)
+		cure := at.cmd("ip addr replace " + want.String() + " dev " + e.IfName + nodad(want.Addr()))
 		for _, o := range other {
 			if strings.HasPrefix(o, want.Addr().String()+"/") {
 				cure = at.cmd("ip addr del "+o+" dev "+e.IfName) + " && " + cure
@@ -147,7 +154,7 @@ func (w *walk) endpointSound(at place, e *cnm.Endpoint, v4 bool) *cause {
 func (w *walk) upAgain(at place, e *cnm.Endpoint, v4 bool) string {
 	cure := at.cmd("ip link set " + e.IfName + " up")
 	if six := e.Addr6(); six.IsValid() {
-		cure += " && " + at.cmd("ip addr replace "+six.String()+" dev "+e.IfName)
+		cure += " && " + at.cmd("ip addr replace "+six.String()+" dev "+e.IfName+nodad(six.Addr()))
 	}
 	for _, f := range []bool{true, false} {
 		if again := w.routeAgain(at, e, f); again != "" {
@@ -155,6 +162,14 @@ func (w *walk) upAgain(at place, e *cnm.Endpoint, v4 bool) string {
 		}
 	}
 	return cure
+}
+
+// nodad leaves out the second in which IPv6 looks whether an address is taken.
+func nodad(a netip.Addr) string {
+	if a.Is6() {
+		return " nodad"
+	}
+	return ""
 }
 
 // routeAgain makes an endpoint's declared default route; "" when it is not the carrier.
@@ -208,6 +223,11 @@ func (w *walk) refusing(at place, p packet) *reading.Route {
 			continue
 		}
 		switch r.Type {
+		case "rule prohibit", "rule blackhole", "rule unreachable":
+			if r.Src.IsValid() && p.src.IsValid() && r.Src != p.src || r.Link != "" && r.Link != p.in {
+				continue
+			}
+			return &all[i]
 		case "blackhole", "unreachable", "prohibit", "throw":
 			// The kernel's own guards of IPv6 are always there, with the highest metric.
 			if best == nil && (r.Dst.Bits() > 0 || r.Link != "lo") || best != nil && r.Dst.Bits() > best.Dst.Bits() {

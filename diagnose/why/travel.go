@@ -1,6 +1,7 @@
 package why
 
 import (
+	"fmt"
 	"net/netip"
 	"strings"
 
@@ -83,6 +84,7 @@ func (w *walk) leave(at place, p packet) (onward, bool) {
 	if p, ok = w.hook(at, "postrouting", p); !ok || !w.stale(at, p) {
 		return onward{}, false
 	}
+	w.ownSource(at, p)
 	w.remember(at, p)
 	if r.Type == "local" {
 		p.in, p.out = "lo", ""
@@ -92,6 +94,26 @@ func (w *walk) leave(at place, p packet) (onward, bool) {
 		return onward{p: p, local: true}, ok
 	}
 	return onward{p: p, link: r.Link, next: hopOf(r, p.dst)}, true
+}
+
+// ownSource looks whether a sandbox sends from an address of its own.
+func (w *walk) ownSource(at place, p packet) {
+	if at.sandbox == nil || p.answer || p.out == "lo" || w.odd != nil {
+		return
+	}
+	e := endpointAt(at.sandbox, p.out)
+	if e == nil || has(e, p.src) || endpointOf(at.sandbox, p.src) != nil || !familyOf(e, p.src.Is4()).IsValid() {
+		return
+	}
+	w.odd = because(WrongRoute, "%s sends to %s from %s, which is not its address on %s (%s): the answers do not come back.", at.name, p.dst, p.src, e.NetworkName, familyOf(e, p.src.Is4()))
+	for _, a := range e.Addrs {
+		if a.Contains(p.dst) {
+			w.odd.mend("%s", at.cmd(fmt.Sprintf("ip route change %s dev %s src %s", a.Masked(), e.IfName, a.Addr())))
+		}
+	}
+	if w.odd.cure == "" {
+		w.odd.advise("mend the route: %s", at.cmd("ip route get "+p.dst.String()))
+	}
 }
 
 func outOf(r reading.RouteAnswer) string {
@@ -171,6 +193,9 @@ func (w *walk) routed(at place, p packet, in string) (reading.RouteAnswer, bool)
 			via = " via " + r.Gateway.String()
 		}
 		if c := w.misled(at, p, r); c != nil {
+			if w.declared != nil && at.host() && !p.answer {
+				c = w.declared
+			}
 			return r, w.fail(at, look, r.Link+via, c)
 		}
 		w.good(at, look, "%s%s", r.Link, via)
@@ -216,3 +241,5 @@ func endpointAt(s *cnm.Sandbox, ifname string) *cnm.Endpoint {
 
 // joined makes several lines one for a shell.
 func joined(lines []string) string { return strings.Join(lines, " && ") }
+
+func sameSandbox(a, b *cnm.Sandbox) bool { return a != nil && b != nil && a.ID == b.ID }

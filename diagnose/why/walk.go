@@ -32,6 +32,9 @@ type walk struct {
 	known map[string]*ruleset.Conntrack
 	// first is the packet as A sends it, reached is B's side of it.
 	first, reached packet
+	// foreign is the cause if what somebody else's rule has translated fails; odd, if the
+	// answer does not find an address that is not A's.
+	foreign, odd *cause
 	// carries are the interfaces on the way that a sender is not told about: see mtu.go.
 	carries []carrier
 }
@@ -75,6 +78,12 @@ func (w *walk) aside(p place, look, format string, args ...any) {
 
 // fail tells the step that stops the walk, and the verdict.
 func (w *walk) fail(p place, look, found string, c *cause) bool {
+	switch {
+	case w.foreign != nil && (c.code == NotListening || c.code == ListensElsewhere || c.code == ListensLoopback || c.code == NoRoute):
+		c = w.foreign // it went there since somebody sent it
+	case w.part == Back && w.odd != nil:
+		c = w.odd
+	}
 	w.step(p, Bad, look, "%s", found)
 	w.ans.Steps[len(w.ans.Steps)-1].Code = c.code
 	w.verdict(Blocked, c)

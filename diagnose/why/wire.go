@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"time"
 
 	"linkspan/cnm"
 	"linkspan/dataplane/reading"
@@ -29,7 +30,7 @@ func (w *walk) wire(at place, on onward) (hop, bool) {
 	if l == nil {
 		return hop{}, w.fail(at, on.link, "gone", because(LinkMissing, "%s interface %s is gone.", at.of(), on.link).mend("linkspan reconcile"))
 	}
-	w.carry(at, l, !on.p.answer && len(w.carries) == 0)
+	w.carry(at, l, true)
 	if at.host() {
 		if l.Kind == "bridge" && w.networkOf(l.Name) != nil {
 			return w.switched(at, l.Name, "", on)
@@ -48,12 +49,16 @@ func (w *walk) wire(at place, on onward) (hop, bool) {
 	if !ok {
 		return hop{}, false
 	}
+	w.carry(hostPlace, port, false)
 	return w.switched(at, port.Master, port.Name, on)
 }
 
 // hostEnd is the host's end of an endpoint's wire, whole.
 func (w *walk) hostEnd(at place, e *cnm.Endpoint, inside *reading.Interface) (*reading.Interface, bool) {
 	n := w.world.NetworkByID(e.NetworkID)
+	if c := w.bridgeSound(n, true); c != nil && c.code != AddressMissing {
+		return nil, w.fail(hostPlace, "bridge "+device(n), string(c.code), c)
+	}
 	links, err := w.live.links("")
 	if err != nil {
 		w.missing(hostPlace, "interfaces", err)
@@ -86,14 +91,6 @@ func (w *walk) hostEnd(at place, e *cnm.Endpoint, inside *reading.Interface) (*r
 		return nil, w.fail(hostPlace, look, port.Name+" is "+port.Port.State, because(PortBlocked, "the bridge %s does not forward by port %s (%s wire): it is %s.", br, port.Name, at.of(), port.Port.State).
 			mend("bridge link set dev %s state 3", port.Name))
 	}
-	br, err := w.live.link("", device(n))
-	switch {
-	case err != nil:
-	case br == nil:
-		return nil, w.fail(hostPlace, look, device(n)+" is gone", because(LinkMissing, "the bridge %s of network %s is gone.", device(n), n.Name).mend("linkspan reconcile"))
-	case !br.Up:
-		return nil, w.fail(hostPlace, look, br.Name+" is down", w.bridgeSound(n, true))
-	}
 	w.good(hostPlace, look, "%s, a port of %s, up", port.Name, port.Master)
 	return port, true
 }
@@ -102,11 +99,6 @@ func (w *walk) hostEnd(at place, e *cnm.Endpoint, inside *reading.Interface) (*r
 // the port that it came in by; "" when the host sends.
 func (w *walk) switched(at place, br, from string, on onward) (hop, bool) {
 	n := w.networkOf(br)
-	if from == "" {
-		if c := w.bridgeSound(n, on.p.dst.Is4()); c != nil && c.code != AddressMissing {
-			return hop{}, w.fail(hostPlace, "bridge "+br, "not whole", c)
-		}
-	}
 	own, _ := w.live.holder("", on.next)
 	if own != nil && own.Name == br {
 		if from == "" {
@@ -174,8 +166,12 @@ func (w *walk) unowned(at place, n *cnm.Network, br string, on onward) (hop, boo
 		return hop{}, w.fail(hostPlace, look, "nobody", because(NoSuchName, "%s is in network %s's subnet, and no container has it.", on.next, n.Name).
 			advise("`linkspan network inspect %s` lists who has which address", n.Name))
 	}
-	return hop{}, w.fail(hostPlace, look, "nobody", because(GatewayUnreachable, "%s sends what goes to %s to %s, which nobody on network %s has.", w.stack(at), on.p.dst, on.next, n.Name).
-		advise("mend the route: %s", at.cmd("ip route")))
+	c := because(GatewayUnreachable, "%s sends what goes to %s to %s, which nobody on network %s has.", w.stack(at), on.p.dst, on.next, n.Name).
+		advise("mend the route: %s", at.cmd("ip route"))
+	if e := endpointAt(at.sandbox, on.link); e != nil && e.Gateway(on.next.Is4()).IsValid() {
+		c.mend("%s", w.routeAgain(at, e, on.next.Is4()))
+	}
+	return hop{}, w.fail(hostPlace, look, "nobody", c)
 }
 
 // only says that a bridge has no other ports than ours.
@@ -257,6 +253,10 @@ func (w *walk) uplinkSound(at place, l *reading.Interface, on onward) bool {
 			return w.fail(at, "neighbour "+on.next.String(), "asked, and no answer", because(GatewayUnreachable, "%s, by which %s is reached, does not answer on %s.", on.next, on.p.dst, l.Name).
 				advise("look at the machine %s, or at the wire of %s", on.next, l.Name))
 		case "failed":
+			if n.Updated > 0 && n.Updated < fresh {
+				return w.fail(at, "neighbour "+on.next.String(), "asked, and no answer", because(GatewayUnreachable, "%s, by which %s is reached, does not answer on %s.", on.next, on.p.dst, l.Name).
+					advise("look at the machine %s, or at the wire of %s", on.next, l.Name))
+			}
 			w.step(at, Open, "neighbour "+on.next.String(), "it did not answer when it was last asked")
 			w.ans.Steps[len(w.ans.Steps)-1].Code = GatewayUnreachable
 			w.ans.Missing = append(w.ans.Missing, fmt.Sprintf("%s on %s did not answer when it was last asked for its hardware address; --probe asks it again", on.next, l.Name))
@@ -266,6 +266,10 @@ func (w *walk) uplinkSound(at place, l *reading.Interface, on onward) bool {
 	w.good(at, "wire", "it leaves by %s", l.Name)
 	return w.unmasked(at, l, on)
 }
+
+// fresh is how young the failure of a neighbour is that still counts: it is not asked
+// again by itself, and may have come back since.
+const fresh = 10 * time.Second
 
 // most sandboxes of a network that are looked into for a doubled address.
 const most = 64
@@ -313,7 +317,7 @@ func (w *walk) conflict(n *cnm.Network, to place, e *cnm.Endpoint, a netip.Addr,
 
 // flushIn makes A forget who it took for the address.
 func flushIn(w *walk, a netip.Addr) string {
-	if w.a.Sandbox == nil || w.a.Sandbox.Host || w.a.Sandbox == w.b.Sandbox {
+	if w.a.Sandbox == nil || w.a.Sandbox.Host || sameSandbox(w.a.Sandbox, w.b.Sandbox) {
 		return ""
 	}
 	return " && " + w.placeOf(w.a).cmd("ip neigh flush to "+a.String())
