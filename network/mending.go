@@ -13,8 +13,8 @@ import (
 // while, longer each time, and tried again at its end: neither side's work is of use to
 // anyone meanwhile. A person who breaks something a few times by hand does not meet it.
 const (
-	fightAfter = 4                // repairs of one object, each soon after the last
-	fightSoon  = 10 * time.Second // what "soon" is
+	fightAfter = 4           // repairs of one object, more than one each fightSoon
+	fightSoon  = time.Second // what "soon" is
 	fightFirst = 250 * time.Millisecond
 	fightMost  = time.Minute
 )
@@ -57,6 +57,7 @@ type mending struct {
 	mu     sync.Mutex
 	stats  RepairStats
 	fights map[string]*fight // by key
+	half   map[string]bool   // veths whose other end could not be made whole
 	later  dataplane.Touch   // what could not be looked at
 	at     time.Time         // when that is tried again
 }
@@ -69,6 +70,7 @@ type fight struct {
 	delay  time.Duration
 	until  time.Time // it is left alone until then
 	waits  bool      // and is to be repaired then
+	by     string    // who made that necessary, if known
 }
 
 // mended is one op of a repair, done.
@@ -109,13 +111,30 @@ func (m *mending) checked(at time.Time, took time.Duration, err error) {
 	}
 }
 
+// halfMade are the veths whose other end could not be made whole.
+func (m *mending) halfMade() map[string]bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return maps.Clone(m.half)
+}
+
+// stands for an object: what is inside of a sandbox comes and goes with its wire.
+func standsFor(o dataplane.Object, wires map[place]dataplane.Veth) dataplane.Object {
+	if p, in := insideOf(o); in {
+		if v, ok := wires[p]; ok {
+			return v
+		}
+	}
+	return o
+}
+
 // allowed leaves out what has to wait, and what hangs on it.
-func (m *mending) allowed(ops []dataplane.Op, now time.Time) (out []dataplane.Op) {
+func (m *mending) allowed(ops []dataplane.Op, wires map[place]dataplane.Veth, by string, now time.Time) (out []dataplane.Op) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, op := range ops {
-		if f := m.waiting(op.Object, now); f != nil {
-			f.waits = true
+		if f := m.waiting(standsFor(op.Object, wires), now); f != nil {
+			f.waits, f.by = true, by
 		} else {
 			out = append(out, op)
 		}
@@ -154,15 +173,16 @@ func (m *mending) waiting(o dataplane.Object, now time.Time) *fight {
 }
 
 // done counts what was repaired, and decides what is left alone from now on.
-func (m *mending) done(all []mended, now time.Time) {
+func (m *mending) done(all []mended, wires map[place]dataplane.Veth, now time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for k, f := range m.fights {
-		if !f.waits && now.Sub(f.last) > fightSoon+2*f.delay {
+		if !f.waits && now.Sub(f.last) > fightAfter*fightSoon+2*f.delay {
 			delete(m.fights, k)
 		}
 	}
-	for i, d := range all {
+	failed := map[string]bool{}
+	for _, d := range all {
 		kind := kindOf(d.op.Object)
 		switch {
 		case d.skipped:
@@ -171,25 +191,48 @@ func (m *mending) done(all []mended, now time.Time) {
 		default:
 			count(&m.stats.Repairs, kind)
 		}
-		if m.fights == nil {
-			m.fights = map[string]*fight{}
+		key := standsFor(d.op.Object, wires).Key()
+		failed[key] = failed[key] || d.err != nil
+	}
+	if m.fights == nil {
+		m.fights, m.half = map[string]*fight{}, map[string]bool{}
+	}
+	for i, d := range all {
+		o := standsFor(d.op.Object, wires)
+		if bad, first := failed[o.Key()]; first {
+			delete(failed, o.Key()) // counted once
+			if v, wire := o.(dataplane.Veth); wire {
+				if delete(m.half, v.Name); bad {
+					m.half[v.Name] = true
+				}
+			}
+			m.again(o, bad, now)
 		}
-		key := d.op.Object.Key()
-		f := m.fights[key]
-		if f == nil {
-			f = &fight{}
-			m.fights[key] = f
-		}
-		f.object, f.last, f.waits = d.op.Object, now, d.err != nil
-		if f.times++; f.times < fightAfter && d.err == nil {
-			continue
-		}
-		f.delay = min(max(2*f.delay, fightFirst), fightMost)
-		f.until = now.Add(f.delay)
-		if all[i].delay = f.delay; !d.skipped {
-			m.stats.BackOffs++
+		if f := m.fights[o.Key()]; now.Before(f.until) {
+			all[i].delay = f.delay
 		}
 	}
+}
+
+// again notes one more repair of an object.
+func (m *mending) again(o dataplane.Object, failed bool, now time.Time) {
+	f := m.fights[o.Key()]
+	if f == nil {
+		f = &fight{}
+		m.fights[o.Key()] = f
+	}
+	since := f.last // time that it was left alone is no peace
+	if f.until.After(since) {
+		since = f.until
+	}
+	f.times = max(0, f.times-int(now.Sub(since)/fightSoon))
+	f.object, f.last, f.waits, f.by = o, now, failed, ""
+	if f.times++; f.times < fightAfter && !failed {
+		return
+	}
+	f.delay = min(max(2*f.delay, fightFirst), fightMost)
+	f.until = now.Add(f.delay)
+	m.stats.BackOffs++
 }
 
 // timer fires when something that waits is to be tried again.
@@ -221,6 +264,7 @@ func (m *mending) due(now time.Time) dataplane.Touch {
 		if f.waits && !now.Before(f.until) {
 			f.waits = false
 			one := dataplane.TouchOf(f.object)
+			one.By = f.by
 			if one.Empty() {
 				one.All = true // inside of a sandbox: the wire is looked at by a full check
 			}

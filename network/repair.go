@@ -128,13 +128,47 @@ func (c *Controller) mendThere(ctx context.Context, t dataplane.Touch) ([]mended
 	if err != nil {
 		return nil, err
 	}
-	return c.put(ctx, diff.Compute(dataplane.NewState(outside(want, have)...), have).Ops, have), nil
+	wires := wiresOf(want)
+	want, inside := outside(want, have, c.mending.halfMade())
+	return c.put(ctx, diff.Compute(dataplane.NewState(want...), have, inside...).Ops, have, wires, t.By), nil
+}
+
+// place is a link in a namespace: the path of its pin, or "" for the host's.
+type place struct{ ns, link string }
+
+// insideOf is where an object lies inside of a sandbox; a Redirect has no link.
+func insideOf(o dataplane.Object) (p place, ok bool) {
+	switch o := o.(type) {
+	case dataplane.Addr:
+		p = place{o.NS, o.Link}
+	case dataplane.Up:
+		p = place{o.NS, o.Link}
+	case dataplane.Route:
+		p = place{o.NS, o.Link}
+	case dataplane.Sysctl:
+		p = place{o.NS, dataplane.SysctlLink(o.Name)}
+	case dataplane.Redirect:
+		p = place{o.NS, ""}
+	}
+	return p, p.ns != ""
+}
+
+// wiresOf are the veths by where their other ends are; and by their sandboxes, of those
+// one each.
+func wiresOf(objs []dataplane.Object) map[place]dataplane.Veth {
+	wires := map[place]dataplane.Veth{}
+	for _, o := range objs {
+		if v, ok := o.(dataplane.Veth); ok {
+			wires[place{v.PeerNS, v.PeerName}], wires[place{v.PeerNS, ""}] = v, v
+		}
+	}
+	return wires
 }
 
 // put performs a repair's ops but those that have to wait, and says what became of
 // them. The caller has the world to itself.
-func (c *Controller) put(ctx context.Context, ops []dataplane.Op, have *dataplane.State) []mended {
-	ops = c.mending.allowed(ops, time.Now())
+func (c *Controller) put(ctx context.Context, ops []dataplane.Op, have *dataplane.State, wires map[place]dataplane.Veth, by string) []mended {
+	ops = c.mending.allowed(ops, wires, by, time.Now())
 	if len(ops) == 0 {
 		return nil
 	}
@@ -161,76 +195,54 @@ func (c *Controller) put(ctx context.Context, ops []dataplane.Op, have *dataplan
 		}
 		done[i] = m
 	}
-	c.mending.done(done, time.Now())
+	c.mending.done(done, wires, time.Now())
 	return done
 }
 
 // scope narrows what is declared to where the news is. A bridge's news is its ports'
 // too; and with a veth comes what is declared at its other end, in case the pair has
 // to be made anew.
-func scope(t *dataplane.Touch, all *dataplane.State) []dataplane.Object {
+func scope(t *dataplane.Touch, all *dataplane.State) (want []dataplane.Object) {
 	objs := all.All()
-	type place struct{ ns, link string }
-	inside, redirects := map[place]bool{}, map[string]bool{}
+	inside := map[place]bool{}
 	for _, o := range objs {
 		if v, ok := o.(dataplane.Veth); ok && (t.Links[v.Name] || t.Links[v.Master]) {
 			t.Add(dataplane.Touch{Links: map[string]bool{v.Name: true}})
-			inside[place{v.PeerNS, v.PeerName}], redirects[v.PeerNS] = true, true
+			inside[place{v.PeerNS, v.PeerName}], inside[place{v.PeerNS, ""}] = true, true
 		}
 	}
-	var want []dataplane.Object
 	for _, o := range objs {
-		there := t.Has(o)
-		switch o := o.(type) {
-		case dataplane.Addr:
-			there = there || inside[place{o.NS, o.Link}]
-		case dataplane.Up:
-			there = there || inside[place{o.NS, o.Link}]
-		case dataplane.Route:
-			there = there || inside[place{o.NS, o.Link}]
-		case dataplane.Sysctl:
-			there = there || inside[place{o.NS, dataplane.SysctlLink(o.Name)}]
-		case dataplane.Redirect:
-			there = redirects[o.NS]
+		p, in := insideOf(o)
+		if _, sysctl := o.(dataplane.Sysctl); in && sysctl && p.link == "" {
+			continue // the sandbox's own: no interface brings it back
 		}
-		if there {
+		if t.Has(o) || in && inside[p] {
 			want = append(want, o)
 		}
 	}
 	return want
 }
 
-// outside leaves out what is wanted inside of sandboxes at the end of wires that stand.
-func outside(want []dataplane.Object, have *dataplane.State) (out []dataplane.Object) {
-	anew := map[string]bool{} // sandboxes in which an interface has to be made
+// outside leaves out what is wanted inside of sandboxes at the end of wires that stand
+// and are not half-made; in says in which sandboxes some is left.
+func outside(want []dataplane.Object, have *dataplane.State, half map[string]bool) (out []dataplane.Object, in []string) {
+	anew := map[place]bool{} // interfaces that have to be made
 	for _, o := range want {
 		if v, ok := o.(dataplane.Veth); ok {
 			h, there := have.Get(o.Key())
 			stands, wire := h.(dataplane.Veth)
-			if !there || !wire || stands.PeerNS != v.PeerNS {
-				anew[v.PeerNS+" "+v.PeerName], anew[v.PeerNS] = true, true
+			if !there || !wire || stands.PeerNS != v.PeerNS || half[v.Name] {
+				anew[place{v.PeerNS, v.PeerName}], anew[place{v.PeerNS, ""}] = true, true
+				in = append(in, v.PeerNS)
 			}
 		}
 	}
 	for _, o := range want {
-		keep := true
-		switch o := o.(type) {
-		case dataplane.Addr:
-			keep = o.NS == "" || anew[o.NS+" "+o.Link]
-		case dataplane.Up:
-			keep = o.NS == "" || anew[o.NS+" "+o.Link]
-		case dataplane.Route:
-			keep = o.NS == "" || anew[o.NS+" "+o.Link]
-		case dataplane.Sysctl:
-			keep = o.NS == "" || anew[o.NS+" "+dataplane.SysctlLink(o.Name)]
-		case dataplane.Redirect:
-			keep = anew[o.NS]
-		}
-		if keep {
+		if p, inside := insideOf(o); !inside || anew[p] {
 			out = append(out, o)
 		}
 	}
-	return out
+	return out, in
 }
 
 // check compares the whole host with what is declared. It looks while others work, so
@@ -275,5 +287,9 @@ func (c *Controller) mendAll(ctx context.Context) ([]mended, error) {
 	if err != nil {
 		return nil, err
 	}
-	return c.put(ctx, p.Ops, have), nil
+	var objs []dataplane.Object
+	for _, op := range p.Ops {
+		objs = append(objs, op.Object)
+	}
+	return c.put(ctx, p.Ops, have, wiresOf(objs), ""), nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -17,6 +18,7 @@ type listener struct {
 	f    *os.File
 	conn syscall.RawConn
 	buf  []byte
+	over atomic.Bool
 }
 
 // listenBuffer is room for what the kernel tells while nobody reads: a transaction of
@@ -49,17 +51,25 @@ func newListener(protocol int, groups ...int) (*listener, error) {
 }
 
 // close ends a receive that waits, with os.ErrClosed.
-func (l *listener) close() { l.f.Close() }
+func (l *listener) close() {
+	l.over.Store(true)
+	l.f.Close()
+}
 
 // receive waits for one datagram, until the deadline (zero: without end), and gives its
 // messages to fn. unix.ENOBUFS: something was lost.
-func (l *listener) receive(deadline time.Time, fn func(h unix.NlMsghdr, data []byte)) error {
+func (l *listener) receive(deadline time.Time, fn func(h unix.NlMsghdr, data []byte)) (err error) {
+	defer func() {
+		if l.over.Load() {
+			err = os.ErrClosed
+		}
+	}()
 	if err := l.f.SetReadDeadline(deadline); err != nil {
 		return err
 	}
 	n, fromKernel := 0, false
 	var bad error
-	err := l.conn.Read(func(fd uintptr) bool {
+	err = l.conn.Read(func(fd uintptr) bool {
 		var from unix.Sockaddr
 		n, from, bad = unix.Recvfrom(int(fd), l.buf, 0)
 		sa, ok := from.(*unix.SockaddrNetlink)

@@ -70,11 +70,33 @@ func (k *Kernel) touchedLinks(s *dataplane.State, t dataplane.Touch, veths map[s
 			w := veths[name]
 			have.PeerNS, have.PeerName, have.PeerMAC = w.PeerNS, w.PeerName, w.PeerMAC
 			o = have
+		} else if ok && !wanted[name] {
+			o = k.strayVeth(have, l, veths)
 		}
 		s.Add(o)
 	}
 	s.Add(host.objects(func(l *link) bool { return k.mine(l) && t.Links[l.name] })...)
 	return nil
+}
+
+// strayVeth finds the other end of a veth that nobody wants, in one of the sandboxes
+// concerned: it may hold the name that a wanted one needs there (somebody renamed its
+// host end).
+func (k *Kernel) strayVeth(o dataplane.Veth, l *link, veths map[string]dataplane.Veth) dataplane.Veth {
+	for _, w := range veths {
+		if !k.inPlace(l, w.PeerNS) {
+			continue
+		}
+		s, err := openSandbox(w.PeerNS)
+		if err != nil {
+			continue
+		}
+		if p, err := s.rt.linkByIndex(l.peer); err == nil && p != nil {
+			o.PeerNS, o.PeerName = w.PeerNS, p.name
+		}
+		s.close()
+	}
+	return o
 }
 
 // inPlace says that the other end of a veth lies in the namespace pinned at path.

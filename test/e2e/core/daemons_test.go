@@ -23,9 +23,9 @@ func TestTwoDaemons(t *testing.T) {
 	b := core(t, daemontest.Start(t, daemontest.Options{World: daemontest.NewWorld(t)}))
 	for _, w := range []*world{a, b} {
 		w.Docker("run", "-d", "--name", "web", "-p", "8080:9000", "netprobe")
-		w.reached(8080)
+		w.Reached(8080)
 	}
-	long := map[*world]*talk{a: a.talk(8080), b: b.talk(8080)}
+	long := map[*world]*daemontest.Talk{a: a.Talk(8080), b: b.Talk(8080)}
 	for what, do := range map[string]func(w *world){
 		"run and rm":   func(w *world) { w.Docker("run", "--rm", "-p", "9090:9000", "busybox", "true") },
 		"reconcile":    func(w *world) { w.reconciled() },
@@ -35,15 +35,15 @@ func TestTwoDaemons(t *testing.T) {
 		"stop and run": func(w *world) { w.Stop(); time.Sleep(100 * time.Millisecond); w.Run() },
 	} {
 		for w, other := range map[*world]*world{a: b, b: a} {
-			before := other.still()
+			before := other.Still()
 			do(w)
-			other.settled(what+" of the other daemon touched this one", before)
-			long[other].on(t)
-			w.reached(8080)
+			other.Settled(what+" of the other daemon touched this one", before)
+			long[other].On(t)
+			w.Reached(8080)
 		}
 	}
 	a.Docker("rm", "-f", "web")
-	long[b].on(t)
+	long[b].On(t)
 }
 
 // TestOneNamespace: a second daemon in the same namespace is refused, whatever its
@@ -51,8 +51,8 @@ func TestTwoDaemons(t *testing.T) {
 func TestOneNamespace(t *testing.T) {
 	w := shared(t)
 	w.Docker("run", "-d", "--name", "web", "-p", "8080:9000", "netprobe")
-	w.reached(8080)
-	before := w.seen()
+	w.Reached(8080)
+	before := w.Seen()
 	second := func(host string, args ...string) (string, error) {
 		t.Helper()
 		h := w.Host
@@ -79,11 +79,11 @@ func TestOneNamespace(t *testing.T) {
 	if err == nil || !strings.Contains(out, w.Data) || !strings.Contains(out, "another") {
 		t.Errorf("the same data root: %v\n%s", err, out)
 	}
-	w.settled("the refused daemons touched something", before)
+	w.Settled("the refused daemons touched something", before)
 	if out := strings.TrimSpace(w.Machine.Run("nft", "list", "ruleset")); out != "" {
 		t.Errorf("left on the other machine: %s", out)
 	}
-	w.reached(8080)
+	w.Reached(8080)
 	w.Docker("run", "--rm", "busybox", "true")
 }
 
@@ -104,8 +104,8 @@ func TestReload(t *testing.T) {
 	write(map[string]any{"labels": []string{"a=1"}})
 	w := core(t, daemontest.Start(t, daemontest.Options{Args: []string{"--config-file", file}}))
 	w.Docker("run", "-d", "--name", "web", "-p", "8080:9000", "netprobe")
-	long := w.talk(8080)
-	before, pid := w.seen(), w.PID()
+	long := w.Talk(8080)
+	before, pid := w.Seen(), w.PID()
 	write(map[string]any{"labels": []string{"b=2"}, "debug": true, "insecure-registries": []string{"127.0.0.1:5001"}})
 	w.Signal(unix.SIGHUP)
 	w.Until(5*time.Second, "the new labels are there", func() bool { return strings.Contains(w.Docker("info", "-f", "{{.Labels}}"), "b=2") })
@@ -120,8 +120,8 @@ func TestReload(t *testing.T) {
 	if !strings.Contains(w.Docker("info", "-f", "{{.Labels}}"), "b=2") || w.PID() != pid {
 		t.Error("a damaged file changed something")
 	}
-	w.settled("a reload touched the network", before)
-	long.on(t)
+	w.Settled("a reload touched the network", before)
+	long.On(t)
 }
 
 // TestOneContainerd: two daemons on one containerd, as on a host that has its own:
@@ -133,15 +133,15 @@ func TestOneContainerd(t *testing.T) {
 	b := core(t, daemontest.Start(t, daemontest.Options{World: daemontest.NewWorld(t), Args: flags}))
 	for _, w := range []*world{a, b} {
 		w.Docker("run", "-d", "--name", "web", "-p", "8080:9000", "netprobe")
-		w.reached(8080)
+		w.Reached(8080)
 	}
-	long := map[*world]*talk{a: a.talk(8080), b: b.talk(8080)}
+	long := map[*world]*daemontest.Talk{a: a.Talk(8080), b: b.Talk(8080)}
 	for w, other := range map[*world]*world{a: b, b: a} {
 		for range 2 {
 			w.Kill9()
 			w.Run()
-			long[w].on(t)
-			long[other].on(t)
+			long[w].On(t)
+			long[other].On(t)
 			w.Docker("run", "--rm", "busybox", "true")
 			if out := other.Docker("ps", "--format", "{{.Names}}"); out != "web" {
 				t.Errorf("the other daemon has %q", out)

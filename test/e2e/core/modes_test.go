@@ -114,61 +114,61 @@ func TestShare(t *testing.T) {
 				return strings.Contains(w.TryDocker("exec", c, "netprobe", "dial", "tcp/127.0.0.1:"+port).Stdout, "src=127.0.0.1")
 			})
 		}
-		w.reached(8080)
-		w.reached(8091)
+		w.Reached(8080)
+		w.Reached(8091)
 	}
 	same("at first")
-	long := w.talk(8091) // to the dependent, through what the owner published
+	long := w.Talk(8091) // to the dependent, through what the owner published
 	addr := w.Docker("inspect", "-f", "{{.NetworkSettings.IPAddress}}", "owner")
 	if out := w.Docker("inspect", "-f", "{{len .NetworkSettings.Networks}} {{.HostConfig.NetworkMode.IsContainer}}", "dependent"); out != "0 true" {
 		t.Errorf("dependent: %s", out)
 	}
 	for what, do := range map[string]func(){
 		"docker restart": func() { w.Docker("restart", "-t", "0", "owner") },
-		"stop and start": func() { w.Docker("stop", "-t", "0", "owner"); long.on(t); w.Docker("start", "owner") },
+		"stop and start": func() { w.Docker("stop", "-t", "0", "owner"); long.On(t); w.Docker("start", "owner") },
 		"kill and start": func() {
 			w.Docker("kill", "owner")
 			w.Docker("wait", "owner")
-			long.on(t)
+			long.On(t)
 			w.Docker("start", "owner")
 		},
-		"a new daemon": func() { w.Kill9(); long.on(t); w.Run() },
+		"a new daemon": func() { w.Kill9(); long.On(t); w.Run() },
 		"stop, a new daemon, start": func() {
 			w.Docker("stop", "-t", "0", "owner")
 			w.Kill9()
 			w.Run()
-			long.on(t)
+			long.On(t)
 			w.Docker("start", "owner")
 		},
 	} {
 		do()
 		same(what)
-		long.on(t)
+		long.On(t)
 		if now := w.Docker("inspect", "-f", "{{.NetworkSettings.IPAddress}}", "owner"); now != addr {
 			t.Errorf("%s: the address was %s and is %s", what, addr, now)
 		}
 	}
 	w.Docker("restart", "-t", "0", "dependent")
 	same("the dependent restarted")
-	long = w.talk(8091)
+	long = w.Talk(8091)
 	w.Docker("rm", "-f", "owner")
-	long.on(t)
+	long.On(t)
 	if got := w.netns("dependent"); got != ns {
 		t.Errorf("without its owner the dependent is in %s", got)
 	}
-	w.reached(8091)
+	w.Reached(8091)
 	if out := w.reconciled(); !strings.Contains(out, "the kernel has what is declared") {
 		t.Errorf("the reconciliation did something:\n%s", out)
 	}
 	w.Kill9()
 	w.Run()
-	long.on(t)
+	long.On(t)
 	// Another may not take what is still published.
 	w.Refused([]string{"8091"}, "run", "-d", "--name", "late", "-p", "8091:9000", "busybox", "sleep", "100")
 	w.Docker("rm", "-f", "late")
 	w.Docker("rm", "-f", "dependent")
 	w.Docker("run", "-d", "--name", "late", "-p", "8091:9000", "netprobe")
-	w.reached(8091)
+	w.Reached(8091)
 }
 
 // TestShareRefused: what can be no one's sandbox.

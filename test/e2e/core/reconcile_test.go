@@ -16,11 +16,12 @@ import (
 // TestReconcile: whatever a person took away comes back, and the published port
 // works again.
 func TestReconcile(t *testing.T) {
-	w := shared(t)
+	// A daemon that repairs by itself (test/e2e/repair) would leave nothing to do.
+	w := core(t, daemontest.Start(t, daemontest.Options{Args: []string{"--repair=false"}}))
 	w.Docker("run", "-d", "--name", "web", "-p", "8080:9000", "netprobe")
 	w.Docker("run", "-d", "--name", "other", "-p", "127.0.0.1:9090:9000/udp", "busybox", "sleep", "1000")
-	w.reached(8080)
-	whole := w.seen()
+	w.Reached(8080)
+	whole := w.Seen()
 	table := regexp.MustCompile(`linkspan_[0-9a-f]{6}`).FindString(whole)
 	veth := func() string {
 		t.Helper()
@@ -54,8 +55,8 @@ func TestReconcile(t *testing.T) {
 				t.Errorf("dry run: exit code %d\n%s%s", code, dry, errs)
 			}
 			w.reconciled()
-			w.settled("not as before", whole)
-			w.reached(8080)
+			w.Settled("not as before", whole)
+			w.Reached(8080)
 			if out := w.Host.Run("sysctl", "-n", "net.ipv4.ip_forward"); strings.TrimSpace(out) != "1" {
 				t.Error("the host does not forward")
 			}
@@ -66,8 +67,8 @@ func TestReconcile(t *testing.T) {
 		w.Host.Run("nft", "flush", "ruleset")
 		w.Host.Run("ip", "link", "del", veth)
 		w.Restart()
-		w.settled("not as before", whole)
-		w.reached(8080)
+		w.Settled("not as before", whole)
+		w.Reached(8080)
 	})
 	t.Run("inside a sandbox", func(t *testing.T) {
 		w := core(t, w.For(t))
@@ -86,7 +87,7 @@ func TestReconcile(t *testing.T) {
 		}
 		in("route", "add", "default", "via", "172.17.0.1")
 		in("addr", "del", "10.9.9.9/32", "dev", "eth0")
-		w.reached(8080)
+		w.Reached(8080)
 	})
 }
 
@@ -105,14 +106,14 @@ func TestPlan(t *testing.T) {
 	log, armed := filepath.Join(dir, "points"), filepath.Join(dir, "armed")
 	w := core(t, daemontest.Start(t, daemontest.Options{Env: []string{"LINKSPAN_FAIL_LOG=" + log, "LINKSPAN_FAIL_ARMED=" + armed}}))
 	w.Docker("pull", "-q", "netprobe")
-	before := w.seen()
+	before := w.Seen()
 	text := w.linkspanOut(t, "plan", "run", "--name", "web", "-p", "8080:9000", "-p", "127.0.0.1:8081:9001/udp", "netprobe")
 	plan, err := w.admin().Plan(t.Context(), "web", []byte(`{"Image":"netprobe","ExposedPorts":{"9000/tcp":{},"9001/udp":{}},
 		"HostConfig":{"PortBindings":{"9000/tcp":[{"HostPort":"8080"}],"9001/udp":[{"HostIp":"127.0.0.1","HostPort":"8081"}]}}}`))
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.settled("the plan made something", before)
+	w.Settled("the plan made something", before)
 	if out := w.Docker("ps", "-aq"); out != "" {
 		t.Errorf("the plan made a container: %s", out)
 	}

@@ -29,7 +29,7 @@ func TestForeignBridge(t *testing.T) {
 	}
 	before := theirs()
 	w.Docker("run", "-d", "--name", "web", "-p", "8080:9000", "netprobe")
-	w.reached(8080)
+	w.Reached(8080)
 	if out := w.Docker("inspect", "-f", "{{.NetworkSettings.IPAddress}}", "web"); out != "172.18.0.2" {
 		t.Errorf("address %s", out)
 	}
@@ -41,7 +41,7 @@ func TestForeignBridge(t *testing.T) {
 	}
 	w.reconciled()
 	w.Restart()
-	w.reached(8080)
+	w.Reached(8080)
 	w.Docker("rm", "-f", "web")
 	if after := theirs(); after != before {
 		t.Errorf("the other engine's things changed:\n%s", lab.Differ(before, after))

@@ -1,0 +1,50 @@
+package linux
+
+import (
+	"fmt"
+
+	"golang.org/x/sys/unix"
+)
+
+// When somebody flushes the ruleset, the last nat chain goes, and with it the kernel's
+// translation of connections that are under way: until our page is back, some
+// milliseconds later, their packets would pass untranslated, and a port that the keeper
+// holds would answer with a reset. So while the watch lives a second table keeps the
+// hooks there. Its one rule looks at the state of a connection, for which the kernel
+// keeps track of them, and does nothing. The table belongs to our socket
+// (NFT_TABLE_F_OWNER, Linux 5.12): nobody else's flush touches it, and it goes with the
+// socket, however the daemon ends.
+
+// HooksSuffix follows the page's name in the name of that table.
+const HooksSuffix = "_hooks"
+
+const (
+	tableOwned = 2    // NFT_TABLE_F_OWNER
+	hooksPrio  = 1000 // after all others'
+)
+
+// keepHooks makes the table; the caller closes the socket. The calling thread is in the
+// kernel's namespace.
+func (k *Kernel) keepHooks() (*nfConn, error) {
+	c, err := newNF()
+	if err != nil {
+		return nil, err
+	}
+	t := tableRef{"inet", k.cfg.Table + HooksSuffix}
+	chain := text(text(nil, unix.NFTA_CHAIN_TABLE, t.name), unix.NFTA_CHAIN_NAME, "keep")
+	chain = nested(chain, unix.NFTA_CHAIN_HOOK, attr(attr(nil, unix.NFTA_HOOK_HOOKNUM, be32(unix.NF_INET_POST_ROUTING)),
+		unix.NFTA_HOOK_PRIORITY, be32(hooksPrio)))
+	err = c.commit([]nfMsg{
+		{typ: unix.NFT_MSG_NEWTABLE, flags: unix.NLM_F_CREATE | unix.NLM_F_EXCL, fam: t.fam(),
+			attrs: attr(text(nil, unix.NFTA_TABLE_NAME, t.name), unix.NFTA_TABLE_FLAGS, be32(tableOwned))},
+		{typ: unix.NFT_MSG_NEWCHAIN, flags: unix.NLM_F_CREATE, fam: t.fam(), attrs: text(chain, unix.NFTA_CHAIN_TYPE, "nat")},
+		{typ: unix.NFT_MSG_NEWRULE, flags: unix.NLM_F_CREATE | unix.NLM_F_APPEND, fam: t.fam(),
+			attrs: nested(text(text(nil, unix.NFTA_RULE_TABLE, t.name), unix.NFTA_RULE_CHAIN, "keep"), unix.NFTA_RULE_EXPRESSIONS,
+				expression("ct", attr(attr(nil, unix.NFTA_CT_DREG, be32(unix.NFT_REG_1)), unix.NFTA_CT_KEY, be32(unix.NFT_CT_STATE))))},
+	})
+	if err != nil {
+		c.close()
+		return nil, fmt.Errorf("keep the hooks of nat: %w", err)
+	}
+	return c, nil
+}
