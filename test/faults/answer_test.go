@@ -14,9 +14,9 @@ type answer struct {
 	Sentence string `json:"sentence"`
 	Cure     string `json:"cure"`   // one command, empty if none mends it
 	Advice   string `json:"advice"` // what to do, in words, where no command does it
+	Took     float64 `json:"took_ms"`
 	Steps    []struct{ Part, Where, Look, Found, State string }
 	Notes    []struct{ Text string }
-	text     string // for failures
 }
 
 // String is what a failure shows.
@@ -43,16 +43,15 @@ func (s *stage) why(t *testing.T, a, b string) answer {
 	if err := json.Unmarshal([]byte(r.Stdout), &ans); err != nil {
 		t.Fatalf("why %s %s: exit code %d, %v\n%s%s", a, b, r.Code, err, r.Stdout, r.Stderr)
 	}
-	ans.text = ans.String()
 	codes := map[string]int{"reaches": 0, "blocked": 2, "unknown": 1}
 	if want, ok := codes[ans.Verdict]; !ok || r.Code != want || ans.reaches() != (r.Code == 0) {
 		t.Errorf("why %s %s: code %q, verdict %q, exit code %d", a, b, ans.Code, ans.Verdict, r.Code)
 	}
 	if strings.Contains(ans.Cure, "\n") || strings.TrimSpace(ans.Sentence) == "" {
-		t.Errorf("why %s %s: want one sentence and at most one command:\n%s", a, b, ans.text)
+		t.Errorf("why %s %s: want one sentence and at most one command:\n%s", a, b, ans)
 	}
 	if !ans.reaches() && ans.Cure == "" && ans.Advice == "" {
-		t.Errorf("why %s %s: neither command nor advice:\n%s", a, b, ans.text)
+		t.Errorf("why %s %s: neither command nor advice:\n%s", a, b, ans)
 	}
 	return ans
 }

@@ -98,9 +98,9 @@ func (s *stage) healthy(t *testing.T, p pair) {
 	}
 	a := s.why(t, p.a, p.b)
 	if !a.reaches() {
-		t.Errorf("it does reach, but:\n%s", a.text)
+		t.Errorf("it does reach, but:\n%s", a)
 	}
 	if !strings.Contains(fmt.Sprint(a.Notes), p.note) {
-		t.Errorf("no note says %q:\n%s", p.note, a.text)
+		t.Errorf("no note says %q:\n%s", p.note, a)
 	}
 }

@@ -131,20 +131,25 @@ func (s *stage) one(t *testing.T, f fault) {
 		return
 	}
 	a := s.why(t, f.a, f.b)
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("why %s %s\n%s", f.a, s.expand(f.b), a)
+		}
+	})
 	known := slices.Contains(strings.Split(f.code, "|"), a.Code)
 	if !known && f.cannot == "" {
-		t.Errorf("code %q, want %q\n%s", a.Code, f.code, a.text)
+		t.Errorf("code %q, want %q", a.Code, f.code)
 	} else if f.cannot != "" && known {
 		t.Logf("known after all, though %q", f.cannot)
 	}
 	for _, w := range f.says {
 		if w = s.expand(w); !strings.Contains(a.Sentence, w) {
-			t.Errorf("the sentence does not name %q:\n%s", w, a.text)
+			t.Errorf("the sentence does not name %q", w)
 		}
 	}
 	for _, w := range f.cure {
 		if w = s.expand(w); !strings.Contains(a.Cure, w) {
-			t.Errorf("the cure lacks %q:\n%s", w, a.text)
+			t.Errorf("the cure lacks %q", w)
 		}
 	}
 	switch {
@@ -153,7 +158,7 @@ func (s *stage) one(t *testing.T, f fault) {
 	case f.byHand != "":
 		s.run(t, f.byHand)
 	case f.cannot == "":
-		t.Errorf("no cure:\n%s", a.text)
+		t.Error("no cure")
 		return
 	default:
 		return
@@ -164,7 +169,7 @@ func (s *stage) one(t *testing.T, f fault) {
 	s.prepare(t, "")
 	s.reaches(t, fmt.Sprintf("cured by %q", a.Cure+f.byHand), f.a, f.from, f.tryCured)
 	if b := s.why(t, f.a, f.b); !b.reaches() && f.tryCured == f.try && f.cannot == "" {
-		t.Errorf("it works now, but:\n%s", b.text)
+		t.Errorf("it works now, but:\n%s", b)
 	}
 }
 

@@ -40,6 +40,6 @@ func reachFaults() []fault {
 		{name: "no masquerading", setup: "net bare -o com.docker.network.bridge.enable_ip_masquerade=false; run xav --network bare",
 			a: "xav", b: "$M:80", code: "unknown", cannot: "whether a machine outside has a route back is not to be seen from here"},
 		{name: "IPv4 only, to an IPv6 address", undo: "docker network disconnect six ann",
-			a: "ann", b: "[$M6]:80", code: "no-address-family", says: []string{"ann"}, cure: []string{"network connect"}},
+			a: "ann", b: "[$M6]:80", code: "no-address-family", says: []string{"ann"}, byHand: "docker network connect six ann"},
 	}
 }
