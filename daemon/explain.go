@@ -48,7 +48,8 @@ func (d declared) Containers() []diagnose.Container {
 	var all []diagnose.Container
 	for _, c := range d.e.containers.List() {
 		one := diagnose.Container{ID: c.ID, Name: c.Name, Image: c.ImageRef, State: string(c.State.Phase), ExitCode: c.State.ExitCode,
-			PID: c.State.Pid, Mode: string(c.HostConfig.NetworkMode), Networks: slices.Sorted(maps.Keys(c.Networks))}
+			PID: c.State.Pid, Mode: string(c.HostConfig.NetworkMode), Networks: slices.Sorted(maps.Keys(c.Networks)),
+			Published: published(c.HostConfig.PortBindings)}
 		if c.State.Health != nil {
 			one.Health = string(c.State.Health.Status)
 		}

@@ -29,7 +29,11 @@ func (w *walk) iccOff(n *cnm.Network) *cause {
 	if _, err := w.world.Network(own); err == nil {
 		own += "-2"
 	}
-	return c.mend("linkspan network create %[1]s && linkspan network connect %[1]s %[2]s && linkspan network connect %[1]s %[3]s", own, w.a.Name, w.b.Name)
+	c.mend("linkspan network create %[1]s && linkspan network connect %[1]s %[2]s && linkspan network connect %[1]s %[3]s", own, w.a.Name, w.b.Name)
+	if n.HasNames() { // or the name would go on leading to the address there
+		c.cure += fmt.Sprintf(" && linkspan network disconnect %s %s", n.Name, w.a.Name)
+	}
+	return c
 }
 
 // noNetwork is said of two that share none, or none with an address family in common.
@@ -61,7 +65,7 @@ func (w *walk) noNetwork(a, b *cnm.Sandbox, p packet, shared []pair) *cause {
 			join string
 		}{{b, w.a.Name}, {a, w.b.Name}} {
 			for _, n := range w.networksOf(side.s) {
-				if n.Driver == "bridge" && n.Predefined != own && icc(n) && !onlyNone(a) && !onlyNone(b) {
+				if n.Driver == "bridge" && n.Predefined != own && icc(n) && !isolatedMode(w.a) && !isolatedMode(w.b) {
 					return c.mend("linkspan network connect %s %s", n.Name, side.join)
 				}
 			}
@@ -69,6 +73,9 @@ func (w *walk) noNetwork(a, b *cnm.Sandbox, p packet, shared []pair) *cause {
 	}
 	return c.advise("a container with --network none is on no network; run it again on one of %s's", w.b.Name)
 }
+
+// isolatedMode is --network none, which no other network goes with.
+func isolatedMode(e *diagnose.End) bool { return e.Container != nil && e.Container.Mode == "none" }
 
 func onlyNone(s *cnm.Sandbox) bool { return !firstAddr(s).IsValid() }
 
@@ -133,8 +140,17 @@ func (w *walk) declareOut(s *cnm.Sandbox, p packet) {
 
 // internal is said of a network that leads nowhere.
 func (w *walk) internal(n *cnm.Network, what string) *cause {
-	return because(Internal, "network %s is internal: nobody on it %s, and %s is on no other.", n.Name, what, w.a.Name).
+	c := because(Internal, "network %s is internal: nobody on it %s, and %s is on no other.", n.Name, what, w.a.Name).
 		mend("linkspan network connect bridge %s", w.a.Name)
+	// A default route of somebody's own keeps the other network's from being made.
+	at := w.placeOf(w.a)
+	routes, err := w.live.routes(at.ns)
+	for _, r := range routes {
+		if err == nil && !at.host() && r.Type == "unicast" && r.Dst.Bits() == 0 && r.Dst.Addr().Is4() {
+			c.cure = at.cmd(routeCmd(r, "del")) + " && " + c.cure
+		}
+	}
+	return c
 }
 
 // declareHost is said of a container that asks the host.

@@ -9,6 +9,7 @@ import (
 
 	"linkspan/cnm"
 	"linkspan/config"
+	"linkspan/dataplane"
 	"linkspan/dataplane/ruleset"
 	"linkspan/diagnose"
 )
@@ -243,7 +244,7 @@ func (w *walk) resolver(from place, name string, p packet) bool {
 			if err == nil && !fw.hasTable("ip", redirectTable) {
 				return w.fail(from, "resolver", "the redirect of its port 53 is gone", because(DNSWrong,
 					"in %s nothing leads port 53 of %s to the resolver: table ip %s is gone, so that names are not found.", w.a.Name, resolverAddr, redirectTable).
-					mend("linkspan restart %s", w.a.Name))
+					mend("%s", w.redirect(from)))
 			}
 			if err == nil {
 				q := packet{src: localhost(true), dst: resolverAddr, proto: "udp", sport: ephemeral, dport: 53, out: "lo"}
@@ -267,6 +268,22 @@ func (w *walk) resolver(from place, name string, p packet) bool {
 	}
 	return w.fail(from, "resolver", "does not answer at "+resolverAddr.String(), because(DNSWrong,
 		"no resolver listens at %s in %s, so that names are not found.", resolverAddr, w.a.Name).mend("linkspan reconcile"))
+}
+
+// redirect is the one line that makes a sandbox's redirect again.
+func (w *walk) redirect(at place) string {
+	create, _ := dataplane.Redirect{NS: at.ns}.Commands()
+	_, table, _ := strings.Cut(joined(create), "'TABLE'\n")
+	table, _, _ = strings.Cut(table, "\nTABLE")
+	var b strings.Builder
+	for line := range strings.SplitSeq(table, "\n") {
+		line = strings.TrimSpace(line)
+		if b.WriteString(line); !strings.HasSuffix(line, "{") && !strings.HasSuffix(line, ";") {
+			b.WriteString(";")
+		}
+		b.WriteString(" ")
+	}
+	return at.cmd("nft '" + strings.TrimRight(b.String(), "; ") + "'")
 }
 
 // nameservers are those of a resolv.conf(5), as they are written.
