@@ -79,7 +79,9 @@ func newWorld(t *testing.T) *world {
 		h    *lab.Host
 		addr string
 		dev  string
-	}{{w.c, "fd00:1::2/64", cDev}, {w.r, "fd00:1::1/64", w.cDev}, {w.r, "fd00:2::1/64", w.sDev}, {w.s, "fd00:2::2/64", sDev}} {
+	}{{w.c, "fd00:1::2/64", cDev}, {w.r, "fd00:1::1/64", w.cDev}, {w.r, "fd00:2::1/64", w.sDev}, {w.s, "fd00:2::2/64", sDev},
+		// The kernel's own link-local addresses are tentative for a second or two.
+		{w.c, "fe80::2/64", cDev}, {w.r, "fe80::1/64", w.cDev}, {w.r, "fe80::1/64", w.sDev}, {w.s, "fe80::2/64", sDev}} {
 		a.h.Run("ip", "addr", "add", a.addr, "dev", a.dev, "nodad")
 	}
 	w.c.Run("ip", "route", "add", "default", "via", "fd00:1::1")

@@ -202,6 +202,11 @@ func (c *Conn) receive(fn func(typ, flags uint16, seq uint32, body []byte)) erro
 	return nil
 }
 
+// Messages gives a datagram's messages to fn: for sockets that only listen.
+func Messages(b []byte, fn func(typ uint16, body []byte)) {
+	each(b, func(typ, _ uint16, _ uint32, body []byte) { fn(typ, body) })
+}
+
 // each gives the messages of a datagram to fn.
 func each(b []byte, fn func(typ, flags uint16, seq uint32, body []byte)) {
 	ne := binary.NativeEndian

@@ -18,6 +18,12 @@ func FamilyNumber(name string) byte {
 	return 0
 }
 
+// FamilyName is the name of a family by the kernel's number.
+func FamilyName(n byte) string { return families[n] }
+
+// VerdictText names a verdict by the kernel's number.
+func VerdictText(code int32, chain string) string { return Verdict{verdictCode(code), chain}.String() }
+
 // hooks by number, of ip, ip6, inet and bridge.
 var hooks = []string{"prerouting", "input", "forward", "output", "postrouting", "ingress"}
 
@@ -64,7 +70,13 @@ func DecodeChain(family byte, b []byte) (table string, c *Chain) {
 // DecodeRule decodes NFT_MSG_NEWRULE, and says whose it is.
 func DecodeRule(b []byte) (table, chain string, r *Rule) {
 	a := attrsOf(b)
-	return a.text(1), a.text(2), &Rule{Handle: a.num(3), Exprs: Exprs(a[4]), Comment: comment(a[7])}
+	r = &Rule{Handle: a.num(3), Exprs: Exprs(a[4]), Comment: comment(a[7])}
+	for _, e := range r.Exprs {
+		if m, ok := e.(Match); ok && m.Name == "comment" && r.Comment == "" {
+			r.Comment = info(m.Info).text(0, 256)
+		}
+	}
+	return a.text(1), a.text(2), r
 }
 
 // comment reads the first entry of nft's user data: type, length, text.

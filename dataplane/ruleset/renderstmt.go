@@ -147,7 +147,9 @@ func (w *writer) statement(e Expr) {
 	case Offload:
 		w.say("flow add @%s", x.Table)
 	case Match:
-		w.say("%s", x.text())
+		if x.Name != "comment" { // the rule's comment comes last
+			w.say("%s", x.text())
+		}
 	case Target:
 		family := "ip"
 		if w.table != nil {

@@ -102,6 +102,29 @@ func (t *Table) Chain(name string) *Chain {
 	return t.chains[name]
 }
 
+// Rule finds one by its handle; nil when there is none.
+func (c *Chain) Rule(handle uint64) *Rule {
+	for _, r := range c.Rules {
+		if r.Handle == handle {
+			return r
+		}
+	}
+	return nil
+}
+
+// Rejects says whether it answers what it drops.
+func (r *Rule) Rejects() bool {
+	for _, e := range r.Exprs {
+		if t, ok := e.(Target); ok && t.Name == "REJECT" {
+			return true
+		}
+		if _, ok := e.(Reject); ok {
+			return true
+		}
+	}
+	return false
+}
+
 // Set finds one; nil when there is none.
 func (t *Table) Set(name string) *Set {
 	if t.sets == nil {

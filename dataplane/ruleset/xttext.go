@@ -52,8 +52,6 @@ func (x Match) text() string {
 		}
 		flag := []string{"--sports", "--dports", "--ports"}[min(int(b.u8(0)), 2)]
 		add(x.Rev >= 1 && b.u8(47) != 0, "%s %s", flag, strings.Join(all, ","))
-	case "comment":
-		add(false, "--comment %q", b.text(0, 256))
 	case "addrtype":
 		types := func(mask uint16) string {
 			var all []string
