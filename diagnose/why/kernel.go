@@ -65,6 +65,10 @@ func (w *walk) unforwarded(at place, p packet) *cause {
 func (w *walk) reversePath(at place, p packet) *cause {
 	back, err := w.live.route(at.ns, reading.RouteQuery{Dst: p.src})
 	way := "nowhere"
+	if err == nil && back.Type == "" {
+		return because(NoRoute, "%s has no route back to %s, and so drops what comes from there by %s.", w.stack(at), p.src, p.in).
+			advise("give it one: %s", at.cmd(fmt.Sprintf("ip route add %s via GATEWAY", p.src)))
+	}
 	if err == nil && back.Link != "" {
 		way = back.Link
 		if _, e := w.world.Holder(p.src); e != nil && at.host() {

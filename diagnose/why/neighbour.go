@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"linkspan/dataplane/reading"
+	"linkspan/dataplane/ruleset"
 )
 
 // states of a neighbour entry that packets are sent by (RFC 4861; neighbour(7)).
@@ -57,6 +58,9 @@ func (w *walk) answers(at place, on onward, to place, has *reading.Interface) *c
 	if !on.next.Is4() {
 		return nil
 	}
+	if c := w.arpRules(at, on, to, has); c != nil {
+		return c
+	}
 	// The greater of the two counts (kernel doc: ip-sysctl, arp_ignore).
 	for _, name := range []string{has.Name, "all"} {
 		v, err := w.live.sysctl(to.ns, "net/ipv4/conf/"+name+"/arp_ignore")
@@ -64,6 +68,46 @@ func (w *walk) answers(at place, on onward, to place, has *reading.Interface) *c
 			return because(NeighbourFailed, "%s does not answer who asks for the hardware address of %s (net.ipv4.conf.%s.arp_ignore=%s).", w.stack(to), on.next, name, v).
 				mend("%s", to.cmd("sysctl -w net.ipv4.conf."+strings.ReplaceAll(name, ".", "/")+".arp_ignore=0"))
 		}
+	}
+	return nil
+}
+
+// arpRules passes question and answer of ARP (RFC 826) through the rules of both stacks.
+func (w *walk) arpRules(at place, on onward, to place, has *reading.Interface) *cause {
+	own, err := w.live.link(at.ns, on.link)
+	if err != nil || own == nil {
+		return nil
+	}
+	ask := ruleset.Packet{Proto: "arp", Src: on.p.src, Dst: on.next, SrcMAC: own.MAC, DstMAC: "ff:ff:ff:ff:ff:ff"}
+	reply := ruleset.Packet{Proto: "arp", Reply: true, Src: on.next, Dst: on.p.src, SrcMAC: has.MAC, DstMAC: own.MAC}
+	for _, s := range []struct {
+		place
+		hook    string
+		p       ruleset.Packet
+		in, out string
+	}{
+		{at, "output", ask, "", on.link}, {to, "input", ask, has.Name, ""}, {to, "output", reply, "", has.Name}, {at, "input", reply, on.link, ""},
+	} {
+		fw, err := w.fire(s.ns)
+		if err != nil {
+			return nil // the packet's own rules cannot be read either, and say so
+		}
+		s.p.In, s.p.Out = s.in, s.out
+		t := fw.walk("arp", s.hook, s.p)
+		if t.Verdict != ruleset.Drop {
+			continue
+		}
+		code := ContainerFirewall
+		if s.host() {
+			code = HostFirewall
+		}
+		r := w.ruleOf(s.place, fw, *orEmpty(t.Rule))
+		c := because(code, "%s keeps %s from finding the hardware address of %s: table arp %s, chain %s, drops it: %s", w.stack(s.place), w.stack(at), on.next, r.Table, r.Chain, r.Text)
+		c.rule = r
+		if t.Rule != nil && t.Rule.Policy {
+			return c.mend("%s", s.cmd(fmt.Sprintf("nft insert rule arp %s %s accept", r.Table, r.Chain)))
+		}
+		return c.mend("%s", s.cmd(fmt.Sprintf("nft insert rule arp %s %s handle %d arp daddr ip %s accept", r.Table, r.Chain, r.Handle, s.p.Dst)))
 	}
 	return nil
 }

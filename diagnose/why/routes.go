@@ -12,16 +12,13 @@ import (
 
 // noRoute finds out why there is no route, or one that refuses.
 func (w *walk) noRoute(at place, p packet, r reading.RouteAnswer, in string) *cause {
-	if in != "" {
+	if c := w.localnet(at, p); c != nil {
+		return c
+	}
+	if in != "" && !strings.Contains(r.Err, "cross-device") {
 		if c := w.unforwarded(at, p); c != nil {
 			return c
 		}
-		if strings.Contains(r.Err, "cross-device") {
-			return w.reversePath(at, p)
-		}
-	}
-	if c := w.localnet(at, p); c != nil {
-		return c
 	}
 	if c := w.bare(at, p); c != nil {
 		return c
@@ -36,6 +33,9 @@ func (w *walk) noRoute(at place, p packet, r reading.RouteAnswer, in string) *ca
 	} else if bad != nil {
 		return because(NoRoute, "%s route %s refuses what goes to %s (%s).", at.of(), routeText(*bad), p.dst, bad.Type).
 			mend("%s", at.cmd(routeCmd(*bad, "del")))
+	}
+	if in != "" && strings.Contains(r.Err, "cross-device") {
+		return w.reversePath(at, p)
 	}
 	switch r.Type {
 	case "prohibit", "blackhole", "unreachable":
@@ -187,6 +187,20 @@ func (w *walk) routeAgain(at place, e *cnm.Endpoint, v4 bool) string {
 
 // lostRoute finds a declared route that is gone from a sandbox.
 func (w *walk) lostRoute(at place, p packet) *cause {
+	for i := range at.sandbox.Endpoints {
+		e := &at.sandbox.Endpoints[i]
+		for _, a := range e.Addrs {
+			if !a.Contains(p.dst) {
+				continue
+			}
+			c := because(NoRoute, "%s has no route to %s: that of its own subnet %s on %s is gone.", at.name, p.dst, a.Masked(), e.IfName).
+				mend("%s", at.cmd(fmt.Sprintf("ip route replace %s dev %s src %s", a.Masked(), e.IfName, a.Addr())))
+			if again := w.routeAgain(at, e, a.Addr().Is4()); again != "" {
+				c.cure += " && " + again
+			}
+			return c
+		}
+	}
 	for _, o := range w.objects {
 		r, ok := o.(dataplane.Route)
 		if !ok || r.NS != at.ns || r.Dst.Addr().Is4() != p.dst.Is4() || !r.Dst.Contains(p.dst) {
@@ -198,15 +212,6 @@ func (w *walk) lostRoute(at place, p packet) *cause {
 			dst = "default"
 		}
 		return because(NoRoute, "%s has no route to %s: its %s route via %s on %s is gone.", at.name, p.dst, dst, r.Via, r.Link).mend("%s", joined(create))
-	}
-	for i := range at.sandbox.Endpoints {
-		e := &at.sandbox.Endpoints[i]
-		for _, a := range e.Addrs {
-			if a.Contains(p.dst) {
-				return because(NoRoute, "%s has no route to %s: that of its own subnet %s on %s is gone.", at.name, p.dst, a.Masked(), e.IfName).
-					mend("%s", at.cmd(fmt.Sprintf("ip route replace %s dev %s src %s", a.Masked(), e.IfName, a.Addr())))
-			}
-		}
 	}
 	return nil
 }
