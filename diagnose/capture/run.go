@@ -199,15 +199,13 @@ func (r *run) judge(h held) (comment string, ok bool) {
 	if ok && (j.flow.translated || !inside) {
 		comment = j.flow.comment
 	}
-	if !r.loose || r.expr.Match(v) {
-		return comment, true
+	views := []filter.View{v}
+	if ok {
+		other := v
+		other.Packet.Src, other.Packet.Dst = j.other.src, j.other.dst
+		views = append(views, other)
 	}
-	if !ok {
-		return "", false
-	}
-	other := v
-	other.Packet.Src, other.Packet.Dst = j.other.src, j.other.dst
-	return comment, r.expr.Match(other)
+	return comment, !r.loose || r.expr.Match(views...)
 }
 
 // close writes what each interface saw, and what a person should know.

@@ -212,10 +212,10 @@ func (f *Follower) Now(ctx context.Context, w Wish) (*Table, error) {
 	}
 	sortFlows(out.Flows)
 	if uncounted {
-		out.Notes = append(out.Notes, "bytes are not counted on this host: `sysctl -w net.netfilter.nf_conntrack_acct=1` has the kernel count flows that begin afterwards")
+		out.Notes = append(out.Notes, "SENT and BACK: the kernel counts flows that begin after `sysctl -w net.netfilter.nf_conntrack_acct=1`")
 	}
 	if undated {
-		out.Notes = append(out.Notes, "ages are not kept on this host: `sysctl -w net.netfilter.nf_conntrack_timestamp=1` has the kernel keep them from then on")
+		out.Notes = append(out.Notes, "AGE: the kernel keeps it of flows that begin after `sysctl -w net.netfilter.nf_conntrack_timestamp=1`")
 	}
 	if len(out.Flows) == 0 {
 		out.Notes = append(out.Notes, "there are no flows now; of what passes between containers of one network only TCP connections are seen: it is switched, and no conntrack has it")

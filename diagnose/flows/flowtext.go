@@ -3,6 +3,7 @@ package flows
 import (
 	"fmt"
 	"io"
+	"net/netip"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -56,15 +57,23 @@ func (f Flow) through() string {
 		if f.Published {
 			word = "published "
 		}
-		s = append(s, word+f.Dialled.String())
+		s = append(s, word+at(f.Dialled))
 	}
 	if f.As.IsValid() {
-		s = append(s, "as "+f.As.String())
+		s = append(s, "as "+at(f.As))
 	}
 	if len(s) == 0 {
 		return "-"
 	}
 	return strings.Join(s, ", ")
+}
+
+// at leaves a port away that a protocol does not have.
+func at(a netip.AddrPort) string {
+	if a.Port() == 0 {
+		return a.Addr().String()
+	}
+	return a.String()
 }
 
 func (f Flow) verdict() string {

@@ -89,19 +89,33 @@ func ViewOf(frame []byte) (v View) {
 	return v
 }
 
-// Match says whether the filter lets a packet through.
-func (e *Expr) Match(v View) bool { return e == nil || match(e.root, v) }
+// Match says whether the filter lets a packet through. Of a packet that is translated
+// there are two views, and an address or port may be either's: "port 80" is true where
+// one of them has it, and "not port 80" where none has.
+func (e *Expr) Match(views ...View) bool { return e == nil || match(e.root, views) }
 
-func match(n node, v View) bool {
+func match(n node, views []View) bool {
 	switch n := n.(type) {
 	case all:
 		return bool(n)
 	case not:
-		return !match(n.x, v)
+		return !match(n.x, views)
 	case and:
-		return match(n.l, v) && match(n.r, v)
+		return match(n.l, views) && match(n.r, views)
 	case or:
-		return match(n.l, v) || match(n.r, v)
+		return match(n.l, views) || match(n.r, views)
+	}
+	for _, v := range views {
+		if one(n, v) {
+			return true
+		}
+	}
+	return false
+}
+
+// one asks a primitive about one view.
+func one(n node, v View) bool {
+	switch n := n.(type) {
 	case proto:
 		switch n.name {
 		case "ip", "ip6", "arp":

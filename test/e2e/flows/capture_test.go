@@ -116,8 +116,8 @@ func TestCapture(t *testing.T) {
 	}
 	file, said = captured(t, d, out, both, "cap", "port 8090 or port 7071", "--snapshot-length", "96")
 	text = read(t, file)
-	for _, want := range []string{addr + ".80 >", daemontest.HostAddr + ".8090 >", daemontest.HostAddr + ".[0-9]+ > " + from + ".7071", addr + ".[0-9]+ > " + from + ".7071"} {
-		if !regexp.MustCompile(strings.ReplaceAll(want, ".", `\.`)+"").MatchString(text) && !regexp.MustCompile(want).MatchString(text) {
+	for _, want := range []string{addr + ".80 > ", daemontest.HostAddr + ".8090 > ", daemontest.HostAddr + ".PORT > " + from + ".7071", addr + ".PORT > " + from + ".7071"} {
+		if !regexp.MustCompile(strings.ReplaceAll(regexp.QuoteMeta(want), "PORT", `\d+`)).MatchString(text) {
 			t.Errorf("no %q in\n%s", want, text)
 		}
 	}
