@@ -249,6 +249,9 @@ func (w *world) check(x shot) {
 	where := map[string]string{"input": "in", "postrouting": "post", "egress": "post"}[tr.Hook]
 	if tr.Passed() {
 		until(t, fmt.Sprintf("%+v as %s\n%s", x, said, hits(tr)), func() bool { return has(w.noted(where), line) })
+		if x.proto == "tcp" && where == "post" {
+			w.back(x, rs, env, tr)
+		}
 		return
 	}
 	// The kernel goes through all hooks in one run: what is to be seen is there soon.
@@ -265,6 +268,33 @@ func (w *world) check(x shot) {
 			no, _ := unix.GetsockoptInt(sock, unix.SOL_SOCKET, unix.SO_ERROR)
 			return no != 0
 		})
+	}
+}
+
+// back compares the way of the answer: nobody listens, so it is a reset.
+func (w *world) back(x shot, rs *ruleset.Ruleset, env ruleset.Env, there ruleset.Trace) {
+	t := w.t
+	t.Helper()
+	in := w.sDev
+	if x.from == "s" {
+		in = w.cDev
+	}
+	p := there.Packet.Answer(in)
+	p.TCPFlags = 0x14 // RST, ACK
+	tr := rs.Forwarded(p, env)
+	line := fmt.Sprintf("%s > %s", netip.AddrPortFrom(tr.Packet.Src, tr.Packet.SrcPort), netip.AddrPortFrom(tr.Packet.Dst, tr.Packet.DstPort))
+	set := map[string]string{"input": "in", "postrouting": "post"}[tr.Hook]
+	if tr.Passed() {
+		until(t, fmt.Sprintf("the answer to %+v: %s %s\n%s", x, tr.Hook, line, hits(tr)), func() bool { return has(w.noted(set), line) })
+		return
+	}
+	time.Sleep(30 * time.Millisecond)
+	for _, set := range []string{"in", "post"} {
+		for _, got := range w.noted(set) {
+			if strings.HasSuffix(got, fmt.Sprintf(":%d", there.Packet.CT.Original.Src.Port())) {
+				t.Errorf("the answer to %+v: said %s (%s), but the kernel let it pass: %s %s\n%s", x, tr.Verdict, tr.Reason, set, got, hits(tr))
+			}
+		}
 	}
 }
 

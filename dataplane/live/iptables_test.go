@@ -106,3 +106,66 @@ func testTables(t *testing.T, program string, clear func(*lab.Host)) {
 }
 
 func TestIPTablesNFT(t *testing.T) { testTables(t, "iptables-nft", func(*lab.Host) {}) }
+
+// TestIPTablesLegacy asks the same of the older kind, which keeps its own tables.
+func TestIPTablesLegacy(t *testing.T) {
+	testTables(t, "iptables-legacy", func(h *lab.Host) {
+		for _, p := range []string{"iptables-legacy", "ip6tables-legacy"} {
+			for _, table := range []string{"filter", "nat", "mangle", "raw"} {
+				if p == "ip6tables-legacy" && table != "filter" {
+					continue
+				}
+				h.Run(p, "-w", "-t", table, "-F")
+				h.Run(p, "-w", "-t", table, "-X")
+			}
+			for _, c := range []string{"INPUT", "FORWARD", "OUTPUT"} {
+				h.Run(p, "-w", "-P", c, "ACCEPT")
+			}
+		}
+	})
+}
+
+// TestLegacyText compares each rule's text with what iptables writes.
+func TestLegacyText(t *testing.T) {
+	w := newWorld(t)
+	if rs, err := w.k.Ruleset(t.Context(), w.r.NS); err != nil || len(rs.Tables) != 0 {
+		t.Fatalf("before there is any: %v, %v", rs, err)
+	}
+	if out := w.r.Run("cat", "/proc/net/ip_tables_names"); out != "" {
+		t.Errorf("reading made tables: %s", out)
+	}
+	for _, c := range tables {
+		if c.name != "ufw" {
+			w.tables("iptables-legacy", c.rules)
+		}
+	}
+	rs, err := w.k.Ruleset(t.Context(), w.r.NS)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, table := range rs.Tables {
+		program := map[string]string{"ip": "iptables-legacy", "ip6": "ip6tables-legacy"}[table.Family]
+		for _, c := range table.Chains {
+			var theirs []string
+			for _, l := range strings.Split(strings.TrimSpace(w.r.Run(program, "-w", "-t", table.Name, "-S", c.Name)), "\n") {
+				switch {
+				case strings.HasPrefix(l, "-P"):
+					if want := strings.ToLower(l[strings.LastIndex(l, " ")+1:]); c.Policy != want {
+						t.Errorf("%s %s: policy %s, not %s", table.Name, c.Name, c.Policy, want)
+					}
+				case strings.HasPrefix(l, "-A"):
+					theirs = append(theirs, l)
+				}
+			}
+			if len(theirs) != len(c.Rules) {
+				t.Errorf("%s %s has %d rules, not %d", table.Name, c.Name, len(c.Rules), len(theirs))
+				continue
+			}
+			for i, r := range c.Rules {
+				if r.Text() != theirs[i] {
+					t.Errorf("written\n %s\niptables writes\n %s", r.Text(), theirs[i])
+				}
+			}
+		}
+	}
+}

@@ -149,6 +149,8 @@ func (w *walker) eval(c *Chain, e Expr) result {
 		return result{fatal: "the rule sends packets away to another interface"}
 	case TProxy:
 		return result{fatal: "the rule gives packets to a transparent proxy"}
+	case IPMatch:
+		return truth(x.matches(w.p))
 	case Match:
 		return w.xtMatch(x)
 	case Target:

@@ -3,6 +3,7 @@ package ruleset
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -18,6 +19,9 @@ func (r *Rule) Text() string {
 			w.l3 = f
 		}
 	}
+	if w.table != nil && w.table.Legacy {
+		return r.legacyText(w)
+	}
 	for _, e := range r.Exprs {
 		w.expr(e)
 	}
@@ -26,6 +30,39 @@ func (r *Rule) Text() string {
 		w.say("comment %q", r.Comment)
 	}
 	return strings.Join(w.out, " ")
+}
+
+// legacyText is the rule as `iptables -S` writes it.
+func (r *Rule) legacyText(w *writer) string {
+	out := []string{"-A " + r.chain.Name}
+	for _, e := range r.Exprs {
+		switch x := e.(type) {
+		case IPMatch:
+			out = append(out, x.text())
+		case Match:
+			if x.Name == "comment" {
+				format := "-m comment --comment %s"
+				if strings.ContainsAny(r.Comment, " \t\"'\\") {
+					format = "-m comment --comment %q"
+				}
+				out = append(out, fmt.Sprintf(format, r.Comment))
+			} else {
+				out = append(out, x.text())
+			}
+		case Target:
+			out = append(out, x.textIn(w.table.Family))
+		case Immediate:
+			switch v := x.Verdict; v.Code {
+			case "jump":
+				out = append(out, "-j "+v.Chain)
+			case "goto":
+				out = append(out, "-g "+v.Chain)
+			default:
+				out = append(out, "-j "+strings.ToUpper(v.Code))
+			}
+		}
+	}
+	return strings.Join(slices.DeleteFunc(out, func(s string) bool { return s == "" }), " ")
 }
 
 // writer runs a rule with symbols in the registers.

@@ -274,6 +274,7 @@ const (
 	xtReplSrcPort
 	xtReplDstPort
 	xtDirection
+	xtStateAlias // it was written as -m state
 )
 
 func xtConntrack(w *walker, b info, rev uint32) (bool, bool) {
@@ -299,7 +300,7 @@ func xtConntrack(w *walker, b info, rev uint32) (bool, bool) {
 		}
 	}
 	if !live {
-		return sure(flags&^xtState == 0)
+		return sure(flags&^(xtState|xtStateAlias) == 0)
 	}
 	if flags&xtExpires != 0 {
 		return false, false

@@ -69,13 +69,23 @@ func (x Match) text() string {
 			add(x.Rev > 0 && b.u32(4)&2 != 0 || x.Rev == 0 && b.u32(8) != 0, "--dst-type %s", types(m))
 		}
 	case "conntrack":
+		if b.u16(146)&xtStateAlias != 0 {
+			not := ""
+			if b.u16(148)&xtState != 0 {
+				not = "! "
+			}
+			return "-m state " + not + "--state " + stateList(b.u16(150))
+		}
 		s = append(s, conntrackText(b)...)
 	case "state":
 		add(false, "--state %s", stateList(uint16(b.u32(0)&^64|(b.u32(0)&64)<<2)))
 	case "mark", "connmark":
 		add(b.u8(8) != 0, "--mark %s", markText(b.u32(0), b.u32(4)))
 	case "limit":
-		add(false, "--limit …")
+		add(false, "--limit %s", rateText(b.u32(0)))
+		if n := b.u32(4); n != 5 {
+			add(false, "--limit-burst %d", n)
+		}
 	case "iprange":
 		f := b.u8(64)
 		v6 := len(strings.Trim(string(b[min(4, len(b)):min(16, len(b))]), "\x00")) != 0
@@ -119,6 +129,19 @@ func (x Match) text() string {
 		add(b.u8(4) != 0, "--length %s", span16(b.u16(0), b.u16(2)))
 	}
 	return strings.Join(append([]string{"-m " + x.Name}, s...), " ")
+}
+
+// rateText is a limit's: its unit is a ten-thousandth of a second between packets.
+func rateText(avg uint32) string {
+	for _, u := range []struct {
+		scale uint64
+		name  string
+	}{{10_000, "sec"}, {600_000, "min"}, {36_000_000, "hour"}, {864_000_000, "day"}} {
+		if avg != 0 && u.scale >= uint64(avg) {
+			return fmt.Sprintf("%d/%s", u.scale/uint64(avg), u.name)
+		}
+	}
+	return fmt.Sprintf("1/%dsec", avg/10_000)
 }
 
 func span16(low, high uint16) string {
@@ -199,7 +222,7 @@ func (x Target) textIn(family string) string {
 	case "MARK":
 		s += " --set-xmark " + fmt.Sprintf("0x%x/0x%x", b.u32(0), b.u32(4))
 	case "CONNMARK":
-		s += " " + code([]string{"--set-mark " + fmt.Sprintf("0x%x", b.u32(0)), "--save-mark", "--restore-mark"}, uint32(b.u8(12)))
+		s += " " + code([]string{fmt.Sprintf("--set-xmark 0x%x/0x%x", b.u32(0), b.u32(4)), "--save-mark", "--restore-mark"}, uint32(b.u8(12)))
 	case "CT":
 		if b.u16(0)&1 != 0 {
 			s += " --notrack"
