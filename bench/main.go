@@ -30,6 +30,7 @@ type options struct {
 	pairs   int
 	seconds float64
 	rounds  int
+	repairs int
 	binary  string // of Linkspan; empty: built
 	dockerd string // folder of script/fetch-dockerd.sh
 	keep    bool
@@ -41,6 +42,7 @@ func main() {
 	flag.IntVar(&o.pairs, "pairs", 15, "how many pairs per measurement of a start, for one port twice as many of ours")
 	flag.Float64Var(&o.seconds, "seconds", 1, "how long one load lasts")
 	flag.IntVar(&o.rounds, "rounds", 5, "how many times each load runs per engine, in turns; the best counts")
+	flag.IntVar(&o.repairs, "repairs", 5, "how many repairs per kind of damage")
 	flag.StringVar(&o.binary, "linkspan", "", "the linkspan to measure (default: built from this tree)")
 	flag.StringVar(&o.dockerd, "dockerd", "/var/cache/linkspan/dockerd", "folder with dockerd 20.10, which is fetched there if missing; \"none\": Linkspan alone")
 	flag.BoolVar(&o.keep, "keep", false, "keep the folder with the engines' logs")
@@ -69,13 +71,16 @@ func run(ctx context.Context, o options) error {
 	if err := b.attach(ctx); err != nil {
 		return err
 	}
+	if err := b.drops(ctx); err != nil {
+		return err
+	}
 	w, err := newWorld(ctx, o)
 	if err != nil {
 		return err
 	}
 	defer w.close()
 	b.world = w
-	for _, step := range []func(context.Context) error{b.life, b.ports, b.networks, b.traffic, b.dns, b.restart} {
+	for _, step := range []func(context.Context) error{b.life, b.ports, b.networks, b.traffic, b.dns, b.restart, b.repair} {
 		if err := step(ctx); err != nil {
 			return err
 		}

@@ -65,7 +65,7 @@ type mending struct {
 // fight is what is known of one object that was repaired lately.
 type fight struct {
 	object dataplane.Object
-	times  int
+	times  float64 // how often, less one for each fightSoon of peace
 	last   time.Time
 	delay  time.Duration
 	until  time.Time // it is left alone until then
@@ -225,9 +225,9 @@ func (m *mending) again(o dataplane.Object, failed bool, now time.Time) {
 	if f.until.After(since) {
 		since = f.until
 	}
-	f.times = max(0, f.times-int(now.Sub(since)/fightSoon))
+	f.times = max(0, f.times-now.Sub(since).Seconds()/fightSoon.Seconds())
 	f.object, f.last, f.waits, f.by = o, now, failed, ""
-	if f.times++; f.times < fightAfter && !failed {
+	if f.times++; f.times <= fightAfter-1 && !failed {
 		return
 	}
 	f.delay = min(max(2*f.delay, fightFirst), fightMost)
