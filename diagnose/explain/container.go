@@ -200,7 +200,7 @@ func (m *maker) resolver(ctx context.Context, s *cnm.Sandbox) (out []Item, err e
 		for _, a := range e.Addrs {
 			addrs = append(addrs, a.Addr().String())
 		}
-		line := in(s.Path) + "dig +short @" + dataplane.ResolverAddr.String() + " " + e.Names[0]
+		line := in(s.Path) + "dig +short @" + dataplane.ResolverAddr.String() + " " + e.Names[0] + "." + e.NetworkName
 		if !e.Addr4().IsValid() {
 			line += " AAAA"
 		}

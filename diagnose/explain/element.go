@@ -15,14 +15,24 @@ func (m *maker) element(it *Item, o dataplane.Element) {
 	}
 	it.What = meaning(o)
 	it.Where = fmt.Sprintf("the host, %s { %s }", o.Set, entry)
-	key := o.KeyText
 	it.Finds = []string{o.Set, entry}
-	if dataplane.RangeProto(o.Set) != "" {
+	switch {
+	case dataplane.RangeProto(o.Set) != "":
 		// nft 1.0.6 does not find a range of ports that is asked for as a whole.
-		key, _, _ = strings.Cut(key, "-")
-		it.Finds[1] = key
+		first, _, _ := strings.Cut(o.KeyText, "-")
+		it.Finds[1] = first
+		it.Show = []string{fmt.Sprintf("nft get element %s %s %s '{ %s }'", o.Family, o.Table, o.Set, first)}
+	case o.Last != nil:
+		// Nor a subnet that another one follows without a gap. Of these there are few.
+		kind := "set"
+		if o.Data != nil {
+			kind = "map"
+		}
+		it.Finds[1] = strings.NewReplacer("/32", "", "/128", "").Replace(entry)
+		it.Show = []string{fmt.Sprintf("nft list %s %s %s %s", kind, o.Family, o.Table, o.Set)}
+	default:
+		it.Show = []string{fmt.Sprintf("nft get element %s %s %s '{ %s }'", o.Family, o.Table, o.Set, o.KeyText)}
 	}
-	it.Show = []string{fmt.Sprintf("nft get element %s %s %s '{ %s }'", o.Family, o.Table, o.Set, key)}
 }
 
 // meaning is an element in a few words, by the set that it is in.

@@ -102,7 +102,7 @@ type Item struct {
 	// Show are commands that show it, to be pasted on the host as root. Finds is what
 	// their output has when the object is there.
 	Show  []string `json:"show,omitempty"`
-	Finds []string `json:"-"`
+	Finds []string `json:"finds,omitempty"`
 	// Key and Spec are the declared object's own; "" for what is none (a reserved port,
 	// a name).
 	Key  string `json:"key,omitempty"`
