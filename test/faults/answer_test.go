@@ -9,11 +9,11 @@ import (
 
 // answer is what a reader of `linkspan why --json` relies on.
 type answer struct {
-	Verdict  string `json:"verdict"` // "reaches", "blocked", "unknown"
-	Code     string `json:"code"`
-	Sentence string `json:"sentence"`
-	Cure     string `json:"cure"`   // one command, empty if none mends it
-	Advice   string `json:"advice"` // what to do, in words, where no command does it
+	Verdict  string  `json:"verdict"` // "reaches", "blocked", "unknown"
+	Code     string  `json:"code"`
+	Sentence string  `json:"sentence"`
+	Cure     string  `json:"cure"`   // one command, empty if none mends it
+	Advice   string  `json:"advice"` // what to do, in words, where no command does it
 	Took     float64 `json:"took_ms"`
 	Steps    []struct{ Part, Where, Look, Found, State string }
 	Notes    []struct{ Text string }

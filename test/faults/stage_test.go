@@ -34,10 +34,10 @@ type stage struct {
 	d     *daemontest.Daemon
 	probe string            // netprobe, for places that are no containers
 	bin   string            // a folder with linkspan and docker
-	made  string            // a file with what the running case has made
+	pid   string            // a file for the pid of a process that a case starts
 	table string            // our nftables table
 	vars  map[string]string // ip_bob, mac_bob, pid_bob, veth_bob, …
-	cast  []string          // the stage's own containers
+	own   map[string]bool   // ids of the stage's own containers and networks
 }
 
 const server = "netprobe serve tcp/:80 udp/:80 tcp/:90 udp/:90"
@@ -50,9 +50,9 @@ inside() { c=$1; shift; nsenter --net=/proc/$(pid $c)/ns/net -- "$@"; }
 root() { echo /proc/$(pid $1)/root; }
 machine() { nsenter --net=$MACHINE -- "$@"; }
 pid() { eval "p=\${pid_$1:-}"; [ -n "$p" ] || p=$(docker inspect -f '{{.State.Pid}}' $1); echo $p; }
-# net NAME FLAGS…, run NAME FLAGS…: gone after the case. run waits until it serves.
-net() { name=$1; shift; echo network $name >>$MADE; docker network create "$@" $name >/dev/null; }
-make() { name=$1; shift; echo container $name >>$MADE; docker run -d --name $name "$@" >/dev/null; }
+# net NAME FLAGS…, run NAME FLAGS…: a network, a container that serves, on which run waits.
+net() { name=$1; shift; docker network create "$@" $name >/dev/null; }
+make() { name=$1; shift; docker run -d --name $name "$@" >/dev/null; }
 run() { make "$@" ` + server + `; serves $1; }
 serves() { p=$(docker inspect -f '{{.State.Pid}}' $1); n=0
 	until grep -qs ' 0A ' /proc/$p/net/tcp6 /proc/$p/net/tcp; do
@@ -76,7 +76,7 @@ func newStage(t *testing.T, d *daemontest.Daemon) *stage {
 		docker run -d --name hal --network six "$@"
 		docker run -d --name fay "$@"
 		for x in ann bob cat eve fay gil hal; do serves $x; done`)
-	s.cast = []string{"ann", "bob", "cat", "eve", "fay", "gil", "hal"}
+	s.owns(t)
 	return s
 }
 
@@ -85,9 +85,9 @@ func bareStage(t *testing.T, d *daemontest.Daemon) *stage {
 	t.Helper()
 	dir := t.TempDir()
 	s := &stage{d: d, probe: daemontest.Build(t, filepath.Join(daemontest.Root(), "bin", "netprobe"), "./test/images/netprobe"),
-		bin: filepath.Join(dir, "bin"), made: filepath.Join(dir, "made")}
+		bin: filepath.Join(dir, "bin"), pid: filepath.Join(dir, "pid")}
 	for f := range strings.FieldsSeq(d.Host.Run("nft", "list", "tables")) {
-		if strings.HasPrefix(f, "linkspan_") {
+		if strings.HasPrefix(f, "linkspan_") && !strings.HasSuffix(f, "_hooks") {
 			s.table = f
 		}
 	}
@@ -132,7 +132,7 @@ func (s *stage) sh(script string) (string, error) {
 		s.ends()
 	}
 	cmd := s.d.Host.Command("sh", "-ec", prelude+script)
-	env := append(s.d.Env(), "PATH="+s.bin+":"+os.Getenv("PATH"), "MADE="+s.made, "MACHINE="+s.d.Machine.NS, "PROBE="+s.probe)
+	env := append(s.d.Env(), "PATH="+s.bin+":"+os.Getenv("PATH"), "PIDFILE="+s.pid, "MACHINE="+s.d.Machine.NS, "PROBE="+s.probe)
 	for k, v := range s.vars {
 		env = append(env, k+"="+v)
 	}
@@ -231,8 +231,8 @@ func (s *stage) ends() {
 	}
 }
 
-// clear undoes a case: its own undo, then what it made. That the undo finds things in
-// order already is no failure.
+// clear undoes a case: its own undo, then all containers and networks that are not the
+// stage's. That the undo finds things in order already is no failure.
 func (s *stage) clear(t *testing.T, undo string) {
 	t.Helper()
 	if undo != "" {
@@ -240,31 +240,40 @@ func (s *stage) clear(t *testing.T, undo string) {
 			t.Logf("undo: %v\n%s", err, out)
 		}
 	}
-	b, _ := os.ReadFile(s.made)
-	_ = os.Remove(s.made)
-	made := map[string][]string{}
-	for l := range strings.Lines(string(b)) {
-		if kind, name, ok := strings.Cut(strings.TrimSpace(l), " "); ok {
-			made[kind] = append(made[kind], name)
+	var all []struct{ Id, Name string }
+	_ = s.ask(http.MethodGet, "/containers/json?all=1", &all)
+	for _, c := range all {
+		if !s.own[c.Id] {
+			_ = s.ask(http.MethodDelete, "/containers/"+c.Id+"?force=1&v=1", nil)
 		}
 	}
-	for _, c := range made["container"] {
-		_ = s.ask(http.MethodDelete, "/containers/"+c+"?force=1&v=1", nil)
-	}
-	for _, n := range made["network"] {
-		s.leave(n)
-		_ = s.ask(http.MethodDelete, "/networks/"+n, nil)
+	all = nil
+	_ = s.ask(http.MethodGet, "/networks", &all)
+	for _, n := range all {
+		if s.own[n.Id] {
+			continue
+		}
+		var in struct {
+			Containers map[string]struct{ Name string }
+		}
+		_ = s.ask(http.MethodGet, "/networks/"+n.Id, &in)
+		for _, c := range in.Containers {
+			s.d.TryDocker("network", "disconnect", "-f", n.Id, c.Name)
+		}
+		_ = s.ask(http.MethodDelete, "/networks/"+n.Id, nil)
 	}
 }
 
-// leave disconnects the cast from a network that goes.
-func (s *stage) leave(network string) {
-	var n struct {
-		Containers map[string]struct{ Name string }
-	}
-	_ = s.ask(http.MethodGet, "/networks/"+network, &n)
-	for _, c := range n.Containers {
-		s.d.TryDocker("network", "disconnect", "-f", network, c.Name)
+// owns makes what there is now the stage's own: it stays after each case.
+func (s *stage) owns(t *testing.T) {
+	t.Helper()
+	s.own = map[string]bool{}
+	for _, path := range []string{"/containers/json?all=1", "/networks"} {
+		var all []struct{ Id string }
+		s.get(t, path, &all)
+		for _, o := range all {
+			s.own[o.Id] = true
+		}
 	}
 }
 

@@ -14,12 +14,12 @@ func stateFaults() []fault {
 			code: "not-running", says: []string{"xav"}, cure: []string{"start xav"}},
 		{name: "stopped, who asks", setup: "run xav --network n", broken: "docker stop -t 0 xav", a: "xav", b: "bob:80",
 			code: "not-running", says: []string{"xav"}, cure: []string{"start xav"}},
-		{name: "never started", setup: "docker create --name xav --network n " + server + "; echo container xav >>$MADE", a: "ann", b: "xav:80",
+		{name: "never started", setup: "docker create --name xav --network n " + server + "", a: "ann", b: "xav:80",
 			code: "not-running", says: []string{"xav"}, cure: []string{"start xav"}},
 		{name: "crashed", setup: "make xav --network n netprobe serve tcp/192.0.2.1:80; docker wait xav", a: "ann", b: "xav:80",
-			code: "not-running", says: []string{"xav", "5"}, after: serve},
+			code: "not-running", says: []string{"xav", "5"}, byHand: serve},
 		{name: "restarting", setup: "make xav --network n --restart always netprobe serve tcp/192.0.2.1:80", a: "ann", b: "xav:80",
 			// Between two crashes it runs for a moment.
-			code: "not-running|not-listening", says: []string{"xav"}, after: serve},
+			code: "not-running|not-listening", says: []string{"xav"}, byHand: serve},
 	}
 }
