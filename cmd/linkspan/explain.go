@@ -38,4 +38,29 @@ func runExplain(args []string) int {
 	return q.run(args)
 }
 
-const explainExample = `EXAMPLE`
+const explainExample = `
+  # linkspan explain 8080
+  host port 8080: published by container web
+    container  web  running
+    published  8080/tcp → 80
+
+  published ports of web
+    + DNAT tcp 8080 → 172.17.0.3:80
+        why    host port 8080/tcp leads to port 80 of web
+        where  the host, publish4_any { tcp . 8080 : 172.17.0.3 . 80 }
+        show   nft get element inet linkspan_817220 publish4_any '{ tcp . 8080 }'
+    + reserved host port [::]:8080/tcp
+        why    what the kernel cannot translate is forwarded to 172.17.0.3:80: connections to
+               [::1], or of a family that the container does not have
+        where  the host, a socket of the keeper
+        show   ss -Hltnp 'sport = :8080'
+  …
+  9 objects, all there.
+  # nft get element inet linkspan_817220 publish4_any '{ tcp . 8080 }'
+  table inet linkspan_817220 {
+  	map publish4_any {
+  		type inet_proto . inet_service : ipv4_addr . inet_service
+  		elements = { tcp . 8080 : 172.17.0.3 . 80 }
+  	}
+  }
+`

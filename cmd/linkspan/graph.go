@@ -25,14 +25,16 @@ func runGraph(args []string) int {
 		},
 		example: `
   # linkspan graph
-  host lab
+  host vm
   ├─ eth1  192.168.99.31/24  up, default route via 192.168.99.50
   ├─ network bridge  172.17.0.0/16 via 172.17.0.1  on docker0
   │  └─ web  eth0  172.17.0.2  02:42:ac:11:00:02  vetha6b0ad0  running
   │     ├─ 8080/tcp → 80
   │     └─ 127.0.0.1:9090/udp → 90
-  └─ network shop  172.18.0.0/16 via 172.18.0.1  on br-377ded16414d
-     └─ db  eth0  172.18.0.2  02:42:ac:12:00:02  veth7aa0f53  running
+  ├─ network shop  172.18.0.0/16 via 172.18.0.1  on br-377ded16414d
+  │  └─ db  eth0  172.18.0.2  02:42:ac:12:00:02  vethe8cff22  running
+  └─ network vault  172.19.0.0/16 via 172.19.0.1  on br-a87867c65dce  (internal)
+     └─ db  eth1  172.19.0.2  02:42:ac:13:00:02  vethfc7a27a  running
   # linkspan graph --format svg > host.svg
 `,
 	}

@@ -63,4 +63,24 @@ func asIptables(ctx context.Context, q *question, c admin.Client, as string) (in
 	return 0, write(t, os.Stdout)
 }
 
-const rulesExample = `EXAMPLE`
+const rulesExample = `
+  # linkspan rules
+  table inet linkspan_817220, live and whole
+  92 rules in 24 chains, which never change; what varies are the elements.
+  …
+    publish4_any
+      tcp . 8080 : 172.17.0.3 . 80  web
+  …
+    unpublished    3 packets, 180 bytes
+        # the port is not published: from outside, a container's own address leads nowhere
+  # linkspan rules --as iptables
+  # A translation: on this host Linkspan's rules are nftables', and iptables shows none.
+  # What is really there: linkspan rules, or nft list table inet linkspan_817220
+
+  # iptables -t nat -S
+  …
+  -A POSTROUTING -s 172.17.0.0/16 ! -o docker0 -j MASQUERADE
+  -A POSTROUTING -s 172.17.0.3/32 -d 172.17.0.3/32 -p tcp -m tcp --dport 80 -j MASQUERADE
+  …
+  -A DOCKER -p tcp -m tcp --dport 8080 -j DNAT --to-destination 172.17.0.3:80
+`
