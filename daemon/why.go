@@ -3,6 +3,7 @@ package daemon
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -10,12 +11,37 @@ import (
 	apinetwork "github.com/moby/moby/api/types/network"
 
 	"linkspan/cnm"
+	"linkspan/dataplane/live"
 	"linkspan/diagnose/why"
 )
 
 // why answers `linkspan why`.
 func (e *engine) why(ctx context.Context, from, to string, probe bool) (*why.Answer, error) {
-	return why.Ask(ctx, e.world(), from, to, why.Options{Drops: e.hearing.drops})
+	o := why.Options{Drops: e.hearing.drops}
+	if probe {
+		o.Probe = prober{live.New(e.log)}
+	}
+	return why.Ask(ctx, e.world(), from, to, o)
+}
+
+// prober sends the one packet of --probe.
+type prober struct{ kernel *live.Kernel }
+
+func (p prober) Probe(ctx context.Context, q why.ProbeQuestion) (a why.ProbeAnswer, err error) {
+	r, err := p.kernel.TracePacket(ctx, live.Probe{NS: q.NS, Src: q.Src, Dst: q.Dst, Proto: q.Proto, Also: q.Also})
+	if err != nil {
+		return a, err
+	}
+	a = why.ProbeAnswer{Heard: r.Heard, Answered: r.Answered, Refused: r.Refused}
+	if r.Answered || r.Refused {
+		a.Heard += fmt.Sprintf(" after %.1f ms", float64(r.Took.Microseconds())/1000)
+	}
+	for _, t := range r.Traces {
+		for _, h := range t.Trace.Hits {
+			a.Trace = append(a.Trace, h.String())
+		}
+	}
+	return a, nil
 }
 
 // published are the ports that a container's definition publishes.

@@ -20,6 +20,9 @@ func (w *walk) alive() bool {
 		switch c.State {
 		case "running":
 			w.good(at, "container", "running%s", health(c.Health))
+			if c.Health == "starting" && e == w.b {
+				w.note(Unhealthy, "", "%s has not passed its health check yet", c.Name)
+			}
 			if c.Health == "unhealthy" && e == w.b {
 				w.note(Unhealthy, "linkspan inspect -f '{{json .State.Health}}' "+c.Name, "%s is unhealthy: its health check fails", c.Name)
 			}

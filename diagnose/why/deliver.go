@@ -257,11 +257,17 @@ func (w *walk) hostPort(p packet) *cause {
 // onlyInternal is the cause when who publishes a port is on internal networks only.
 func (w *walk) onlyInternal(m mapping) *cause {
 	name := ""
+	if m.s == nil || m.s.Host {
+		return nil
+	}
 	for _, n := range w.networksOf(m.s) {
 		if !n.Internal && n.Driver != "null" {
 			return nil
 		}
 		name = n.Name
+	}
+	if name == "" {
+		return nil
 	}
 	return because(Internal, "network %s is internal: what %s publishes there is not reached from outside, and it is on no other.", name, m.s.OwnerName).
 		mend("linkspan network connect bridge %s", m.s.OwnerName)
@@ -270,11 +276,18 @@ func (w *walk) onlyInternal(m mapping) *cause {
 // absent is the cause when the one who publishes a host's port does not run.
 func (w *walk) absent(p packet) *cause {
 	for _, c := range w.world.Declared.Containers() {
-		if c.State == "running" || c.State == "paused" {
-			continue
-		}
+		running := c.State == "running" || c.State == "paused"
 		for _, pub := range c.Published {
 			if pub.Proto != p.proto || p.dport < pub.HostPort || p.dport > pub.HostPortEnd || pub.HostPort == 0 || !(mapping{port: pub}).on(p.dst) {
+				continue
+			}
+			if s, ok := w.world.Sandbox(c.ID); running && ok {
+				// It runs, and its port is not declared: none of its networks publishes.
+				if c := w.onlyInternal(mapping{s, pub}); c != nil {
+					return c
+				}
+			}
+			if running {
 				continue
 			}
 			if taken := w.taken(&c, p.dport); taken != nil {
