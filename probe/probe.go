@@ -111,6 +111,9 @@ var (
 
 	Containerd = Feature{"the containerd program", "running containers", "apt install containerd", program("containerd")}
 
+	// Browser is for tests alone, and no part of All.
+	Browser = Feature{"a headless browser", "the test of the web page", "apt install chromium-headless-shell", program("chromium-headless-shell")}
+
 	Runc = Feature{"the runc program", "running containers", "apt install runc", program("runc")}
 )
 

@@ -17,6 +17,7 @@ test="mmdebstrap:mmdebstrap docker-registry:docker-registry unshare:util-linux n
 	iptables:iptables socat:socat nc:netcat-openbsd iperf3:iperf3 tar:tar ps:procps
 	tini:tini dnsmasq:dnsmasq-base script:bsdutils
 	docker-compose:docker-compose /usr/lib/python3/dist-packages/docker/__init__.py:python3-docker
+	chromium-headless-shell:chromium-headless-shell
 	/usr/share/keyrings/debian-archive-keyring.gpg:debian-archive-keyring"
 
 # The administrator's commands, also for a caller whose PATH lacks them.
