@@ -17,8 +17,12 @@ const style = `
 .ls-graph rect{stroke:var(--line);stroke-width:1}.ls-graph .ls-back{fill:var(--back)}
 .ls-network rect{fill:var(--net)}.ls-container rect{fill:var(--card)}.ls-port rect{fill:var(--port)}.ls-uplink rect{fill:var(--up)}
 .ls-graph path{fill:none;stroke:var(--line);stroke-width:1.2}.ls-off rect,.ls-off path{stroke-dasharray:4 3}
+.ls-c0 path{stroke:#2563eb}.ls-c1 path{stroke:#b45309}.ls-c2 path{stroke:#0f766e}.ls-c3 path{stroke:#9333ea}.ls-c4 path{stroke:#be185d}.ls-c5 path{stroke:#4d7c0f}
 .ls-graph .ls-bad rect,.ls-graph .ls-bad path{stroke:var(--bad);stroke-width:2}.ls-graph a:hover rect{stroke-width:2.5}
 `
+
+// colours is how many lines' colours there are in style.
+const colours = 6
 
 // canvas writes SVG, of which it knows as much as this picture needs.
 type canvas struct {
@@ -137,7 +141,9 @@ func (c *canvas) lines(l *layout, r *row) {
 				continue
 			}
 			title := lines(r.c.Name+" on "+e.Name, e.IfName+" "+addresses(e.Addrs), e.MAC, e.HostIf, e.State)
-			c.node(r.c.endpointNode(e), bad(e.State), title, func() {
+			// A colour for each network, so that a line can be followed through the channel.
+			class := strings.TrimSpace(fmt.Sprintf("ls-c%d %s", j%colours, bad(e.State)))
+			c.node(r.c.endpointNode(e), class, title, func() {
 				if home {
 					c.path(l.cardX, y, fmt.Sprintf("H%d", from))
 				} else {
