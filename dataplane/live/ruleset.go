@@ -1,6 +1,7 @@
 package live
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 
@@ -14,30 +15,13 @@ import (
 const generations = 8
 
 // Ruleset reads all tables, chains, rules, sets and elements, of nftables and of legacy
-// iptables. Between the dumps the ruleset can change: its generation says so.
-func (k *Kernel) Ruleset(ctx context.Context, ns string) (rs *ruleset.Ruleset, err error) {
-	err = ask(ns, unix.NETLINK_NETFILTER, func(c *nfnl.Conn) error {
-		for range generations {
-			before, err := generation(ctx, c)
-			if missing(err) {
-				rs = &ruleset.Ruleset{}
-				return nil // a kernel without nf_tables
-			}
-			if err != nil {
-				return err
-			}
-			if rs, err = readRuleset(ctx, c); err != nil && err != unix.ENOENT {
-				return err
-			}
-			if after, e := generation(ctx, c); e == nil && after == before && err == nil {
-				return nil
-			}
-		}
-		return fmt.Errorf("the nftables ruleset kept changing while it was read: %w", unix.EINTR)
-	})
+// iptables.
+func (k *Kernel) Ruleset(ctx context.Context, ns string) (*ruleset.Ruleset, error) {
+	all, err := k.Messages(ctx, ns)
 	if err != nil {
 		return nil, err
 	}
+	rs := ruleset.Build(all)
 	legacy, err := k.legacy(ns)
 	if err != nil {
 		return nil, place(ns, err)
@@ -45,6 +29,40 @@ func (k *Kernel) Ruleset(ctx context.Context, ns string) (rs *ruleset.Ruleset, e
 	rs.Tables = append(rs.Tables, legacy...)
 	rs.Link()
 	return rs, nil
+}
+
+// Messages reads nftables' ruleset as the kernel tells it. Between the dumps it can
+// change: its generation says so, and then it is read anew.
+func (k *Kernel) Messages(ctx context.Context, ns string) (all []ruleset.Message, err error) {
+	err = ask(ns, unix.NETLINK_NETFILTER, func(c *nfnl.Conn) error {
+		for range generations {
+			before, err := generation(ctx, c)
+			if missing(err) {
+				return nil // a kernel without nf_tables
+			}
+			if err != nil {
+				return err
+			}
+			now, err := messages(ctx, c)
+			if err != nil && err != unix.ENOENT {
+				return err
+			}
+			if err == nil {
+				all = now
+			}
+			if after, e := generation(ctx, c); e == nil && after == before && err == nil {
+				return nil
+			}
+		}
+		if all == nil {
+			return fmt.Errorf("the nftables ruleset kept changing while it was read: %w", unix.EINTR)
+		}
+		// Each dump is whole, and together they are as good as what one can have of a
+		// host where ports come and go all the time.
+		k.log.Debug("the nftables ruleset kept changing while it was read", "ns", ns)
+		return nil
+	})
+	return all, err
 }
 
 func nft(msg uint16, family byte, attrs []byte) nfnl.Message {
@@ -65,97 +83,41 @@ func generation(ctx context.Context, c *nfnl.Conn) (id uint32, err error) {
 	return id, err
 }
 
-type owner struct {
-	family byte
-	table  string
-}
-
-func readRuleset(ctx context.Context, c *nfnl.Conn) (*ruleset.Ruleset, error) {
-	rs := &ruleset.Ruleset{}
-	tables := map[owner]*ruleset.Table{}
-	chains := map[owner]map[string]*ruleset.Chain{}
-	dump := func(msg uint16, family byte, attrs []byte, reset func(), fn func(family byte, b []byte)) error {
-		return c.Dump(ctx, nft(msg, family, attrs), reset, func(_ uint16, b []byte) {
+// messages reads all of nf_tables. What bodies hold is copied.
+func messages(ctx context.Context, c *nfnl.Conn) (all []ruleset.Message, err error) {
+	dump := func(msg uint16, what string, family byte, attrs []byte) ([]ruleset.Message, error) {
+		var some []ruleset.Message
+		err := c.Dump(ctx, nft(msg, family, attrs), func() { some = nil }, func(_ uint16, b []byte) {
 			if len(b) >= nfnl.GenSize {
-				fn(b[0], b[nfnl.GenSize:])
+				some = append(some, ruleset.Message{What: what, Family: b[0], Body: bytes.Clone(b[nfnl.GenSize:])})
 			}
 		})
+		return some, err
 	}
-	err := dump(unix.NFT_MSG_GETTABLE, 0, nil, func() { rs.Tables = nil; clear(tables) }, func(f byte, b []byte) {
-		t := ruleset.DecodeTable(f, b)
-		rs.Tables = append(rs.Tables, t)
-		tables[owner{f, t.Name}] = t
-	})
-	if err != nil {
-		return rs, err
-	}
-	each := func(fn func(*ruleset.Table)) func() {
-		return func() {
-			for _, t := range rs.Tables {
-				fn(t)
-			}
+	for _, d := range []struct {
+		msg  uint16
+		what string
+	}{{unix.NFT_MSG_GETTABLE, "table"}, {unix.NFT_MSG_GETCHAIN, "chain"}, {unix.NFT_MSG_GETRULE, "rule"}, {unix.NFT_MSG_GETOBJ, "object"}, {unix.NFT_MSG_GETSET, "set"}} {
+		some, err := dump(d.msg, d.what, 0, nil)
+		if err != nil && !(d.what == "object" && missing(err)) {
+			return nil, err
+		}
+		all = append(all, some...)
+		if d.what == "table" && len(all) == 0 {
+			return nil, nil
 		}
 	}
-	err = dump(unix.NFT_MSG_GETCHAIN, 0, nil, each(func(t *ruleset.Table) { t.Chains = nil; clear(chains) }), func(f byte, b []byte) {
-		name, ch := ruleset.DecodeChain(f, b)
-		at := owner{f, name}
-		if t := tables[at]; t != nil {
-			t.Chains = append(t.Chains, ch)
-			if chains[at] == nil {
-				chains[at] = map[string]*ruleset.Chain{}
-			}
-			chains[at][ch.Name] = ch
+	for _, m := range all {
+		if m.What != "set" {
+			continue
 		}
-	})
-	if err != nil {
-		return rs, err
-	}
-	none := each(func(t *ruleset.Table) {
-		for _, ch := range t.Chains {
-			ch.Rules = nil
-		}
-	})
-	err = dump(unix.NFT_MSG_GETRULE, 0, nil, none, func(f byte, b []byte) {
-		table, chain, r := ruleset.DecodeRule(b)
-		if ch := chains[owner{f, table}][chain]; ch != nil {
-			ch.Rules = append(ch.Rules, r)
-		}
-	})
-	if err != nil {
-		return rs, err
-	}
-	err = dump(unix.NFT_MSG_GETOBJ, 0, nil, each(func(t *ruleset.Table) { t.Objects = nil }), func(f byte, b []byte) {
-		table, o := ruleset.DecodeObject(b)
-		if t := tables[owner{f, table}]; t != nil {
-			t.Objects = append(t.Objects, o)
-		}
-	})
-	if err != nil && !missing(err) {
-		return rs, err
-	}
-	type held struct {
-		owner
-		set *ruleset.Set
-	}
-	var sets []held
-	err = dump(unix.NFT_MSG_GETSET, 0, nil, func() { sets = nil; each(func(t *ruleset.Table) { t.Sets = nil })() }, func(f byte, b []byte) {
-		table, s := ruleset.DecodeSet(b)
-		if t := tables[owner{f, table}]; t != nil {
-			t.Sets = append(t.Sets, s)
-			sets = append(sets, held{owner{f, table}, s})
-		}
-	})
-	if err != nil {
-		return rs, err
-	}
-	for _, h := range sets {
-		attrs := nfnl.Text(nfnl.Text(nil, unix.NFTA_SET_ELEM_LIST_TABLE, h.table), unix.NFTA_SET_ELEM_LIST_SET, h.set.Name)
-		err := dump(unix.NFT_MSG_GETSETELEM, h.family, attrs, func() { h.set.Elements = nil }, func(_ byte, b []byte) {
-			ruleset.DecodeElements(b, func(string, string) *ruleset.Set { return h.set })
-		})
+		table, set := ruleset.DecodeSet(m.Body)
+		some, err := dump(unix.NFT_MSG_GETSETELEM, "elements", m.Family,
+			nfnl.Text(nfnl.Text(nil, unix.NFTA_SET_ELEM_LIST_TABLE, table), unix.NFTA_SET_ELEM_LIST_SET, set.Name))
 		if err != nil {
-			return rs, err
+			return nil, err
 		}
+		all = append(all, some...)
 	}
-	return rs, nil
+	return all, nil
 }

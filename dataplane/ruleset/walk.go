@@ -109,15 +109,18 @@ func (w *walker) route() (Route, bool) {
 // evaluated.
 const runs = 64
 
+// steps bounds the rules that are asked for one packet: a second's work.
+const steps = 1_000_000
+
 // explore follows a packet. At a rule that cannot be evaluated and would matter, both
 // ways are followed: when all of them end alike, it did not matter.
 func (r *Ruleset) explore(p Packet, env Env, go_ func(*walker)) Trace {
 	p = p.usual()
-	left := runs
+	left, most := runs, steps
 	var try func(choices []bool) Trace
 	try = func(choices []bool) Trace {
 		left--
-		w := &walker{rs: r, env: env, p: p, choices: choices}
+		w := &walker{rs: r, env: env, p: p, choices: choices, steps: &most}
 		if p.CT != nil {
 			c := *p.CT
 			w.p.CT = &c

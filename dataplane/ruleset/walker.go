@@ -34,6 +34,7 @@ type walker struct {
 	rule    *Hit
 	reason  string
 	depth   int
+	steps   *int // rules that may still be asked, by all ways together
 }
 
 // build makes the headers anew after a change.
@@ -140,6 +141,11 @@ func give(code string) result { return result{verdict: &Verdict{Code: code}} }
 
 // ruleOf evaluates one rule.
 func (w *walker) ruleOf(c *Chain, r *Rule) outcome {
+	if *w.steps--; *w.steps < 0 {
+		h := w.hit(c, r)
+		w.end(Unclear, &h, "there are too many rules to follow")
+		return over
+	}
 	w.doubt = ""
 	acted := false // it did something that a second look must not repeat
 	var end result
@@ -173,7 +179,11 @@ func (w *walker) ruleOf(c *Chain, r *Rule) outcome {
 		h.Verdict = end.verdict.String()
 	}
 	if w.doubt != "" && (acted || end.reject || end.verdict != nil && end.verdict.Code != "continue") {
-		// It matters whether the rule matches.
+		// It matters whether the rule matches, unless it only leads through a chain that
+		// does nothing to this packet.
+		if end.verdict != nil && !acted && w.through(c, *end.verdict, &h) {
+			return goOn
+		}
 		if len(w.choices) == 0 {
 			w.open = &h
 			w.end(Unclear, &h, w.doubt)
@@ -201,6 +211,17 @@ func (w *walker) ruleOf(c *Chain, r *Rule) outcome {
 		return goOn
 	}
 	return w.follow(c, *end.verdict, &h)
+}
+
+// through says whether a verdict leads back here with nothing changed.
+func (w *walker) through(c *Chain, v Verdict, h *Hit) bool {
+	if v.Code != "jump" {
+		return false
+	}
+	aside := *w
+	aside.choices = nil
+	o := aside.follow(c, v, h)
+	return o == goOn && !aside.ended && aside.p == w.p && aside.untracked == w.untracked
 }
 
 // with is an earlier state, with what the later one used up.
