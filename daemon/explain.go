@@ -18,6 +18,7 @@ func (e *engine) doors() []admin.Door {
 	return slices.Concat(admin.Flows(e.flowSource()), admin.Drops(e.hearing.drops), admin.Capture(e.captureSource()), []admin.Door{
 		admin.Doctor(e.examine),
 		admin.Explain(e.explainSources),
+		admin.GC(e.collect),
 		admin.Graph(e.world),
 		admin.Rules(e.world, e.kernel),
 		admin.Why(e.why),

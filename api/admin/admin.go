@@ -129,13 +129,9 @@ func (d *door) plan(w http.ResponseWriter, r *http.Request) (any, error) {
 // reconcile compares the whole host with what is declared, and puts it right
 // unless ?dry-run=1.
 func (d *door) reconcile(_ http.ResponseWriter, r *http.Request) (any, error) {
-	dry := false
-	switch q := r.URL.Query().Get("dry-run"); q {
-	case "", "0", "false":
-	case "1", "true":
-		dry = true
-	default:
-		return nil, cnm.Invalid("invalid value %q for dry-run: 1 or 0 is wanted", q)
+	dry, err := dryRun(r)
+	if err != nil {
+		return nil, err
 	}
 	rep, err := d.Network.Reconcile(r.Context(), dry)
 	if err != nil && rep == nil {
@@ -161,6 +157,18 @@ func (d *door) reconcile(_ http.ResponseWriter, r *http.Request) (any, error) {
 		out.Failures = append(out.Failures, err.Error())
 	}
 	return out, nil
+}
+
+// dryRun reads ?dry-run.
+func dryRun(r *http.Request) (bool, error) {
+	switch q := r.URL.Query().Get("dry-run"); q {
+	case "", "0", "false":
+		return false, nil
+	case "1", "true":
+		return true, nil
+	default:
+		return false, cnm.Invalid("invalid value %q for dry-run: 1 or 0 is wanted", q)
+	}
 }
 
 func object(o dataplane.Object, commands []string) Object {

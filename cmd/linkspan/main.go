@@ -42,6 +42,7 @@ func verbs() map[string]verb {
 		"drops":     {help: "Show which packets our rules dropped, whose they were, and why", run: runDrops},
 		"capture":   {help: "Copy a container's packets, of both sides of NAT, as pcapng", run: runCapture},
 		"ui":        {help: "Serve a read-only page of networks, explanations and findings", run: runUI},
+		"gc":        {help: "Remove what nothing declares any more: links, tables, ports, folders", run: runGC},
 		"manual":    {help: "Write the man pages (make install does)", run: runManual, hidden: true},
 	}
 }
