@@ -150,6 +150,7 @@ func (w *walk) rules(at place, family, name string, p packet) (packet, bool) {
 	fw, err := w.fire(at.ns)
 	if err != nil {
 		w.missing(at, look, err)
+		w.blind = w.blind || at.host()
 		return p, true
 	}
 	t := fw.walk(family, name, p.rules())
@@ -165,6 +166,7 @@ func (w *walk) rules(at place, family, name string, p packet) (packet, bool) {
 			what += " (" + t.Rule.String() + ")"
 		}
 		w.missing(at, look, fmt.Errorf("the rules cannot be followed: %s", what))
+		w.blind = w.blind || at.host()
 		return p, true
 	}
 	for _, h := range t.Hits {

@@ -171,7 +171,7 @@ func (w *walk) stale(at place, p packet) bool {
 // unmasked looks whether a container's packets leave with the address that they should.
 func (w *walk) unmasked(at place, l *reading.Interface, on onward) bool {
 	s, e := w.world.Holder(on.p.src)
-	if s == nil || on.p.answer {
+	if s == nil || on.p.answer || w.blind {
 		return true
 	}
 	n := w.world.NetworkByID(e.NetworkID)

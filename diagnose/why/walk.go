@@ -35,6 +35,9 @@ type walk struct {
 	// foreign is the cause if what somebody else's rule has translated fails; odd, if the
 	// answer does not find an address that is not A's.
 	foreign, odd *cause
+	// blind: the host's rules could not be followed, so that where a packet goes from there
+	// is not known.
+	blind bool
 	// carries are the interfaces on the way that a sender is not told about: see mtu.go.
 	carries []carrier
 }
