@@ -17,6 +17,7 @@ import (
 	"linkspan/diagnose/doctor"
 	"linkspan/dns"
 	"linkspan/netns"
+	"linkspan/network"
 	"linkspan/probe"
 )
 
@@ -37,6 +38,9 @@ func (e *engine) history(ctx context.Context) *doctor.Engine {
 		h.Backoffs = append(h.Backoffs, fmt.Sprintf("%d objects are left alone for now, since another program keeps undoing their repair", n))
 	}
 	r, err := e.network.Reconcile(ctx, true)
+	if err == nil && len(r.Ops) > 0 {
+		r, err = e.still(ctx, r)
+	}
 	if h.Compared = err; err == nil {
 		for _, op := range r.Ops {
 			h.Pending = append(h.Pending, difference(op))
@@ -54,6 +58,29 @@ func (e *engine) history(ctx context.Context) *doctor.Engine {
 		h.Logs = append(h.Logs, doctor.Log{Container: c.Name, Bytes: uint64(st.Size()), Bounded: bounded || c.HostConfig.LogConfig.Type == "local"})
 	}
 	return h
+}
+
+// settle is how long a difference may be there before it is one: what is being made or
+// repaired at this moment takes less.
+const settle = 300 * time.Millisecond
+
+// still compares once more, and keeps what differs both times.
+func (e *engine) still(ctx context.Context, first *network.Report) (*network.Report, error) {
+	select {
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-time.After(settle):
+	}
+	r, err := e.network.Reconcile(ctx, true)
+	if err != nil {
+		return nil, err
+	}
+	was := map[string]bool{}
+	for _, op := range first.Ops {
+		was[string(op.Verb)+op.Object.Key()] = true
+	}
+	r.Ops = slices.DeleteFunc(r.Ops, func(op dataplane.Op) bool { return !was[string(op.Verb)+op.Object.Key()] })
+	return r, nil
 }
 
 func difference(op dataplane.Op) doctor.Difference {
