@@ -33,6 +33,11 @@ func (m *maker) container(ctx context.Context, c diagnose.Container) error {
 	s, lives := m.src.World.Sandbox(c.ID)
 	if !lives {
 		m.fact("networks", strings.Join(c.Networks, ", "))
+		for _, p := range c.Published {
+			if p.HostPort > 0 {
+				m.fact("publishes", published(p))
+			}
+		}
 		m.note(fmt.Sprintf("it does not run: nothing was made for it in the kernel; `linkspan start %s` makes it", c.Name))
 		return nil
 	}

@@ -275,6 +275,18 @@ func TestWhich(t *testing.T) {
 	}
 }
 
+// TestAtStart: a port of a container that does not run is its, and no riddle.
+func TestAtStart(t *testing.T) {
+	w := world()
+	for i := range w.Ctrs {
+		if w.Ctrs[i].Name == "old" {
+			w.Ctrs[i].Published = []cnm.PublishedPort{worldtest.Port("8090:80/tcp"), {Proto: "tcp", Port: 81}}
+		}
+	}
+	golden(t, "port-stopped.txt", text(t, of(t, w, "8090", "")))
+	golden(t, "stopped-publishes.txt", text(t, of(t, w, "old", "")))
+}
+
 // TestPortOnly: an explanation of one port tells nothing of the others'.
 func TestPortOnly(t *testing.T) {
 	w := world()

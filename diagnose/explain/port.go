@@ -10,6 +10,7 @@ import (
 	"linkspan/cnm"
 	"linkspan/dataplane"
 	"linkspan/dataplane/reading"
+	"linkspan/diagnose"
 )
 
 func (m *maker) port(ctx context.Context, r portRef) error {
@@ -104,6 +105,19 @@ func (m *maker) wayBack(ctx context.Context, s *cnm.Sandbox, r portRef) error {
 	return nil
 }
 
+// atStart tells of a port that a container will publish once it runs.
+func (m *maker) atStart(c diagnose.Container, r portRef) error {
+	m.out.ID, m.out.Title = c.ID, fmt.Sprintf("host port %s: to be published by container %s, which does not run", r.text, c.Name)
+	m.fact("container", c.Name+"  "+c.State)
+	for _, p := range c.Published {
+		if r.matches(p) {
+			m.fact("published", published(p))
+		}
+	}
+	m.note(fmt.Sprintf("nothing was made for it in the kernel; `linkspan start %s` makes it", c.Name))
+	return nil
+}
+
 // unpublished is the answer about a port that no running container publishes: who
 // has it, or what is published.
 func (m *maker) unpublished(ctx context.Context, r portRef) error {
@@ -114,6 +128,11 @@ func (m *maker) unpublished(ctx context.Context, r portRef) error {
 				return cnm.NotFound("port %s is not published; %s of container %s is: `linkspan explain %[2]s`", r.text, hostPort(p), s.OwnerName)
 			}
 			all = append(all, hostPort(p))
+		}
+	}
+	for _, c := range m.src.World.Declared.Containers() {
+		if _, lives := m.src.World.Sandbox(c.ID); !lives && slices.ContainsFunc(c.Published, r.matches) {
+			return m.atStart(c, r)
 		}
 	}
 	if m.src.World.Kernel != nil {
