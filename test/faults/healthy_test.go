@@ -96,7 +96,7 @@ func (s *stage) healthy(t *testing.T, p pair) {
 	if os.Getenv(trafficOnly) != "" {
 		return
 	}
-	a := s.why(t, p.a, p.b)
+	a := s.again(t, p.a, p.b)
 	if !a.reaches() {
 		t.Errorf("it does reach, but:\n%s", a)
 	}

@@ -168,7 +168,7 @@ func (s *stage) one(t *testing.T, f fault) {
 	}
 	s.prepare(t, "")
 	s.reaches(t, fmt.Sprintf("cured by %q", a.Cure+f.byHand), f.a, f.from, f.tryCured)
-	if b := s.why(t, f.a, f.b); !b.reaches() && f.tryCured == f.try && f.cannot == "" {
+	if b := s.again(t, f.a, f.b); !b.reaches() && f.tryCured == f.try && f.cannot == "" {
 		t.Errorf("it works now, but:\n%s", b)
 	}
 }
