@@ -42,8 +42,8 @@ func (k *Kernel) Route(ctx context.Context, ns string, q reading.RouteQuery) (a 
 		var no unix.Errno
 		if errors.As(err, &no) && no != unix.EPERM && no != unix.ENODEV && no != unix.EOPNOTSUPP {
 			a, err = reading.RouteAnswer{Type: refusal(no, q), Err: no.Error()}, nil
-			if no == unix.EINVAL && q.In != "" && reversible(ctx, c, q, links) {
-				a.Err = unix.EXDEV.Error()
+			if no == unix.EINVAL && q.In != "" {
+				a, err = invalid(ctx, c, q, links)
 			}
 		}
 		return err
@@ -51,27 +51,46 @@ func (k *Kernel) Route(ctx context.Context, ns string, q reading.RouteQuery) (a 
 	return a, err
 }
 
-// reversible says whether a packet that was refused as a "martian" has addresses that can
-// be on a wire, and not ours: then the reverse path filter refused it. Since Linux 6.13
-// the kernel answers EINVAL to all of them (inet_rtm_getroute), before it said EXDEV.
-func reversible(ctx context.Context, c *nfnl.Conn, q reading.RouteQuery, links map[int]string) bool {
+// invalid finds out what EINVAL means for a packet that comes in: since Linux 6.13 the
+// kernel answers it for a black hole, for addresses that cannot be on a wire ("martians")
+// and for the reverse path filter, which said EXDEV before (inet_rtm_getroute).
+func invalid(ctx context.Context, c *nfnl.Conn, q reading.RouteQuery, links map[int]string) (reading.RouteAnswer, error) {
+	refused := reading.RouteAnswer{Err: unix.EINVAL.Error()}
 	for _, a := range []netip.Addr{q.Src, q.Dst} {
 		if !a.IsValid() || a.IsLoopback() || a.IsUnspecified() || a.IsMulticast() {
-			return false
+			return refused, nil
 		}
 	}
-	body, err := query(reading.RouteQuery{Dst: q.Src}, links)
-	if err != nil {
-		return false
-	}
-	kind := ""
-	err = c.Do(ctx, nfnl.Message{Type: unix.RTM_GETROUTE, Body: body}, func(_ uint16, b []byte) {
-		if len(b) >= unix.SizeofRtMsg {
-			kind = routeTypes[b[7]]
+	kind := func(q reading.RouteQuery) (string, unix.Errno, error) {
+		body, err := query(q, links)
+		if err != nil {
+			return "", 0, err
 		}
-	})
-	var no unix.Errno
-	return err == nil && kind == "unicast" || errors.As(err, &no)
+		kind := ""
+		err = c.Do(ctx, nfnl.Message{Type: unix.RTM_GETROUTE, Body: body}, func(_ uint16, b []byte) {
+			if len(b) >= unix.SizeofRtMsg {
+				kind = routeTypes[b[7]]
+			}
+		})
+		var no unix.Errno
+		if errors.As(err, &no) {
+			return "", no, nil
+		}
+		return kind, 0, err
+	}
+	out := reading.RouteQuery{Dst: q.Dst, Mark: q.Mark, Proto: q.Proto, SrcPort: q.SrcPort, DstPort: q.DstPort}
+	if _, no, err := kind(out); err != nil || no == unix.EINVAL {
+		refused.Type = "blackhole"
+		return refused, err
+	}
+	// Its own address as a source is a martian too, whatever the filter says.
+	switch back, _, err := kind(reading.RouteQuery{Dst: q.Src}); {
+	case err != nil:
+		return refused, err
+	case back != "local" && back != "broadcast":
+		refused.Err = unix.EXDEV.Error()
+	}
+	return refused, nil
 }
 
 // query is the body of RTM_GETROUTE.
@@ -138,6 +157,8 @@ func refusal(no unix.Errno, q reading.RouteQuery) string {
 	switch {
 	case no == unix.EACCES:
 		return "prohibit"
+	case no == unix.EINVAL && q.Src.IsLoopback() && !q.Dst.IsLoopback():
+		return "" // a loopback address does not leave by a wire without route_localnet
 	case no == unix.EINVAL && q.In == "":
 		return "blackhole"
 	case no == unix.EHOSTUNREACH && q.In == "":
