@@ -15,7 +15,8 @@ func runExplain(args []string) int {
 	q := &question{name: "explain", usage: "CONTAINER|NETWORK|PORT|host", least: 1, most: 1,
 		about: "Tell what was made in the kernel for a container, a network, a published port (8080,\n" +
 			"8080/udp, 127.0.0.1:8080) or the host: each object, why, where, whether it is there now,\n" +
-			"and the command that shows it.\n" +
+			"and the command that shows it. An address or an interface of the host (172.17.0.2,\n" +
+			"docker0, veth…) leads to whose it is.\n" +
 			"Exit code: 0 all of it is there, 2 something is missing or different, 1 something failed.",
 		flags: func(f *pflag.FlagSet) {
 			f.StringVar(&kind, "type", "", "What the name is of: container, network, port or host")

@@ -118,8 +118,9 @@ func (it *Item) set() string {
 }
 
 // Of explains a subject: a container or network by name, id or the beginning of one, a
-// port like "8080", "8080/udp" or "127.0.0.1:8080", or "host". kind says which of them
-// is meant; with KindAny that is found out.
+// port like "8080", "8080/udp" or "127.0.0.1:8080", or "host"; also what the kernel's
+// own tools print, for who wonders whose it is: an address, an interface, our table.
+// kind says which is meant; with KindAny that is found out.
 func Of(ctx context.Context, src Sources, subject string, kind Kind) (*Explanation, error) {
 	m, err := newMaker(ctx, src)
 	if err != nil {

@@ -275,6 +275,33 @@ func TestWhich(t *testing.T) {
 	}
 }
 
+// TestWhose: what ip and nft print leads to who it is for.
+func TestWhose(t *testing.T) {
+	w := world()
+	lan := w.AddNetwork("lan", "br0", []string{"10.94.0.0/24"})
+	lan.Borrowed = true
+	for subject, want := range map[string]struct{ title, note string }{
+		"172.17.0.2":                   {"container web: ", "172.17.0.2 is its address on bridge"},
+		"fd00:77::2":                   {"container v6: ", "its address on six"},
+		"::ffff:172.19.0.2":            {"container db: ", "172.19.0.2 is its address on vault"},
+		"172.18.0.1":                   {"network shop: ", "is its gateway"},
+		"172.18.9.9":                   {"network shop: ", "no running container has it"},
+		"br-shop":                      {"network shop: ", "br-shop is its bridge"},
+		"br0":                          {"network lan: ", "which was there before"},
+		w.Boxes[1].Endpoints[1].HostIf: {"container db: ", "the host's end of its wire"},
+		worldtest.Table:                {"the host: ", ""},
+	} {
+		if e := of(t, w, subject, ""); !strings.HasPrefix(e.Title, want.title) || !strings.Contains(strings.Join(e.Notes, " "), want.note) {
+			t.Errorf("%s: %s %q", subject, e.Title, e.Notes)
+		}
+	}
+	for _, s := range []string{"9.9.9.9", "eth0"} {
+		if _, err := Of(context.Background(), sources(w), s, ""); !errors.Is(err, cnm.ErrNotFound) {
+			t.Errorf("%s: %v", s, err)
+		}
+	}
+}
+
 // TestAtStart: a port of a container that does not run is its, and no riddle.
 func TestAtStart(t *testing.T) {
 	w := world()

@@ -51,7 +51,11 @@ func (m *maker) subject(ctx context.Context, s string, kind Kind) error {
 		return m.container(ctx, c)
 	case nErr == nil:
 		return m.network(ctx, n)
-	case strings.ContainsAny(s, ":/"): // no name has these
+	}
+	if done, err := m.whose(ctx, s); done || err != nil {
+		return err
+	}
+	if strings.ContainsAny(s, ":/") { // no name has these
 		return portErr
 	}
 	return unknown(s, cErr, nErr)

@@ -31,7 +31,7 @@ var (
 	bolt            = []string{"go.etcd.io/bbolt/..."}
 	// worlds are made for tests only.
 	worlds = []string{"dataplane/dptest", "driver/drivertest", "store/storetest", "internal/lab/...", "internal/ctdtest",
-		"internal/daemontest", "image/imagetest", "test/..."}
+		"internal/daemontest", "internal/worldtest", "image/imagetest", "test/..."}
 )
 
 var rules = []rule{

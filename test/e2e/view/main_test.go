@@ -285,6 +285,11 @@ func badWords(t *testing.T, d *daemontest.Daemon) {
 			t.Errorf("linkspan %s: %+v, want %q", c.line, r, c.words)
 		}
 	}
+	for word, title := range map[string]string{"docker0": "network bridge: ", "10.93.0.2": "container mailer: ", "10.77.0.1": "network six: "} {
+		if r := d.Linkspan("explain", word); r.Code != 0 || !strings.HasPrefix(r.Stdout, title) {
+			t.Errorf("%s: %+v", word, r)
+		}
+	}
 	r := d.Linkspan("explain", "old")
 	if r.Code != 0 || !strings.Contains(r.Stdout, "linkspan start old") {
 		t.Errorf("%+v", r)
