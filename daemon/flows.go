@@ -21,10 +21,10 @@ type hearing struct {
 // openHearing begins to remember drops. It needs the rooms, for names; nothing needs
 // it, so that what fails here is told and not an error.
 func (e *engine) openHearing(context.Context) error {
-	group, _ := dataplane.DropGroups(e.table())
+	group, people := dataplane.DropGroups(e.table())
 	e.hearing.tap = tap.New(tap.Config{FlowOf: live.FlowOf})
 	e.hearing.names = flows.NewNames(e.world())
-	e.hearing.drops = flows.NewDrops(flows.DropsConfig{Names: e.hearing.names, Tap: e.hearing.tap, Group: group, Log: e.log})
+	e.hearing.drops = flows.NewDrops(flows.DropsConfig{Names: e.hearing.names, Tap: e.hearing.tap, Group: group, People: people, Log: e.log})
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {

@@ -2,6 +2,7 @@ package dataplane
 
 import (
 	"hash/fnv"
+	"regexp"
 	"strings"
 )
 
@@ -30,8 +31,8 @@ var dropRules = []DropRule{
 		"connect both to a network of their own, or --link them"},
 	{"isolated", "the two are on different networks, which do not reach each other",
 		"connect one to the other's network: linkspan network connect"},
-	{"unpublished", "the port is not published: from outside, a container's own address leads nowhere",
-		"publish the port (-p) and use the host's address"},
+	{"unpublished", "from outside, a container is reached through the ports that it publishes, not by its own address",
+		"publish the port (-p), and use the host's address"},
 	{"not-forwarded", "this host did not forward packets before Linkspan, and does not for others now",
 		"let `sysctl net.ipv4.ip_forward=1` (net.ipv6.conf.all.forwarding=1) be the host's own setting before the daemon starts"},
 }
@@ -65,4 +66,13 @@ func DropGroups(table string) (daemon, people uint16) {
 	h.Write([]byte(table))
 	n := 1024 + uint16(h.Sum32()%((1<<16-1024)/2))*2
 	return n, n + 1
+}
+
+var telling = regexp.MustCompile(`(?m)^\t\tlimit rate [^\n]* log prefix [^\n]*\n`)
+
+// Quiet is the page for a kernel that cannot log to NFLOG: it drops the same and tells
+// nothing. Its name is the same, so that nobody replaces it for ever.
+func (o Page) Quiet() Page {
+	o.Text = telling.ReplaceAllString(o.Text, "")
+	return o
 }

@@ -67,3 +67,14 @@ func TestDropGroups(t *testing.T) {
 		t.Errorf("2000 instances have %d groups", len(seen))
 	}
 }
+
+func TestQuiet(t *testing.T) {
+	p := BasePage("linkspan_3c52f1")
+	q := p.Quiet()
+	if strings.Contains(q.Text, "log prefix") || strings.Count(q.Text, "counter drop") != len(DropRules()) || q.Spec() != p.Spec() {
+		t.Errorf("%s", q.Text)
+	}
+	if n := strings.Count(p.Text, "\n") - strings.Count(q.Text, "\n"); n != len(DropRules()) {
+		t.Errorf("%d lines went", n)
+	}
+}

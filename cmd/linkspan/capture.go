@@ -21,8 +21,9 @@ which packets are the container's. Every packet that is translated has a comment
 names its flow, the same on both sides.
 
 FILTER is of tcpdump's common words: host, net, port, portrange, src, dst, ip, ip6, arp,
-tcp, udp, sctp, icmp, icmp6, and, or, not, ( ). A host may be a container's name. With both sides,
-addresses and ports may be those of either side. It is written as one word or several.
+tcp, udp, sctp, icmp, icmp6, and, or, not, ( ). A host may be a container's name. Of a
+packet that is translated, addresses and ports may be those of either side of NAT (with
+--side inside, only those inside).
 
 It ends with ^C, after -c packets, or --for a time, and leaves nothing behind. How many
 packets there were, and how many were lost because they came too fast, is told at the end
@@ -32,12 +33,11 @@ leave by an uplink (the host's own connections to the container).
 Exit code: 0 captured; 1 it could not be, or it broke off.`
 
 const captureExample = `
-  # linkspan capture web 'tcp port 80' -c 4 | tcpdump -nr -
-  reading from file -, link-type EN10MB (Ethernet), snapshot length 65535
-  12:20:31.204 IP 192.168.99.50.48590 > 192.168.99.31.8080: Flags [S], …
-  12:20:31.204 IP 192.168.99.50.48590 > 172.17.0.2.80: Flags [S], …
-  12:20:31.204 IP 172.17.0.2.80 > 192.168.99.50.48590: Flags [S.], …
-  12:20:31.204 IP 192.168.99.31.8080 > 192.168.99.50.48590: Flags [S.], …
+  # linkspan capture web 'tcp port 80' -c 4 | tcpdump -nqr -
+  12:22:12.221162 IP 192.168.99.50.33030 > 192.168.99.31.8080: tcp 0
+  12:22:12.221220 IP 192.168.99.50.33030 > 172.17.0.2.80: tcp 0
+  12:22:12.221236 IP 172.17.0.2.80 > 192.168.99.50.33030: tcp 0
+  12:22:12.221249 IP 192.168.99.31.8080 > 192.168.99.50.33030: tcp 0
   4 packets captured, 0 lost
 `
 

@@ -22,18 +22,21 @@ counted: linkspan rules. What the kernel drops by itself is not seen here: the r
 path filter (rp_filter), martian addresses, missing routes and neighbours, and the rules
 of others; linkspan why looks for these.
 
-The same can be read without the daemon: tcpdump -i nflog:GROUP, with the second of the
-groups that the page names (linkspan rules).
+The same can be read as it comes, without the daemon: the list ends with the line
+(tcpdump -ni nflog:GROUP), whose group is another than the daemon's.
 
 Exit code: 0 there were none (or --follow was interrupted); 2 there were some; 1 it could
 not be asked, or there is no such name.`
 
 const dropsExample = `
-  # linkspan drops
-  TIME                RULE         WHAT     FROM                 TO      WAY              OWNER
-  11-21 12:04:11.512  unpublished  tcp SYN  192.168.99.50:51704  web:81  wan0 -> docker0  network bridge
+  # linkspan drops web
+  TIME                RULE         WHAT     FROM                 TO      WAY                         OWNER
+  11-21 12:20:54.502  unpublished  tcp SYN  192.168.99.50:55660  web:80  eth1 -> docker0             network bridge
+  11-21 12:20:54.987  isolated     tcp SYN  web:39546            api:80  docker0 -> br-78d3dc8ca558  network shop
 
-  unpublished: the port is not published: from outside, a container's own address leads nowhere; publish the port (-p) and use the host's address
+  unpublished: from outside, a container is reached through the ports that it publishes, not by its own address; publish the port (-p), and use the host's address
+  isolated: the two are on different networks, which do not reach each other; connect one to the other's network: linkspan network connect
+  as they come, without the daemon: tcpdump -ni nflog:1739
 `
 
 // runDrops is `linkspan drops`.

@@ -29,9 +29,11 @@ turn it on:
 Exit code: 0 asked and answered; 1 it could not be asked, or there is no such name.`
 
 const flowsExample = `
-  # linkspan flows web
-  PROTO  FROM                 TO      THROUGH                        VERDICT   STATE        SENT  BACK   AGE
-  tcp    192.168.99.50:39330  web:80  published 192.168.99.31:8080   accepted  ESTABLISHED  812B  1.9kB  12s
+  # linkspan flows
+  PROTO  FROM                 TO             THROUGH                       VERDICT   STATE        SENT  BACK     AGE
+  icmp   api                  192.168.99.50  as 192.168.99.31              accepted  answered     84B   84B      2s
+  tcp    api:47044            db:5432        -                             accepted  ESTABLISHED  3kB   3.059kB  -
+  tcp    192.168.99.50:48874  web:80         published 192.168.99.31:8080  accepted  TIME_WAIT    268B  224B     2s
 `
 
 // runFlows is `linkspan flows`.

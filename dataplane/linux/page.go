@@ -68,16 +68,25 @@ func (k *Kernel) loadPage(ctx context.Context, o dataplane.Page) error {
 	if err != nil {
 		return err
 	}
-	soft := k.softScript(o, sets, chains)
-	if err = k.runNFT(ctx, soft); err != nil && len(sets)+len(chains) > 0 {
-		k.log.Info("page cannot be changed in place, replacing its table", "table", o.Table, "err", err)
-		err = k.replaceTable(ctx, o, sets)
-	}
-	if err != nil {
-		return err
+	if err = k.loadText(ctx, o, sets, chains); err != nil {
+		// A kernel without nfnetlink_log refuses what logs to a group, and everything with
+		// it. A firewall that does not tell is better than none.
+		if quiet := o.Quiet(); quiet.Text == o.Text || k.loadText(ctx, quiet, sets, chains) != nil {
+			return err
+		}
+		k.log.Warn("drops are not told: this kernel cannot log them (modprobe nfnetlink_log, CONFIG_NETFILTER_NETLINK_LOG)", "table", o.Table, "err", err)
 	}
 	k.point("between load and seal table " + o.Family + " " + o.Table)
 	return k.sealPage(t)
+}
+
+func (k *Kernel) loadText(ctx context.Context, o dataplane.Page, sets map[string]setInfo, chains map[string]chainInfo) error {
+	err := k.runNFT(ctx, k.softScript(o, sets, chains))
+	if err != nil && len(sets)+len(chains) > 0 {
+		k.log.Info("page cannot be changed in place, replacing its table", "table", o.Table, "err", err)
+		err = k.replaceTable(ctx, o, sets)
+	}
+	return err
 }
 
 // declared finds the sets, maps and chains of a page's text.

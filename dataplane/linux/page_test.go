@@ -2,6 +2,7 @@ package linux_test
 
 import (
 	"bytes"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -235,5 +236,27 @@ func testPageFormer(t *testing.T, name string) {
 	}
 	if out := h.run("nft", "list", "table", "inet", table); strings.Contains(out, "0000cafe") || !strings.Contains(out, "from_borrowed") || !strings.Contains(out, "ls:unpublished") {
 		t.Errorf("the page is\n%s", out)
+	}
+}
+
+// TestPageQuiet: a kernel that cannot log has the page all the same, and says so. Here
+// it is a group that is no number.
+func TestPageQuiet(t *testing.T) {
+	var log bytes.Buffer
+	h := newHost(t, func(c *linux.Config) { c.Log = slog.New(slog.NewTextHandler(&log, nil)) })
+	want := bridgeNet()
+	p := dataplane.BasePage(table)
+	group, _ := dataplane.DropGroups(table)
+	p.Text = strings.ReplaceAll(p.Text, fmt.Sprintf(" group %d ", group), " group none ")
+	want[0] = p
+	h.apply(diff.Create(want))
+	if got := h.page(); got.Spec() != p.Spec() {
+		t.Errorf("page is %q, want %q", got.Spec(), p.Spec())
+	}
+	if out := h.run("nft", "list", "table", "inet", table); strings.Contains(out, "log prefix") || !strings.Contains(out, "chain drop_unpublished") {
+		t.Errorf("the page is\n%s", out)
+	}
+	if !strings.Contains(log.String(), "modprobe nfnetlink_log") {
+		t.Errorf("logged was %s", log.String())
 	}
 }

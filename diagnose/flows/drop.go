@@ -112,6 +112,8 @@ func clock(t time.Time) string { return t.Local().Format("01-02 15:04:05.000") }
 // List is the answer of `linkspan drops`.
 type List struct {
 	Drops []Drop `json:"drops"`
+	// PeopleGroup is the NFLOG group that is free for people's tools.
+	PeopleGroup uint16 `json:"people_group,omitempty"`
 	// Notes are what a person should know of the list.
 	Notes []string `json:"notes,omitempty"`
 }
@@ -137,6 +139,9 @@ func (l *List) WriteText(w io.Writer) error {
 	}
 	for _, n := range l.Notes {
 		fmt.Fprintf(&b, "%s\n", n)
+	}
+	if l.PeopleGroup != 0 {
+		fmt.Fprintf(&b, "as they come, without the daemon: tcpdump -ni nflog:%d\n", l.PeopleGroup)
 	}
 	_, err := io.WriteString(w, b.String())
 	return err

@@ -21,7 +21,9 @@ type Drops struct {
 	names *Names
 	tap   reading.Tap
 	group uint16
-	log   *slog.Logger
+	// people is the group that is free for their tools.
+	people uint16
+	log    *slog.Logger
 
 	mu    sync.Mutex
 	ring  []Drop // a ring once it is full
@@ -35,14 +37,15 @@ type Drops struct {
 type DropsConfig struct {
 	Names *Names
 	Tap   reading.Tap
-	// Group is the NFLOG group of the page (dataplane.DropGroups).
-	Group uint16
-	Log   *slog.Logger
+	// Group is the NFLOG group of the page that is read, People the one that is free for
+	// their tools (dataplane.DropGroups).
+	Group, People uint16
+	Log           *slog.Logger
 }
 
 // NewDrops makes one; Run has it hear.
 func NewDrops(c DropsConfig) *Drops {
-	return &Drops{names: c.Names, tap: c.Tap, group: c.Group, log: c.Log, later: map[*listener]bool{}}
+	return &Drops{names: c.Names, tap: c.Tap, group: c.Group, people: c.People, log: c.Log, later: map[*listener]bool{}}
 }
 
 // Waits between attempts to hear.
@@ -142,12 +145,12 @@ func (d *Drops) Recent(m Match) (out []Drop) {
 // List is Recent as it is shown, the oldest first.
 func (d *Drops) List(m Match) *List {
 	recent := d.Recent(m)
-	l := &List{Drops: make([]Drop, 0, len(recent)), Notes: d.Notes()}
+	l := &List{Drops: make([]Drop, 0, len(recent)), Notes: d.Notes(), PeopleGroup: d.people}
 	for i := range recent {
 		l.Drops = append(l.Drops, recent[len(recent)-1-i])
 	}
 	if len(recent) == 0 {
-		l.Notes = append(l.Notes, "no rule of Linkspan has dropped such a packet since the daemon started, of the last "+fmt.Sprint(Kept)+" that are kept")
+		l.Notes = append(l.Notes, fmt.Sprintf("no rule of Linkspan has dropped such a packet: there is none among the last %d since the daemon started", Kept))
 	}
 	return l
 }

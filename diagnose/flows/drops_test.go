@@ -59,7 +59,7 @@ func samples(w *worldtest.World) []reading.Logged {
 func TestDropsText(t *testing.T) {
 	w, _, world := made()
 	tap := &fakeTap{}
-	d := NewDrops(DropsConfig{Names: NewNames(world), Tap: tap, Log: slog.New(slog.DiscardHandler)})
+	d := NewDrops(DropsConfig{Names: NewNames(world), Tap: tap, People: 1739, Log: slog.New(slog.DiscardHandler)})
 	d.take(t.Context(), samples(w), 2)
 	d.take(t.Context(), []reading.Logged{{Time: noon, Prefix: "ls:unpublished"}}, 0) // no packet in it
 	var b strings.Builder
@@ -154,6 +154,7 @@ func TestDropsDeaf(t *testing.T) {
 			t.Errorf("%q", n)
 		}
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		if strings.Count(log.String(), "dropped packets are not told") != 1 || !strings.Contains(log.String(), "group=4242") {
 			t.Errorf("logged was %s", log.String())
 		}

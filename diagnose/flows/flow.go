@@ -39,8 +39,10 @@ type Flow struct {
 	Counted bool   `json:"counted,omitempty"`
 	Sent    Volume `json:"sent,omitzero"`
 	Back    Volume `json:"back,omitzero"`
-	// Age is in seconds, and known with net.netfilter.nf_conntrack_timestamp.
-	Age float64 `json:"age_seconds,omitempty"`
+	// Started is known with net.netfilter.nf_conntrack_timestamp, and then Age as well, in
+	// seconds.
+	Started time.Time `json:"started,omitzero"`
+	Age     float64   `json:"age_seconds,omitempty"`
 	// Seen is where: in the host's conntrack ("host"), or in the sockets of a container.
 	Seen string `json:"seen"`
 }
@@ -126,7 +128,8 @@ func (t target) wants(f Flow) bool {
 	case t.container != "":
 		return f.From.ContainerID == t.container || f.To.ContainerID == t.container
 	case t.network != "":
-		return f.From.Network == t.network || f.To.Network == t.network
+		// The gateway's own (the host's) are not the network's.
+		return f.From.Network == t.network && f.From.Kind != KindHost || f.To.Network == t.network && f.To.Kind != KindHost
 	}
 	return t.all || f.From.Kind == KindContainer || f.To.Kind == KindContainer
 }
@@ -143,7 +146,7 @@ func flowOf(f reading.Flow, b *Book, now time.Time) Flow {
 		out.As = f.Reply.Dst
 	}
 	if !f.Started.IsZero() {
-		out.Age = max(now.Sub(f.Started).Round(time.Second).Seconds(), 0)
+		out.Started, out.Age = f.Started, max(now.Sub(f.Started).Round(time.Second).Seconds(), 0)
 	}
 	return out
 }

@@ -172,6 +172,7 @@ func TestCounter(t *testing.T) {
 		done := make(chan bool)
 		go func() { c.Run(ctx); close(done) }()
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		all := entries(w)
 		for range 3 {
 			tap.changes([]reading.FlowChange{{Kind: reading.FlowNew, Flow: all[0]}, {Kind: reading.FlowNew, Flow: all[1]}, {Kind: reading.FlowDestroy, Flow: all[0]}}, 0)

@@ -91,7 +91,7 @@ func (f Flow) volume(v Volume) string {
 }
 
 func (f Flow) age() string {
-	if f.Age == 0 {
+	if f.Started.IsZero() {
 		return "-"
 	}
 	return (time.Duration(f.Age) * time.Second).String()
