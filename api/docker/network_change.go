@@ -126,8 +126,14 @@ func addrOf(what, s string) (netip.Addr, error) {
 	return a.Unmap(), nil
 }
 
-// networkRemove: a network in use is 403, as dockerd answers.
+// networkRemove: a network in use is 403, as dockerd answers, unless its users are to
+// be taken off first.
 func (s *server) networkRemove(c *call) error {
+	if c.Bool("force") {
+		if err := s.evacuate(c.Context(), c.Vars["id"]); err != nil {
+			return err
+		}
+	}
 	err := s.Network.RemoveNetwork(c.Context(), c.Vars["id"])
 	if errors.Is(err, cnm.ErrConflict) {
 		err = cnm.Errorf(cnm.ErrForbidden, "%w", err)

@@ -178,6 +178,22 @@ func TestNetworkRemoveAndPrune(t *testing.T) {
 	}
 }
 
+// TestNetworkRemoveForce: with ?force=1 whoever is on it is taken off first; a
+// predefined network keeps its people, and refuses.
+func TestNetworkRemoveForce(t *testing.T) {
+	h, f, _ := userNetwork(t)
+	if w := request(t, h, "DELETE", "/networks/bridge?force=1", ""); w.Code != 403 || strings.Contains(strings.Join(f.noted(), "\n"), "disconnect") {
+		t.Errorf("predefined: %d %s, %s", w.Code, w.Body, f.noted())
+	}
+	if w := request(t, h, "DELETE", "/networks/nobodys?force=1", ""); w.Code != 404 {
+		t.Errorf("absent: %d %s", w.Code, w.Body)
+	}
+	request(t, h, "DELETE", "/networks/my-net?force=1", "")
+	if !strings.Contains(strings.Join(f.noted(), "\n"), "disconnect") {
+		t.Errorf("nobody was taken off: %s", f.noted())
+	}
+}
+
 // TestConnect: what the wish keeps of what each version sends.
 func TestConnect(t *testing.T) {
 	body := `{"Container":"web","EndpointConfig":{"IPAMConfig":{"IPv4Address":"172.25.0.9","IPv6Address":"fd00:25::9","LinkLocalIPs":["169.254.1.1"]},

@@ -66,6 +66,7 @@ func newRoot(dockerCLI *command.DockerCli, name string) (*cli.TopLevelCommand, *
 	})
 	if name == "linkspan" {
 		addVerbs(root, dockerCLI)
+		forceNetworks(root, dockerCLI)
 	}
 	return cli.NewTopLevelCommand(root, dockerCLI, opts, root.Flags()), opts
 }

@@ -92,7 +92,7 @@ var sections = []section{
 		{"GET", "/networks/{id}", "/networks/shopnet?verbose=1", "", "no Status: that came with API 1.52"},
 		{"POST", "/networks/{id}/connect", "/networks/shopnet/connect", `{"Container":"member","EndpointConfig":{"Aliases":["a"],"GwPriority":1}}`, "MacAddress counts since API 1.44"},
 		{"POST", "/networks/{id}/disconnect", "/networks/shopnet/disconnect", `{"Container":"member"}`, ""},
-		{"DELETE", "/networks/{id}", "/networks/shopnet", "", ""},
+		{"DELETE", "/networks/{id}", "/networks/shopnet", "", "`?force=1`, Linkspan's own, takes containers off it first"},
 		{"POST", "/networks/prune", "", "", ""},
 	}},
 	{"Volumes", []endpoint{
