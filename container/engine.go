@@ -39,6 +39,11 @@ type Engine struct {
 	names   map[string]string // name to full id
 	unborn  map[string]bool   // ids under creation
 	execs   map[string]*execEntry
+
+	// tasks is what Restore asks containerd with; see LookAhead.
+	tasks func(context.Context) (map[string]task, error)
+	// settled is closed when Restore has brought records and containerd together.
+	settled chan struct{}
 }
 
 var _ Service = (*Engine)(nil)
@@ -63,9 +68,11 @@ func New(cfg Config) (*Engine, error) {
 		security: spec.Security{Seccomp: profile, NoNewPrivileges: cfg.Defaults.NoNewPrivileges},
 		cgroups:  readCgroupFacts(host.CgroupV2),
 		entries:  map[string]*entry{}, names: map[string]string{}, unborn: map[string]bool{}, execs: map[string]*execEntry{},
+		settled: make(chan struct{}),
 	}
 	e.defaults.Store(&e.cfg.Defaults)
 	e.ctd = newRuntime(&e.cfg)
+	e.tasks = e.ctd.tasks
 	if err := e.SetDefaultRuntime(cfg.Defaults.Runtime); err != nil {
 		return nil, err
 	}

@@ -20,11 +20,21 @@ import (
 const lostCode = 255
 
 // watch waits for the end of a run in the background. The caller has the lock.
-func (e *Engine) watch(en *entry, r *run) {
+//
+// With after, containerd is asked only when it is closed: when a daemon starts, hundreds
+// of shims would be woken while the first request waits.
+func (e *Engine) watch(en *entry, r *run, after <-chan struct{}) {
 	en.mu.Lock()
 	en.run = r
 	en.mu.Unlock()
 	e.work.Go(func() {
+		if after != nil {
+			select {
+			case <-after:
+			case <-e.ctx.Done():
+				return
+			}
+		}
 		x, err := e.awaitExit(en.id, "")
 		if err != nil {
 			return // the engine shuts down; the next one takes over

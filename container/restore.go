@@ -43,7 +43,7 @@ func (e *Engine) recovered(ctx context.Context) {
 			e.log.Warn("after containerd came back", "container", c.Name, "error", err)
 		}
 	})
-	e.sweep(ctx, running, false)
+	e.sweep(ctx, running)
 }
 
 // parallel is how many containers are looked after at the same time when the
@@ -76,7 +76,7 @@ func (e *Engine) Restore(ctx context.Context) error {
 	if err := e.restoreExecs(ctx); err != nil {
 		return err
 	}
-	running, err := e.ctd.tasks(ctx)
+	running, err := e.tasks(ctx)
 	if errors.Is(err, cnm.ErrUnavailable) {
 		e.log.Error("containers are not looked after until containerd answers", "error", err)
 		e.work.Go(func() {
@@ -108,6 +108,29 @@ func (e *Engine) Restore(ctx context.Context) error {
 	return nil
 }
 
+// LookAhead asks containerd for its tasks while the caller does something else: with
+// hundreds of shims to ask, containerd needs a while. Restore takes the answer. Nobody
+// starts a task meanwhile, and one that ends is noticed by who adopts it.
+func (e *Engine) LookAhead(ctx context.Context) {
+	type answer struct {
+		running map[string]task
+		err     error
+	}
+	ch := make(chan answer, 1)
+	e.tasks = func(ctx context.Context) (map[string]task, error) {
+		select {
+		case a := <-ch:
+			return a.running, a.err
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	e.work.Go(func() {
+		running, err := e.ctd.tasks(ctx)
+		ch <- answer{running, err}
+	})
+}
+
 // secondLook is when the sweep is repeated after the daemon's start: what
 // containerd was doing for a killed daemon may have come to its end after the first.
 const secondLook = 10 * time.Second
@@ -128,7 +151,15 @@ func (e *Engine) settle(ctx context.Context, unborn []*Container, running map[st
 			bootMu.Unlock()
 		}
 	})
-	e.sweep(ctx, running, first)
+	if first {
+		// Before the first pull. What else is left over is in nobody's way: it has ids that
+		// nobody has.
+		if err := e.ctd.dropLeases(ctx); err != nil {
+			e.log.Error("containerd's leases are not swept", "error", err)
+		}
+	}
+	close(e.settled)
+	e.work.Go(func() { e.sweep(e.ctx, running) })
 	done := make(chan struct{})
 	e.work.Go(func() {
 		defer close(done)
@@ -226,7 +257,7 @@ func (e *Engine) adopt(ctx context.Context, en *entry, t task, live bool) {
 	r := &run{pid: c.State.Pid, started: c.State.StartedAt, stopping: c.State.ManuallyStopped, done: make(chan struct{})}
 	if !live {
 		if t.id != "" {
-			e.watch(en, r) // containerd still has the exit code
+			e.watch(en, r, e.settled) // containerd still has the exit code
 			return
 		}
 		en.mu.Lock()
@@ -249,7 +280,7 @@ func (e *Engine) adopt(ctx context.Context, en *entry, t task, live bool) {
 	e.bringUp(ctx, en)
 	e.dropProbes(ctx, en.load())
 	r.pid = t.pid
-	e.watch(en, r)
+	e.watch(en, r, e.settled)
 	e.monitor(en, r, true)
 }
 

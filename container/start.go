@@ -171,7 +171,7 @@ func (e *Engine) started(ctx context.Context, en *entry, pid int) error {
 	e.publish(c, "start")
 	e.followLinks(ctx, c)
 	r := &run{pid: pid, started: now, done: make(chan struct{})}
-	e.watch(en, r)
+	e.watch(en, r, nil)
 	e.monitor(en, r, false)
 	return nil
 }

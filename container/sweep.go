@@ -12,9 +12,9 @@ import (
 
 // sweep removes what an earlier process made and no record declares: it died
 // between making it and saying so. The containerd namespace is this daemon's
-// own, so that everything in it is either declared or left over. first says
-// that no request was served yet.
-func (e *Engine) sweep(ctx context.Context, running map[string]task, first bool) {
+// own, so that everything in it is either declared or left over. Requests are served
+// meanwhile.
+func (e *Engine) sweep(ctx context.Context, running map[string]task) {
 	stray := func(id string) bool {
 		e.mu.Lock()
 		defer e.mu.Unlock()
@@ -49,11 +49,6 @@ func (e *Engine) sweep(ctx context.Context, running map[string]task, first bool)
 	for _, id := range snapshots {
 		if stray(id) {
 			warn("snapshot", id, e.ctd.removeSnapshot(ctx, id))
-		}
-	}
-	if first {
-		if err := e.ctd.dropLeases(ctx); err != nil {
-			e.log.Error("containerd's leases are not swept", "error", err)
 		}
 	}
 	e.sweepStreams(ctx, stray, warn)

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"strconv"
 	"sync/atomic"
 	"syscall"
@@ -111,7 +112,11 @@ func (d *daemon) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer scraped.close()
+	// What is read and compared at the start is garbage right after: collecting it before
+	// the first answer would only make that later.
+	collect := debug.SetGCPercent(400)
 	e, err := openEngine(ctx, d.Options, cfg, d.log)
+	debug.SetGCPercent(collect)
 	if err != nil {
 		return err
 	}

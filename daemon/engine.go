@@ -231,6 +231,7 @@ func (e *engine) restore(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	e.containers.LookAhead(ctx)
 	r, err := e.network.Start(ctx)
 	if err != nil {
 		return err

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 )
 
 // Owner says for whom an object exists.
@@ -85,7 +86,12 @@ const (
 )
 
 // State is a set of objects by key. The zero State is not usable; see NewState.
-type State struct{ objs map[string]Object }
+type State struct {
+	objs map[string]Object
+	// sorted is what All answered last, until something changes: thousands of objects
+	// are asked for several times. Readers may be many.
+	sorted atomic.Pointer[[]Object]
+}
 
 // NewState makes a state of the given objects. A later object with the same
 // key replaces an earlier one.
@@ -97,13 +103,17 @@ func NewState(objs ...Object) *State {
 
 // Add puts objects in.
 func (s *State) Add(objs ...Object) {
+	s.sorted.Store(nil)
 	for _, o := range objs {
 		s.objs[o.Key()] = o
 	}
 }
 
 // Remove takes an object out by key.
-func (s *State) Remove(key string) { delete(s.objs, key) }
+func (s *State) Remove(key string) {
+	s.sorted.Store(nil)
+	delete(s.objs, key)
+}
 
 // Get returns the object of that key.
 func (s *State) Get(key string) (Object, bool) { o, ok := s.objs[key]; return o, ok }
@@ -113,28 +123,40 @@ func (s *State) Len() int { return len(s.objs) }
 
 // All returns the objects in phase order, then key order.
 func (s *State) All() []Object {
-	out := make([]Object, 0, len(s.objs))
-	for _, o := range s.objs {
-		out = append(out, o)
+	if p := s.sorted.Load(); p != nil {
+		return slices.Clone(*p)
 	}
-	Sort(out)
-	return out
+	all := make([]keyed, 0, len(s.objs))
+	for k, o := range s.objs {
+		all = append(all, keyed{o.Phase(), k, o})
+	}
+	slices.SortFunc(all, keyed.compare) // no two have one key
+	out := make([]Object, len(all))
+	for i, k := range all {
+		out[i] = k.obj
+	}
+	s.sorted.Store(&out)
+	return slices.Clone(out)
+}
+
+// keyed is an object with its key, which is computed once: it is text.
+type keyed struct {
+	phase Phase
+	key   string
+	obj   Object
+}
+
+func (a keyed) compare(b keyed) int {
+	return cmp.Or(cmp.Compare(a.phase, b.phase), cmp.Compare(a.key, b.key))
 }
 
 // Sort orders objects by phase, then key.
 func Sort(objs []Object) {
-	type keyed struct {
-		phase Phase
-		key   string // computed once: it is text
-		obj   Object
-	}
 	all := make([]keyed, len(objs))
 	for i, o := range objs {
 		all[i] = keyed{o.Phase(), o.Key(), o}
 	}
-	slices.SortStableFunc(all, func(a, b keyed) int {
-		return cmp.Or(cmp.Compare(a.phase, b.phase), cmp.Compare(a.key, b.key))
-	})
+	slices.SortStableFunc(all, keyed.compare)
 	for i, k := range all {
 		objs[i] = k.obj
 	}

@@ -181,5 +181,8 @@ func within(dir, point string) bool {
 // unescape decodes the octal escapes that mountinfo uses for space, tab, newline
 // and backslash.
 func unescape(s string) string {
+	if !strings.Contains(s, `\`) {
+		return s
+	}
 	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(s)
 }
