@@ -22,6 +22,7 @@ func (e *engine) doors() []admin.Door {
 		admin.Graph(e.world),
 		admin.Rules(e.world, e.kernel),
 		admin.Why(e.why),
+		admin.Exposed(e.exposed),
 	})
 }
 

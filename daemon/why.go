@@ -11,6 +11,7 @@ import (
 	apinetwork "github.com/moby/moby/api/types/network"
 
 	"linkspan/cnm"
+	"linkspan/dataplane"
 	"linkspan/dataplane/live"
 	"linkspan/diagnose/why"
 )
@@ -22,6 +23,11 @@ func (e *engine) why(ctx context.Context, from, to string, probe bool) (*why.Ans
 		o.Probe = prober{live.New(e.log)}
 	}
 	return why.Ask(ctx, e.world(), from, to, o)
+}
+
+// exposed answers `linkspan exposed`.
+func (e *engine) exposed(ctx context.Context) (*why.Exposed, error) {
+	return why.Expose(ctx, e.world(), why.Options{})
 }
 
 // prober sends the one packet of --probe.
@@ -38,6 +44,9 @@ func (p prober) Probe(ctx context.Context, q why.ProbeQuestion) (a why.ProbeAnsw
 	}
 	for _, t := range r.Traces {
 		for _, h := range t.Trace.Hits {
+			if h.Table == dataplane.RedirectTable {
+				continue // it looks at every packet, and matters to the resolver's only
+			}
 			a.Trace = append(a.Trace, h.String())
 		}
 	}

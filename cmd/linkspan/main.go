@@ -35,6 +35,7 @@ func verbs() map[string]verb {
 		"uninstall": {help: "Take away what daemons have left on this host", run: runUninstall},
 		"doctor":    {help: "Look the host over: what is wrong, why it matters, and the cure", run: runDoctor},
 		"explain":   {help: "Tell what was made in the kernel for a container, network or port, and why", run: runExplain},
+		"exposed":   {help: "List what is reached from outside, and through what", run: runExposed},
 		"why":       {help: "Say why A does not reach B, and what mends it", run: runWhy},
 		"rules":     {help: "Show the firewall with names for people, or in the shape of iptables", run: runRules},
 		"graph":     {help: "Draw the host, its networks, containers and ports", run: runGraph},

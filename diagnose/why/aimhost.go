@@ -179,6 +179,11 @@ func (w *walk) aimPublished(from start, p packet, own netip.Addr) (start, packet
 		if m.port.HostIP.IsLoopback() {
 			continue
 		}
+		if own := firstFamilyOf(b, p.src.Is4()); w.routedOnly(b) && own.IsValid() && !byHost {
+			p.dst = own
+			w.good(at, "published", "at its own address %s (gateway mode routed)", own)
+			return from, p, true
+		}
 		if m.port.HostIP.IsValid() && !m.port.HostIP.IsUnspecified() {
 			if p.src.Is4() != m.port.HostIP.Is4() {
 				continue
@@ -226,6 +231,15 @@ func (w *walk) networksOf(s *cnm.Sandbox) (all []*cnm.Network) {
 		}
 	}
 	return all
+}
+
+func firstFamilyOf(s *cnm.Sandbox, v4 bool) netip.Addr {
+	for i := range s.Endpoints {
+		if a := familyOf(&s.Endpoints[i], v4); a.IsValid() {
+			return a
+		}
+	}
+	return netip.Addr{}
 }
 
 func firstFamily(s *cnm.Sandbox, network string, v4 bool) netip.Addr {

@@ -112,6 +112,35 @@ func isolated(n *cnm.Network, v4 bool) bool {
 	return n.Options[key] == "isolated"
 }
 
+// routedOnly says that a sandbox is on networks only whose gateway mode is routed: its
+// ports are not translated, and open at its own addresses.
+func (w *walk) routedOnly(s *cnm.Sandbox) bool {
+	nets := w.networksOf(s)
+	for _, n := range nets {
+		for _, p := range n.Pools {
+			key := "com.docker.network.bridge.gateway_mode_ipv6"
+			if p.Subnet.Addr().Is4() {
+				key = "com.docker.network.bridge.gateway_mode_ipv4"
+			}
+			if n.Options[key] != "routed" {
+				return false
+			}
+		}
+	}
+	return len(nets) > 0
+}
+
+// routedAt is the cause when a port is asked at the host that is open at its container's
+// own address.
+func (w *walk) routedAt(m mapping, port uint16) *cause {
+	if !w.routedOnly(m.s) {
+		return nil
+	}
+	own := at(firstAddr(m.s), m.leads(port), m.port.Proto)
+	return because(PublishedElsewhere, "%s is on a routed network (gateway mode routed): its port is at its own address, %s, and not at the host's.", m.s.OwnerName, own).
+		advise("ask %s; who asks needs a route to it through this host", own)
+}
+
 // declareOut is said of a container on its way out of the host.
 func (w *walk) declareOut(s *cnm.Sandbox, p packet) {
 	at := w.placeOf(w.a)
@@ -193,6 +222,9 @@ func (w *walk) declarePublished(p packet, outside bool) {
 	for _, m := range all {
 		if w.onlyInternal(m) != nil {
 			continue
+		}
+		if w.declared = w.routedAt(m, p.dport); w.declared != nil {
+			return
 		}
 		if m.on(p.dst) || p.dst.IsLoopback() && m.port.HostIP == localhost(p.dst.Is4()) {
 			w.good(hostPlace, "published", "%s leads to port %d of %s", m, m.leads(p.dport), m.s.OwnerName)

@@ -130,18 +130,24 @@ type Options struct {
 	Firewall func(ns string) (firewall, error)
 }
 
-// Ask answers whether A reaches B: from and to as a person writes them. An error is that
-// the question makes no sense, or that nothing could be read at all.
-func Ask(ctx context.Context, world *diagnose.World, from, to string, o Options) (*Answer, error) {
-	start := time.Now()
+func newWalk(ctx context.Context, world *diagnose.World, o Options) *walk {
 	w := &walk{ctx: ctx, world: world, procs: o.Processes, drops: o.Drops, live: newLive(ctx, world.Kernel), fire: o.Firewall,
-		ans: &Answer{Question: "why " + from + " " + to, Steps: []Step{}}, part: Declared, known: map[string]*ruleset.Conntrack{}}
+		ans: &Answer{Steps: []Step{}}, part: Declared, known: freshKnown()}
 	if w.procs == nil {
 		w.procs = Proc("/proc")
 	}
 	if w.fire == nil {
 		w.fire = w.live.firewall
 	}
+	return w
+}
+
+// Ask answers whether A reaches B: from and to as a person writes them. An error is that
+// the question makes no sense, or that nothing could be read at all.
+func Ask(ctx context.Context, world *diagnose.World, from, to string, o Options) (*Answer, error) {
+	start := time.Now()
+	w := newWalk(ctx, world, o)
+	w.ans.Question = "why " + from + " " + to
 	if err := w.ends(from, to); err != nil {
 		return nil, err
 	}
