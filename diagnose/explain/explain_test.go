@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
+	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -299,6 +300,28 @@ func TestWhose(t *testing.T) {
 		if _, err := Of(context.Background(), sources(w), s, ""); !errors.Is(err, cnm.ErrNotFound) {
 			t.Errorf("%s: %v", s, err)
 		}
+	}
+}
+
+// TestMany: what there is much of is counted for people, and whole as JSON.
+func TestMany(t *testing.T) {
+	w := world()
+	for i := range 60 {
+		w.Run(fmt.Sprintf("c%02d", i), nil, w.Nets[2])
+		w.Boxes[0].Ports = append(w.Boxes[0].Ports, worldtest.Port(fmt.Sprintf("%d:80/tcp", 10000+i)))
+	}
+	e := of(t, w, w.Nets[2].ID, "")
+	if out := text(t, e); !strings.Contains(out, "more (--json has all)") || len(e.Facts) < 60 || strings.Count(out, "\n") > 80 {
+		t.Errorf("%d facts:\n%s", len(e.Facts), out)
+	}
+	e = of(t, w, "web", "")
+	if out := text(t, e); !strings.Contains(out, "… and 57 more in publish4_any") {
+		t.Errorf("\n%s", out)
+	}
+	to := reading.Tuple{Dst: netip.MustParseAddrPort("192.168.99.31:8080")}
+	w.Live.Tracked = []reading.Flow{{Proto: "tcp", Original: to, DNAT: true}, {Proto: "tcp", Reply: to}}
+	if out := text(t, of(t, w, "8080", "")); !strings.Contains(out, "one open connection to it") {
+		t.Errorf("\n%s", out)
 	}
 }
 

@@ -99,10 +99,38 @@ func (m *maker) wayBack(ctx context.Context, s *cnm.Sandbox, r portRef) error {
 			proto = p.Proto
 		}
 	}
-	items = append(items, Item{What: "open connections to it", Why: "conntrack remembers what each was translated to, and translates the answers back",
+	n, err := m.connections(ctx, proto, r.port)
+	if err != nil {
+		return err
+	}
+	items = append(items, Item{What: n + " to it", Why: "conntrack remembers what each was translated to, and translates the answers back",
 		Where: "the host, conntrack", Show: []string{fmt.Sprintf("conntrack -L -p %s --orig-port-dst %d", proto, r.port)}})
 	m.group("the way back", items...)
 	return nil
+}
+
+// connections counts what came to a host port and is not forgotten yet.
+func (m *maker) connections(ctx context.Context, proto string, port uint16) (string, error) {
+	if m.src.World.Kernel == nil {
+		return "open connections", nil
+	}
+	flows, err := m.src.World.Kernel.Flows(ctx, "", reading.FlowFilter{Proto: proto, Port: port})
+	if err != nil {
+		return "", fmt.Errorf("the host's connections: %w", err)
+	}
+	n := 0
+	for _, f := range flows {
+		if f.Original.Dst.Port() == port && f.DNAT {
+			n++
+		}
+	}
+	switch n {
+	case 0:
+		return "no open connections", nil
+	case 1:
+		return "one open connection", nil
+	}
+	return fmt.Sprintf("%d open connections", n), nil
 }
 
 // atStart tells of a port that a container will publish once it runs.

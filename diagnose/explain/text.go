@@ -21,14 +21,12 @@ func (e *Explanation) WriteText(w io.Writer) error {
 	for _, f := range e.Facts {
 		wide = max(wide, utf8.RuneCountInString(f.Name))
 	}
-	last := ""
-	for _, f := range e.Facts {
-		name := f.Name
-		if name == last {
-			name = ""
+	for i := 0; i < len(e.Facts); {
+		n := i
+		for ; n < len(e.Facts) && e.Facts[n].Name == e.Facts[i].Name; n++ {
 		}
-		last = f.Name
-		fmt.Fprintf(&b, "  %-*s  %s\n", wide, name, f.Value)
+		e.same(&b, e.Facts[i:n], wide)
+		i = n
 	}
 	for _, n := range e.Notes {
 		wrap(&b, "  ! ", "    ", n)
@@ -40,6 +38,22 @@ func (e *Explanation) WriteText(w io.Writer) error {
 	e.sum(&b)
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// manyFacts is how many facts of one name are told.
+const manyFacts = 20
+
+// same tells facts of one name.
+func (e *Explanation) same(b *strings.Builder, all []Fact, wide int) {
+	name := all[0].Name
+	for i, f := range all {
+		if i == manyFacts && len(all) > manyFacts+1 {
+			fmt.Fprintf(b, "  %-*s  … and %d more (--json has all)\n", wide, "", len(all)-manyFacts)
+			return
+		}
+		fmt.Fprintf(b, "  %-*s  %s\n", wide, name, f.Value)
+		name = ""
+	}
 }
 
 func (g *Group) write(b *strings.Builder) {

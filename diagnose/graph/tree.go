@@ -20,6 +20,9 @@ func (b *branch) add(cells ...string) *branch {
 	return n
 }
 
+// treePorts is how many published ports of a container are told.
+const treePorts = 20
+
 // WriteText draws the tree.
 func (g *Graph) WriteText(w io.Writer) error {
 	root := &branch{cells: []string{"host " + g.Host.Name}}
@@ -71,7 +74,11 @@ func (g *Graph) treeEndpoint(on *branch, c *Container, e *Endpoint) {
 	if !c.first(e) {
 		return // ports and company are said once
 	}
-	for _, p := range c.Ports {
+	for i, p := range c.Ports {
+		if i == treePorts && len(c.Ports) > treePorts+1 {
+			at.add(fmt.Sprintf("… and %d more (--format json has all)", len(c.Ports)-treePorts))
+			break
+		}
 		at.add(p.String())
 	}
 	for i := range g.Containers {

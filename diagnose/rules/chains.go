@@ -163,6 +163,7 @@ func (t *translation) filter() IptTable {
 		}
 	}
 	fwd.add(t.holes...)
+	t.neighbours(fwd)
 	if len(one.Rules) > 0 {
 		fwd.add(IptRule{Target: one.Name})
 	}
@@ -184,6 +185,17 @@ func (t *translation) filter() IptTable {
 		}
 	}
 	return table("filter", in, fwd, newChain("OUTPUT", "ACCEPT"), docker, one, two)
+}
+
+// neighbours lets IPv6's ARP (RFC 4861) pass where containers do not reach each other.
+func (t *translation) neighbours(fwd *chain) {
+	for _, n := range t.names {
+		if b := t.bridges[n]; !t.v4 && !b.icc && !b.borrowed {
+			for _, kind := range []string{"135", "136"} { // solicitation, advertisement
+				fwd.add(IptRule{In: n, Proto: "ipv6-icmp", Matches: []Match{{"-m icmp6 --icmpv6-type " + kind, "ipv6-icmptype " + kind}}, Target: "ACCEPT"})
+			}
+		}
+	}
 }
 
 // to and from match what leads to a bridge's containers and what comes from them: on a

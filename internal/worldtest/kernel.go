@@ -18,6 +18,7 @@ type Kernel struct {
 	Table     map[string][]reading.Route
 	Listening map[string][]reading.Socket
 	Rules     *ruleset.Ruleset
+	Tracked   []reading.Flow
 	Err       error
 }
 
@@ -45,7 +46,7 @@ func (k *Kernel) Sockets(_ context.Context, ns string) ([]reading.Socket, error)
 }
 
 func (k *Kernel) Flows(context.Context, string, reading.FlowFilter) ([]reading.Flow, error) {
-	return nil, k.Err
+	return k.Tracked, k.Err
 }
 
 func (k *Kernel) Ruleset(context.Context, string) (*ruleset.Ruleset, error) {
