@@ -92,6 +92,66 @@ var corpus = []struct {
 		chain o { type filter hook output priority 0; meta skuid 0 udp dport 99 drop; meta skuid 5 drop; oif != "lo" udp dport 98 drop; }
 	}`, []shot{{"c", "tcp", "10.2.0.2:80", "postrouting"}, {"c", "tcp", "10.1.0.1:80", "reject"}, {"c", "udp", "10.1.0.1:80", "reject"}, {"c", "tcp", "10.1.0.1:101", "input"},
 		{"c", "tcp", "[fd00:1::1]:80", "reject"}, {"r", "udp", "10.2.0.2:99", "drop"}, {"r", "udp", "10.2.0.2:98", "drop"}, {"r", "udp", "10.2.0.2:97", "postrouting"}}},
+	// As firewalld writes it, shortened.
+	{"firewalld", `table inet firewalld {
+		chain mangle_PREROUTING { type filter hook prerouting priority mangle + 10; policy accept; jump mangle_PREROUTING_ZONES; }
+		chain mangle_PREROUTING_ZONES { iifname "CDEV" goto mangle_PRE_public; goto mangle_PRE_public; }
+		chain mangle_PRE_public { tcp dport 8080 meta mark set meta mark | 0x2a0; }
+		chain nat_PREROUTING { type nat hook prerouting priority dstnat + 10; policy accept; jump nat_PREROUTING_ZONES; }
+		chain nat_PREROUTING_ZONES { iifname "CDEV" goto nat_PRE_public; }
+		chain nat_PRE_public { meta nfproto ipv4 tcp dport 8080 dnat ip to 10.2.0.2:80; }
+		chain nat_POSTROUTING { type nat hook postrouting priority srcnat + 10; policy accept; oifname "SDEV" meta nfproto ipv4 oifname != "lo" masquerade; }
+		chain filter_PREROUTING { type filter hook prerouting priority filter + 10; policy accept
+			icmpv6 type { nd-router-advert, nd-neighbor-solicit } accept
+			meta nfproto ipv6 fib saddr . mark . iif oif missing drop
+		}
+		chain filter_INPUT { type filter hook input priority filter + 10; policy accept
+			ct state { established, related } accept
+			ct status dnat accept
+			iifname "lo" accept
+			ct state invalid drop
+			jump filter_INPUT_ZONES
+			reject with icmpx admin-prohibited
+		}
+		chain filter_INPUT_ZONES { iifname "CDEV" goto filter_IN_public; goto filter_IN_public; }
+		chain filter_IN_public { tcp dport 22 accept; ip6 daddr fe80::/64 udp dport 546 accept; meta l4proto { icmp, ipv6-icmp } accept; }
+		chain filter_FORWARD { type filter hook forward priority filter + 10; policy accept
+			ct state { established, related } accept
+			ct status dnat accept
+			ct state invalid drop
+			ip6 daddr { ::/96, ::ffff:0.0.0.0/96, 2002::/24 } reject with icmpv6 addr-unreachable
+			iifname "CDEV" goto filter_FWD_public
+			reject with icmpx admin-prohibited
+		}
+		chain filter_FWD_public { oifname "SDEV" tcp dport 443 accept; reject with icmpx admin-prohibited; }
+	}`, []shot{{"c", "tcp", "10.1.0.1:22", "input"}, {"c", "tcp", "10.1.0.1:23", "reject"}, {"c", "tcp", "10.1.0.1:8080", "postrouting 10.2.0.1"}, {"c", "tcp", "10.2.0.2:443", "postrouting 10.2.0.1"},
+		{"c", "tcp", "10.2.0.2:444", "reject"}, {"s", "tcp", "10.1.0.2:443", "reject"}, {"c", "tcp", "[fd00:2::2]:443", "postrouting"}, {"c", "tcp", "[fd00:2::2]:444", "reject"},
+		{"r", "udp", "10.2.0.2:5", "postrouting"}, {"r", "tcp", "10.1.0.1:99", "input"}}},
+	{"ingress", `table netdev n { chain i { type filter hook ingress device "CDEV" priority 0; policy accept; ip daddr 10.2.0.2 tcp dport 80 drop; meta l4proto udp ip ttl 64 udp dport 9 drop; } }
+	table inet i { chain i { type filter hook ingress device "CDEV" priority 10; tcp dport 81 drop; } }`,
+		[]shot{{"c", "tcp", "10.2.0.2:80", "drop"}, {"c", "tcp", "10.2.0.3:80", "postrouting"}, {"c", "tcp", "10.2.0.2:81", "drop"}, {"c", "udp", "10.2.0.2:9", "drop"}, {"s", "tcp", "10.1.0.2:80", "postrouting"}}},
+	{"marks", `table inet m {
+		chain pre { type filter hook prerouting priority mangle; tcp dport 1-9 meta mark set 0x10; meta mark set meta mark | 0x3; ct mark set meta mark; tcp dport 5 meta mark set meta mark & 0xfffffff0; }
+		chain f { type filter hook forward priority 0; meta mark & 0xf0 == 0x10 meta mark & 0x3 == 0x3 drop; ct mark 0x13 reject; meta mark 0x3 tcp dport 20 drop; }
+		chain o { type route hook output priority mangle; udp dport 7 meta mark set 0x77; }
+		chain post { type filter hook postrouting priority 0; meta mark 0x77 drop; meta length > 1000 drop; meta length 1-30 udp dport 11 drop; }
+	}`, []shot{{"c", "tcp", "10.2.0.2:1", "drop"}, {"c", "tcp", "10.2.0.2:5", "reject"}, {"c", "tcp", "10.2.0.2:20", "drop"}, {"c", "tcp", "10.2.0.2:21", "postrouting"},
+		{"r", "udp", "10.2.0.2:7", "drop"}, {"r", "udp", "10.2.0.2:8", "postrouting"}}},
+	{"owner of a flow", `table ip f {
+		chain f { type filter hook forward priority 0; policy drop
+			meta l4proto tcp ct original ip daddr 10.2.0.3 ct original proto-dst 80 accept
+			ct original ip saddr 10.1.0.2 tcp dport 81 accept
+			ct status snat accept
+			meta pkttype host ip protocol udp udp length > 4 udp dport 82 accept
+			meta l4proto udp @th,16,16 83 accept
+			ip daddr & 0.0.0.255 == 0.0.0.4 accept
+			tcp dport & 0xfff0 == 0x1230 accept
+			ip saddr . ip daddr vmap { 10.1.0.2 . 10.2.0.3 : jump sub }
+		}
+		chain sub { tcp dport { 90-95, 97 } accept; tcp dport 96 reject with icmp host-unreachable; }
+	}`, []shot{{"c", "tcp", "10.2.0.3:80", "postrouting"}, {"c", "tcp", "10.2.0.2:80", "drop"}, {"c", "tcp", "10.2.0.2:81", "postrouting"}, {"c", "udp", "10.2.0.2:82", "postrouting"},
+		{"c", "udp", "10.2.0.2:83", "postrouting"}, {"c", "udp", "10.2.0.4:1", "postrouting"}, {"c", "tcp", "10.2.0.2:4662", "postrouting"}, {"c", "tcp", "10.2.0.2:4672", "drop"},
+		{"c", "tcp", "10.2.0.3:93", "postrouting"}, {"c", "tcp", "10.2.0.3:97", "postrouting"}, {"c", "tcp", "10.2.0.3:96", "reject"}, {"c", "tcp", "10.2.0.3:98", "drop"}}},
 }
 
 func TestCorpus(t *testing.T) {
@@ -102,7 +162,7 @@ func TestCorpus(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			w.t = t
 			if c.rules != "" {
-				nft(w.r, c.rules)
+				nft(w.r, w.named(c.rules))
 			}
 			for _, x := range c.shots {
 				w.check(x)

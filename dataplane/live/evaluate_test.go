@@ -107,6 +107,11 @@ func only(t *testing.T, k *live.Kernel, h *lab.Host) string {
 	return ""
 }
 
+// named puts the interfaces' names into a ruleset.
+func (w *world) named(rules string) string {
+	return strings.NewReplacer("SDEV", w.sDev, "CDEV", w.cDev).Replace(rules)
+}
+
 // shot is one packet to send.
 type shot struct {
 	from  string // "c", "r", "s"
@@ -245,7 +250,9 @@ func (w *world) check(x shot) {
 		t.Errorf("%+v: said %q (%s), not %q\n%s", x, said, tr.Reason, x.want, hits(tr))
 	}
 	first := fmt.Sprintf("%s > %s", src, dst)
-	until(t, "the packet to come in", func() bool { return has(w.noted("pre"), first) })
+	if tr.Hook != "ingress" { // that is before anything is noted
+		until(t, fmt.Sprintf("%+v to come in", x), func() bool { return has(w.noted("pre"), first) })
+	}
 	where := map[string]string{"input": "in", "postrouting": "post", "egress": "post"}[tr.Hook]
 	if tr.Passed() {
 		until(t, fmt.Sprintf("%+v as %s\n%s", x, said, hits(tr)), func() bool { return has(w.noted(where), line) })

@@ -84,8 +84,7 @@ func (w *world) tables(program string, rules []string) {
 		if rest, ok := strings.CutPrefix(r, "6 "); ok {
 			p, r = "ip6"+strings.TrimPrefix(program, "ip"), rest
 		}
-		r = strings.NewReplacer("SDEV", w.sDev, "CDEV", w.cDev).Replace(r)
-		w.r.Run(append([]string{p, "-w"}, strings.Fields(r)...)...)
+		w.r.Run(append([]string{p, "-w"}, strings.Fields(w.named(r))...)...)
 	}
 }
 

@@ -42,7 +42,7 @@ func TestRecord(t *testing.T) {
 	for name, rules := range all {
 		h := l.Host("h" + strings.ReplaceAll(name, " ", ""))
 		if rules != "" {
-			nft(h, rules)
+			nft(h, strings.NewReplacer("CDEV", "lo", "SDEV", "eth9").Replace(rules))
 		}
 		write(name, h)
 	}

@@ -25,44 +25,10 @@ func (r *Rule) Text() string {
 	for _, e := range r.Exprs {
 		w.expr(e)
 	}
-	w.flush("")
 	if r.Comment != "" {
 		w.say("comment %q", r.Comment)
 	}
-	return strings.Join(w.out, " ")
-}
-
-// legacyText is the rule as `iptables -S` writes it.
-func (r *Rule) legacyText(w *writer) string {
-	out := []string{"-A " + r.chain.Name}
-	for _, e := range r.Exprs {
-		switch x := e.(type) {
-		case IPMatch:
-			out = append(out, x.text())
-		case Match:
-			if x.Name == "comment" {
-				format := "-m comment --comment %s"
-				if strings.ContainsAny(r.Comment, " \t\"'\\") {
-					format = "-m comment --comment %q"
-				}
-				out = append(out, fmt.Sprintf(format, r.Comment))
-			} else {
-				out = append(out, x.text())
-			}
-		case Target:
-			out = append(out, x.textIn(w.table.Family))
-		case Immediate:
-			switch v := x.Verdict; v.Code {
-			case "jump":
-				out = append(out, "-j "+v.Chain)
-			case "goto":
-				out = append(out, "-g "+v.Chain)
-			default:
-				out = append(out, "-j "+strings.ToUpper(v.Code))
-			}
-		}
-	}
-	return strings.Join(slices.DeleteFunc(out, func(s string) bool { return s == "" }), " ")
+	return strings.Join(slices.DeleteFunc(w.out, func(s string) bool { return s == "" }), " ")
 }
 
 // writer runs a rule with symbols in the registers.
@@ -71,22 +37,28 @@ type writer struct {
 	out    []string
 	regs   [16]symbol
 	l3, l4 string
-	// Comparisons of a protocol wait for what follows: "tcp dport" says it too.
-	wait3, wait4 string
+	// A comparison of the protocol is taken out again when what follows says it too, as
+	// "tcp dport" does: its place in out, and 1 more. A statement ends that.
+	slot3, slot4 int
 }
 
 func (w *writer) say(format string, a ...any) { w.out = append(w.out, fmt.Sprintf(format, a...)) }
 
-// flush writes what waited; implied names what the next words imply: "3", "4" or "34".
-func (w *writer) flush(implied string) {
-	if w.wait3 != "" && !strings.Contains(implied, "3") {
-		w.out = append(w.out, w.wait3)
+// imply takes out what the next words imply: "3", "4" or "34".
+func (w *writer) imply(what string) {
+	for _, s := range []struct {
+		layer string
+		slot  *int
+	}{{"3", &w.slot3}, {"4", &w.slot4}} {
+		if *s.slot != 0 && strings.Contains(what, s.layer) {
+			w.out[*s.slot-1] = ""
+			*s.slot = 0
+		}
 	}
-	if w.wait4 != "" && !strings.Contains(implied, "4") {
-		w.out = append(w.out, w.wait4)
-	}
-	w.wait3, w.wait4 = "", ""
 }
+
+// settle keeps them.
+func (w *writer) settle() { w.slot3, w.slot4 = 0, 0 }
 
 func (w *writer) set(r Register, s symbol) {
 	at, ok := r.at()
@@ -129,6 +101,10 @@ func (w *writer) written(s symbol) string {
 	switch {
 	case s.value != nil:
 		return s.kind.value(s.value)
+	case s.mask != nil && len(s.xor) == len(s.mask) && inverse(s.mask, s.xor):
+		return s.text + " | " + s.constant(s.xor)
+	case s.mask != nil && len(s.xor) == len(s.mask) && prefixBits(s.mask) == 8*len(s.mask):
+		return s.text + " ^ " + s.constant(s.xor)
 	case s.mask != nil:
 		t := s.text + " & " + s.constant(s.mask)
 		if len(bytes.Trim(s.xor, "\x00")) != 0 {
@@ -137,6 +113,25 @@ func (w *writer) written(s symbol) string {
 		return t
 	}
 	return s.text
+}
+
+// inverse says that what a mask takes away the other sets: together they are an "or".
+func inverse(mask, xor []byte) bool {
+	for i := range mask {
+		if mask[i] != ^xor[i] {
+			return false
+		}
+	}
+	return len(bytes.Trim(xor, "\x00")) != 0
+}
+
+// show writes a value that the symbol is compared with.
+func (s symbol) show(b []byte) string {
+	if s.swapped && s.kind.host() {
+		b = bytes.Clone(b)
+		slices.Reverse(b)
+	}
+	return s.kind.value(b)
 }
 
 // constant writes a mask.
@@ -163,7 +158,7 @@ func (w *writer) expr(e Expr) {
 	switch x := e.(type) {
 	case Meta:
 		if x.From != 0 {
-			w.flush("")
+			w.settle()
 			w.say("%s set %s", metaSymbol(Meta{Key: x.Key}).text, w.typed(x.From, metaSymbol(Meta{Key: x.Key}).kind))
 			return
 		}
@@ -171,7 +166,7 @@ func (w *writer) expr(e Expr) {
 	case Payload:
 		s := w.payloadSymbol(x)
 		if x.From != 0 {
-			w.flush("")
+			w.settle()
 			w.say("%s set %s", s.text, w.typed(x.From, s.kind))
 			return
 		}
@@ -179,7 +174,7 @@ func (w *writer) expr(e Expr) {
 	case CT:
 		s := ctSymbol(x)
 		if x.From != 0 {
-			w.flush("")
+			w.settle()
 			w.say("%s set %s", s.text, w.typed(x.From, s.kind))
 			return
 		}
@@ -189,24 +184,26 @@ func (w *writer) expr(e Expr) {
 	case Bitwise:
 		w.bitwise(x)
 	case Byteorder:
-		w.set(x.To, w.get(x.From))
+		b := w.get(x.From)
+		b.swapped = !b.swapped
+		w.set(x.To, b)
 	case Cmp:
 		w.cmp(x)
 	case Range:
 		s := w.get(x.From)
-		w.flush(s.implies)
-		w.say("%s %s%s-%s", w.written(s), operators[x.Op&1], s.kind.value(x.Low), s.kind.value(x.High))
+		w.imply(s.implies)
+		w.say("%s %s%s-%s", w.written(s), operators[x.Op&1], s.show(x.Low), s.show(x.High))
 	case Lookup:
 		w.lookup(x)
 	case Immediate:
 		if x.Verdict != nil {
-			w.flush("")
+			w.settle()
 			w.say("%s", x.Verdict)
 			return
 		}
 		w.set(x.To, symbol{value: x.Value, len: len(x.Value), kind: kindHex})
 	default:
-		w.flush("")
+		w.settle()
 		w.statement(e)
 	}
 }
@@ -244,26 +241,24 @@ func (w *writer) cmp(x Cmp) {
 	op := operators[min(int(x.Op), len(operators)-1)]
 	if x.Op == cmpEq && len(x.Value) > 0 && s.mask == nil {
 		// Which protocol it is, is often said by the next field's name.
+		proto4 := func() {
+			w.imply(s.implies)
+			w.l4 = protoText(x.Value[0])
+			w.say("%s %s", s.text, w.l4)
+			w.slot4 = len(w.out)
+		}
 		switch {
 		case s.text == "meta nfproto" || s.text == "meta protocol" && w.l3 == "":
-			if w.wait3 != "" {
-				w.out = append(w.out, w.wait3)
-			}
-			w.wait3 = s.text + " " + s.kind.value(x.Value)
 			w.l3 = map[string]string{"ipv4": "ip", "ipv6": "ip6", "ip": "ip", "ip6": "ip6", "arp": "arp"}[s.kind.value(x.Value)]
+			w.say("%s %s", s.text, s.kind.value(x.Value))
+			w.slot3 = len(w.out)
 			return
-		case s.text == "meta l4proto":
-			if w.wait4 != "" {
-				w.out = append(w.out, w.wait4)
-			}
-			w.l4 = protoText(x.Value[0])
-			w.wait4 = "meta l4proto " + w.l4
+		case s.text == "meta l4proto" || s.text == "ip protocol" || s.text == "ip6 nexthdr":
+			proto4()
 			return
-		case strings.HasSuffix(s.text, " protocol") && s.kind == kindProto && !strings.HasPrefix(s.text, "ct"), s.text == "ip6 nexthdr":
-			w.l4 = protoText(x.Value[0])
 		}
 	}
-	w.flush(s.implies)
+	w.imply(s.implies)
 	zero := len(bytes.Trim(x.Value, "\x00")) == 0
 	plainXor := len(bytes.Trim(s.xor, "\x00")) == 0
 	switch {
@@ -274,13 +269,13 @@ func (w *writer) cmp(x Cmp) {
 	case s.mask != nil && plainXor && s.text == w.l3+" dscp" && len(s.mask) == 1 && s.mask[0] == 0xfc && len(x.Value) == 1:
 		w.say("%s %s%s", s.text, op, kindDSCP.value([]byte{x.Value[0] >> 2}))
 	case s.mask != nil && plainXor && s.kind.address() && prefixBits(s.mask) >= 0 && x.Op <= cmpNeq:
-		w.say("%s %s%s/%d", s.text, op, s.kind.value(x.Value), prefixBits(s.mask))
+		w.say("%s %s%s/%d", s.text, op, s.show(x.Value), prefixBits(s.mask))
 	case s.mask != nil && plainXor && s.kind == kindTCPFlags && x.Op <= cmpNeq:
 		w.say("%s %s%s / %s", s.text, op, flagNames(uint32(number(x.Value)), tcpNames, ","), flagNames(uint32(number(s.mask)), tcpNames, ","))
 	case x.Op == cmpLte && s.mask == nil && len(w.out) > 0 && strings.HasPrefix(w.out[len(w.out)-1], w.written(s)+" >= "):
 		// A range, as nft compiles it.
 		low := strings.TrimPrefix(w.out[len(w.out)-1], w.written(s)+" >= ")
-		w.out[len(w.out)-1] = fmt.Sprintf("%s %s-%s", w.written(s), low, s.kind.value(x.Value))
+		w.out[len(w.out)-1] = fmt.Sprintf("%s %s-%s", w.written(s), low, s.show(x.Value))
 	case s.mask != nil:
 		if op == "" {
 			op = "== "
@@ -288,9 +283,9 @@ func (w *writer) cmp(x Cmp) {
 		w.say("%s %s%s", w.written(s), op, s.constant(x.Value))
 	case s.full != 0: // the first bytes of an address
 		full := append(bytes.Clone(x.Value), make([]byte, max(s.full-len(x.Value), 0))...)
-		w.say("%s %s%s/%d", s.text, op, s.kind.value(full), 8*len(x.Value))
+		w.say("%s %s%s/%d", s.text, op, s.show(full), 8*len(x.Value))
 	default:
-		w.say("%s %s%s", w.written(s), op, s.kind.value(x.Value))
+		w.say("%s %s%s", w.written(s), op, s.show(x.Value))
 	}
 }
 
@@ -319,7 +314,7 @@ func (w *writer) lookup(x Lookup) {
 		n = s.KeyLen
 	}
 	key, kinds, implies := w.key(x.From, n)
-	w.flush(implies)
+	w.imply(implies)
 	name := "@" + x.Set
 	if s != nil && s.Anonymous {
 		name = s.inline(kinds)

@@ -16,7 +16,8 @@ type symbol struct {
 	value     []byte // a constant
 	mapped    bool   // the data of a map: several registers are one text
 	at        int    // its first word
-	implies   string // what its name says of what was compared before, see flush
+	swapped   bool   // in network order instead of the machine's
+	implies   string // what its name says of what was compared before, see imply
 }
 
 type field struct {
