@@ -3,6 +3,7 @@ package why
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"linkspan/dataplane"
@@ -180,7 +181,21 @@ func (w *walk) rules(at place, family, name string, p packet) (packet, bool) {
 			return p, false
 		}
 	}
+	w.passed(at, family, name, t)
 	return p.after(t), true
+}
+
+// passed tells the rule that let a packet through where one decides: forward and input.
+func (w *walk) passed(at place, family, name string, t ruleset.Trace) {
+	if family != "" || name != "forward" && name != "input" {
+		return
+	}
+	for _, h := range slices.Backward(t.Hits) {
+		if h.Table != redirectTable && h.Verdict == ruleset.Accept && !h.Policy {
+			w.good(at, "firewall, "+name, "passes: %s %s, chain %s: %s", h.Family, h.Table, h.Chain, h.Text)
+			return
+		}
+	}
 }
 
 func orEmpty(h *ruleset.Hit) *ruleset.Hit {

@@ -246,7 +246,7 @@ func (w *walk) finish() {
 		return
 	}
 	if len(w.ans.Missing) > 0 {
-		c := because(Unknown, "it cannot be told whether %s reaches %s: %s", w.a.Name, w.target(), w.ans.Missing[0])
+		c := because(Unknown, "it cannot be told whether %s reaches %s: %s.", w.a.Name, w.target(), w.ans.Missing[0])
 		w.verdict(Unsure, c.advise("run the daemon as root on a kernel with nf_tables and conntrack, or ask again with --probe: a real packet tells"))
 		return
 	}

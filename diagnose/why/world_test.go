@@ -361,3 +361,6 @@ func (w *world) ask(t *testing.T, from, to string, more ...func(*Options)) *Answ
 	}
 	return a
 }
+
+// World is it as a walk is given it.
+func (w *world) World() *diagnose.World { return &diagnose.World{Declared: w, Kernel: w, Table: table} }
