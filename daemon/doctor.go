@@ -49,6 +49,12 @@ func (e *engine) history(ctx context.Context) *doctor.Engine {
 			h.Drift = append(h.Drift, fmt.Sprintf("%s of %s", o.Key(), o.About().Owner))
 		}
 	}
+	h.Garbage = e.garbage(ctx, r)
+	if got, ok, err := e.store.Get(ctx, idKey); err != nil {
+		h.StoreErr = err
+	} else if !ok || string(got.Value) != e.id {
+		h.StoreErr = errors.New("it is another one than the daemon opened")
+	}
 	for _, c := range e.containers.List() {
 		st, err := os.Stat(e.containers.Files(c.ID).Log)
 		if err != nil {
@@ -81,6 +87,39 @@ func (e *engine) still(ctx context.Context, first *network.Report) (*network.Rep
 	}
 	r.Ops = slices.DeleteFunc(r.Ops, func(op dataplane.Op) bool { return !was[string(op.Verb)+op.Object.Key()] })
 	return r, nil
+}
+
+// garbage is what `linkspan gc` would remove, besides what a reconciliation does. What
+// is on its way out at this moment is none.
+func (e *engine) garbage(ctx context.Context, pending *network.Report) (out []string) {
+	known := map[string]bool{}
+	if pending != nil {
+		for _, op := range pending.Ops {
+			known[op.Object.Key()] = true
+		}
+	}
+	look := func() (found []string) {
+		g, err := e.collect(ctx, true)
+		if err != nil {
+			return nil
+		}
+		for _, i := range g.Items {
+			if name := i.Kind + " " + i.Name; !known[name] {
+				found = append(found, name)
+			}
+		}
+		return found
+	}
+	first := look()
+	if len(first) == 0 {
+		return nil
+	}
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-time.After(settle):
+	}
+	return slices.DeleteFunc(look(), func(name string) bool { return !slices.Contains(first, name) })
 }
 
 func difference(op dataplane.Op) doctor.Difference {

@@ -196,6 +196,7 @@ func TestFindings(t *testing.T) {
 		{name: "a difference", change: change{do: func(p *Patient, _ *worldtest.Kernel) {
 			p.Engine.Pending = []Difference{{Verb: "create", Key: "link x"}}
 		}}, severity: Problem, code: "difference", words: "create link x"},
+		{name: "garbage", change: change{do: func(p *Patient, _ *worldtest.Kernel) { p.Engine.Garbage = []string{"link veth1", "address 10.0.0.9"} }}, severity: Warning, code: "garbage", words: "link veth1 and address 10.0.0.9"},
 		{name: "contested", change: change{do: func(p *Patient, _ *worldtest.Kernel) {
 			p.Engine.Backoffs = []string{"addr docker0 is undone again and again"}
 		}}, severity: Problem, code: "repair-contested"},

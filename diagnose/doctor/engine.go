@@ -71,6 +71,10 @@ func (w *ward) declared(context.Context) {
 	default:
 		w.ok("difference", "the kernel has what is declared, and nothing of ours besides")
 	}
+	if n := len(e.Garbage); n > 0 {
+		w.say(Warning, "garbage", fmt.Sprintf("left behind, and needed by nothing (%d): %s", n, few(e.Garbage, 3)),
+			"It takes names, addresses or ports that others could have.", "linkspan gc")
+	}
 	for _, b := range e.Backoffs {
 		w.say(Problem, "repair-contested", b, "Another program undoes what Linkspan puts right, again and again; Linkspan waits longer each time.", "journalctl -u linkspan | grep repair")
 	}

@@ -69,6 +69,8 @@ type Engine struct {
 	Compared error
 	// Backoffs are repairs that somebody undoes again and again.
 	Backoffs []string
+	// Garbage is what nothing declares any more ("link veth123").
+	Garbage []string
 	// StoreErr is what is wrong with the state file.
 	StoreErr error
 	// Logs are the containers' log files.
