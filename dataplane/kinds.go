@@ -181,7 +181,7 @@ func (o Addr) Spec() string {
 	}
 	return ""
 }
-func (o Up) Spec() string   { return "" }
+func (o Up) Spec() string { return "" }
 func (o Route) Spec() string {
 	if o.Via.IsValid() {
 		return "via " + o.Via.String()

@@ -141,8 +141,11 @@ func (d *door) reconcile(_ http.ResponseWriter, r *http.Request) (any, error) {
 	for _, op := range rep.Ops {
 		create, remove := op.Object.Commands()
 		commands := create
-		if op.Verb == dataplane.Delete {
+		switch op.Verb {
+		case dataplane.Delete:
 			commands = remove
+		case dataplane.Change:
+			commands = dataplane.Changes(op.Object)
 		}
 		out.Ops = append(out.Ops, Op{Verb: string(op.Verb), Object: object(op.Object, commands)})
 	}
