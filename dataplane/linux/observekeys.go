@@ -25,6 +25,7 @@ func (k *Kernel) ObserveKeys(ctx context.Context, want []dataplane.Object) (*dat
 			elements++
 		}
 	}
+	settings := k.readSysctls(want)
 	for _, w := range want {
 		if err := ctx.Err(); err != nil {
 			return nil, err
@@ -48,7 +49,7 @@ func (k *Kernel) ObserveKeys(ctx context.Context, want []dataplane.Object) (*dat
 		case dataplane.Redirect:
 			err = o.redirect(s, w)
 		case dataplane.Sysctl:
-			if v, ok := k.readSysctl(w); ok || w.Optional {
+			if v, ok := settings[w.Key()]; ok || w.Optional {
 				if !ok {
 					v = w.Value // nothing to set, nothing to miss
 				}

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"linkspan/cnm"
 	"linkspan/dataplane"
 	"linkspan/netns"
@@ -115,16 +117,48 @@ func (k *Kernel) within(ns string, fn func() error) error {
 }
 
 func (k *Kernel) readSysctl(o dataplane.Sysctl) (value string, ok bool) {
-	path, err := sysctlPath(o.Name)
+	value, ok = k.readSysctls([]dataplane.Object{o})[o.Key()]
+	return value, ok
+}
+
+// readSysctls reads all sysctls among some objects, by key, and enters each namespace
+// once: a daemon that starts asks for thousands.
+func (k *Kernel) readSysctls(objs []dataplane.Object) map[string]string {
+	all := map[string][]dataplane.Sysctl{}
+	for _, o := range objs {
+		if s, ok := o.(dataplane.Sysctl); ok {
+			all[s.NS] = append(all[s.NS], s)
+		}
+	}
+	values := map[string]string{}
+	for ns, list := range all {
+		_ = k.within(ns, func() error {
+			for _, s := range list {
+				if path, err := sysctlPath(s.Name); err == nil {
+					if v, ok := readSetting(path); ok {
+						values[s.Key()] = v
+					}
+				}
+			}
+			return nil
+		})
+	}
+	return values
+}
+
+// readSetting is os.ReadFile without asking the poller, which costs more than the file.
+func readSetting(path string) (value string, ok bool) {
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return "", false
 	}
-	err = k.within(o.NS, func() error {
-		b, err := os.ReadFile(path)
-		value = words(string(b))
-		return err
-	})
-	return value, err == nil
+	defer unix.Close(fd)
+	var b [4096]byte // no setting of one line is longer
+	n, err := unix.Read(fd, b[:])
+	if err != nil {
+		return "", false
+	}
+	return words(string(b[:n])), true
 }
 
 // sysctlPath refuses names that lead out of /proc/sys.
