@@ -53,7 +53,7 @@ type Result struct {
 // All tries every feature.
 func All() []Result {
 	var out []Result
-	for _, f := range []Feature{Root, NetNS, Veth, Bridge, NFT, NFTProgram, Conntrack, BridgeNetfilter, IPv6, SCTP, Overlayfs, Containerd, Runc} {
+	for _, f := range []Feature{Root, NetNS, Veth, Bridge, NFT, NFTProgram, Conntrack, NFLog, BridgeNetfilter, IPv6, SCTP, Overlayfs, Containerd, Runc} {
 		out = append(out, Result{f, f.Check()})
 	}
 	return out
@@ -95,6 +95,9 @@ var (
 
 	Conntrack = Feature{"connection tracking", "published ports and SNAT", "load the module nf_conntrack (CONFIG_NF_CT_NETLINK)",
 		func() error { return inNew(dumpConntrack) }}
+
+	NFLog = Feature{"packet logging (NFLOG)", "telling which packets were dropped (linkspan drops)", "load the module nfnetlink_log (CONFIG_NETFILTER_NETLINK_LOG)",
+		func() error { return inNew(bindLog) }}
 
 	BridgeNetfilter = Feature{"bridge-netfilter", "hosts where another engine filters bridged packets by iptables", "load the module br_netfilter",
 		func() error {

@@ -49,7 +49,7 @@ func TestRequirePrints(t *testing.T) {
 // not a permission problem, and the test's own namespace has no trace.
 func TestAsRoot(t *testing.T) {
 	probe.Require(t, probe.Root, probe.NetNS)
-	for _, f := range []probe.Feature{probe.Veth, probe.Bridge, probe.NFT, probe.Conntrack} {
+	for _, f := range []probe.Feature{probe.Veth, probe.Bridge, probe.NFT, probe.Conntrack, probe.NFLog} {
 		if err := f.Check(); errors.Is(err, os.ErrPermission) {
 			t.Errorf("%v", err)
 		}

@@ -65,6 +65,19 @@ func dumpConntrack() error {
 	return converse(unix.NETLINK_NETFILTER, message(unix.NFNL_SUBSYS_CTNETLINK<<8|ctGet, unix.NLM_F_DUMP, 1, []byte{unix.AF_INET, 0, 0, 0}))
 }
 
+// bindLog reads a group of packets that rules log; it ends with the socket.
+func bindLog() error {
+	body := append([]byte{unix.AF_UNSPEC, 0, 0x12, 0x67}, attribute(nfulaCfgCmd, []byte{nfulnlBind})...)
+	return converse(unix.NETLINK_NETFILTER, message(unix.NFNL_SUBSYS_ULOG<<8|nfulnlConfig, unix.NLM_F_ACK, 1, body))
+}
+
+// From linux/netfilter/nfnetlink_log.h.
+const (
+	nfulnlConfig = 1 // NFULNL_MSG_CONFIG
+	nfulaCfgCmd  = 1 // NFULA_CFG_CMD
+	nfulnlBind   = 1 // NFULNL_CFG_CMD_BIND
+)
+
 // From linux/if_link.h and linux/netfilter/nfnetlink_conntrack.h.
 const (
 	iflaInfoKind = 1 // IFLA_INFO_KIND

@@ -35,7 +35,7 @@ const doctorExample = `
            ports answer only to the host itself.
            cure: linkspan reconcile
 
-  ok       kernel and programs have all 13 features that were tried
+  ok       kernel and programs have all 14 features that were tried
   …
   1 problem; 24 looked at and well
 `
