@@ -105,12 +105,13 @@ func TestPages(t *testing.T) {
 		has  []string
 	}{
 		{"/", []string{"Networks of", `href="/?subject=web&amp;type=container"`, `<option value="outside">`, "172.18.0.0/16", "<h2>As a list</h2>", "8080/tcp"}},
-		{"/?subject=web&type=container", []string{`aria-current="true"`, `value="web"`, "network stack of web", `aria-label="Explanation"`}},
+		{"/?subject=web&type=container", []string{`aria-current="true"`, `value="web"`, "network stack of web", `href="/why?from=web"`, `href="/why?to=web"`, `aria-label="Explanation"`}},
 		{"/?subject=shop&type=network", []string{"br-shop"}},
 		{"/?subject=8080/tcp&type=port", []string{"published by container web"}},
 		{"/?subject=host&type=host", []string{"net.ipv4.ip_forward"}},
 		{"/?subject=wob&type=container", []string{`role="alert"`, "did you mean web"}},
 		{"/why", []string{"Choose two ends"}},
+		{"/why?to=web", []string{"Choose two ends", `value="web"`}},
 		{"/why?from=web&to=db&port=5432", []string{"No: ", "nobody listens on 5432/tcp in db", "docker restart db", "12.3 ms", "What is declared", "The packet&#39;s way", `value="5432"`}},
 		{"/why?from=nobody&to=db", []string{`role="alert"`, "did you mean db"}},
 		{"/flows", []string{"2KiB", "Only the first 500", "a note"}},
