@@ -42,14 +42,14 @@ func firewallFaults() []fault {
 		{name: "netdev ingress", broken: wall("netdev", "filter hook ingress device $veth_ann priority 0", "ip daddr $ip_bob drop"), undo: noWall, a: "ann", b: "bob:80",
 			code: "host-firewall", says: []string{"wall"}},
 		{name: "dockerd's FORWARD policy", broken: "iptables-nft -P FORWARD DROP", undo: noIptables, a: "ann", b: "$M:80",
-			code: "host-firewall", says: []string{"FORWARD"}},
+			code: "host-firewall", says: []string{"FORWARD"}, cure: []string{"iptables"}},
 		{name: "ufw", undo: noIptables, a: "ann", b: "$M:80",
 			broken: `iptables-nft -N ufw-before-forward; iptables-nft -N ufw-user-forward; iptables-nft -N ufw-reject-forward
 				iptables-nft -A ufw-before-forward -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
 				iptables-nft -A ufw-before-forward -j ufw-user-forward
 				iptables-nft -A ufw-reject-forward -j REJECT
 				iptables-nft -A FORWARD -j ufw-before-forward; iptables-nft -A FORWARD -j ufw-reject-forward; iptables-nft -P FORWARD DROP`,
-			code: "host-firewall", says: []string{"ufw-reject-forward"}},
+			code: "host-firewall", says: []string{"ufw-reject-forward"}, cure: []string{"iptables"}},
 		{name: "iptables-legacy", broken: "iptables-legacy -I FORWARD -i brn -j DROP", undo: "iptables-legacy -D FORWARD -i brn -j DROP", a: "ann", b: "$M:80",
 			code: "host-firewall", says: []string{"FORWARD"}},
 		{name: "iptables-legacy policy", broken: "iptables-legacy -P FORWARD DROP", undo: "iptables-legacy -P FORWARD ACCEPT", a: "outside", b: "$H:8080",

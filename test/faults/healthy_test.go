@@ -74,7 +74,7 @@ func healthyPairs() []pair {
 		{name: "a firewall inside that lets it", setup: "inside bob nft 'table inet wall { chain c { type filter hook input priority 0; policy drop; iif lo accept; ct state established,related accept; tcp dport 80 accept; }; }'",
 			undo: "inside bob nft delete table inet wall", a: "ann", b: "bob:80"},
 		{name: "a route elsewhere", setup: "ip route add 10.79.0.0/24 via $M", undo: "ip route del 10.79.0.0/24", a: "outside", b: "$H:8080"},
-		{name: "unhealthy", setup: "make xav --network n --health-cmd 'exit 1' --health-interval 100ms --health-retries 1 " + server + "; until docker inspect -f {{.State.Health.Status}} xav | grep -q unhealthy; do sleep .05; done", a: "ann", b: "xav:80", note: "health"},
+		{name: "unhealthy", setup: "make xav --network n --health-cmd 'exit 1' --health-interval 100ms --health-retries 1 " + server + "; until_ok sh -c 'docker inspect -f {{.State.Health.Status}} xav | grep -q unhealthy'", a: "ann", b: "xav:80", note: "health"},
 	}
 }
 

@@ -15,7 +15,7 @@ func portFaults() []fault {
 		{name: "nobody", setup: "make xav --network n pause", a: "ann", b: "xav:80",
 			code: "not-listening", says: []string{"xav", "80"}, byHand: serve},
 		{name: "nobody, published", setup: "make xav --network n -p 8093:80 pause", a: "outside", b: "$H:8093",
-			code: "not-listening", says: []string{"xav", "80"}, byHand: "docker rm -f xav; run xav --network n -p 8093:80"},
+			code: "not-listening", says: []string{"xav", "80"}, cure: []string{"logs xav"}, byHand: "docker rm -f xav; run xav --network n -p 8093:80"},
 		{name: "nobody on the host", a: "ann", b: "$H:9999", code: "not-listening", says: []string{"9999"},
 			byHand: "docker run -d --name xav -p 9999:80 " + server + "; serves xav"},
 		{name: "another port", setup: "make xav --network n netprobe serve tcp/:8080; serves xav", a: "ann", b: "xav:80", tryCured: "tcp/xav:8080",
@@ -53,12 +53,12 @@ func portFaults() []fault {
 			code: "listens-elsewhere|published-elsewhere", says: []string{"80"}, byHand: "true"},
 		{name: "127.0.0.1 is not the host", a: "ann", b: "127.0.0.1:8081", tryCured: "tcp/$H:8080",
 			code: "not-listening|listens-elsewhere", says: []string{"ann"}, byHand: "true"},
-		{name: "on the host's 127.0.0.1", setup: "$PROBE serve tcp/127.0.0.1:8123 </dev/null >/dev/null 2>&1 & echo $! >$PIDFILE; until ss -Htln sport = :8123 | grep -q .; do sleep .02; done",
+		{name: "on the host's 127.0.0.1", setup: "$PROBE serve tcp/127.0.0.1:8123 </dev/null >/dev/null 2>&1 & echo $! >$PIDFILE; takes 8123",
 			undo: "kill $(cat $PIDFILE); rm $PIDFILE", a: "ann", b: "10.71.0.1:8123", tryCured: "tcp/10.71.0.1:90",
 			code: "listens-on-loopback", says: []string{"127.0.0.1"}, byHand: "true"},
 		{name: "held by a process", a: "outside", b: "xav:80", try: "tcp/$H:8092",
 			setup: `socat TCP-LISTEN:8092,fork,reuseaddr SYSTEM:true </dev/null >/dev/null 2>&1 & echo $! >$PIDFILE
-				until ss -Htln sport = :8092 | grep -q .; do sleep .02; done
+				takes 8092
 				make xav --network n -p 8092:80 ` + server + ` 2>/dev/null || :`,
 			undo: "kill $(cat $PIDFILE); rm $PIDFILE", code: "port-taken", says: []string{"socat", "8092"}},
 	}

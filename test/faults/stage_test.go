@@ -54,10 +54,11 @@ pid() { eval "p=\${pid_$1:-}"; [ -n "$p" ] || p=$(docker inspect -f '{{.State.Pi
 net() { name=$1; shift; docker network create "$@" $name >/dev/null; }
 make() { name=$1; shift; docker run -d --name $name "$@" >/dev/null; }
 run() { make "$@" ` + server + `; serves $1; }
-serves() { p=$(docker inspect -f '{{.State.Pid}}' $1); n=0
-	until grep -qs ' 0A ' /proc/$p/net/tcp6 /proc/$p/net/tcp; do
-		n=$((n+1)); [ $n -lt 500 ] || { echo "$1 does not serve"; docker logs $1; exit 1; }; sleep .02
-	done; }
+# until_ok COMMAND…: waits until it succeeds.
+until_ok() { n=0; until "$@"; do n=$((n+1)); [ $n -lt 500 ] || { echo "never: $*"; exit 1; }; sleep .04; done; }
+serves() { p=$(docker inspect -f '{{.State.Pid}}' $1); until_ok grep -qs ' 0A ' /proc/$p/net/tcp6 /proc/$p/net/tcp; }
+# takes PORT: somebody on the host listens on it.
+takes() { until_ok sh -c "ss -Htln sport = :$1 | grep -q ."; }
 `
 
 func newStage(t *testing.T, d *daemontest.Daemon) *stage {
