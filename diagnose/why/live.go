@@ -87,9 +87,12 @@ func (l *live) warm(namespaces ...string) {
 	var wg sync.WaitGroup
 	for _, ns := range namespaces {
 		for _, f := range []func(){
-			func() { l.links(ns) }, func() { l.neighbours(ns) }, func() { l.sockets(ns) }, func() { l.ruleset(ns) },
+			func() { l.links(ns) }, func() { l.neighbours(ns) }, func() { l.ruleset(ns) },
 		} {
 			wg.Go(f)
+		}
+		if ns != "" { // the host's are many, and seldom what it is about
+			wg.Go(func() { l.sockets(ns) })
 		}
 	}
 	wg.Go(func() { l.fdb("") })

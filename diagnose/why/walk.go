@@ -3,6 +3,7 @@ package why
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	"linkspan/cnm"
@@ -131,7 +132,9 @@ type Options struct {
 }
 
 func newWalk(ctx context.Context, world *diagnose.World, o Options) *walk {
-	w := &walk{ctx: ctx, world: world, procs: o.Processes, drops: o.Drops, live: newLive(ctx, world.Kernel), fire: o.Firewall,
+	known := *world
+	known.Declared = remember(ctx, world.Declared)
+	w := &walk{ctx: ctx, world: &known, procs: o.Processes, drops: o.Drops, live: newLive(ctx, world.Kernel), fire: o.Firewall,
 		ans: &Answer{Steps: []Step{}}, part: Declared, known: freshKnown()}
 	if w.procs == nil {
 		w.procs = Proc("/proc")
@@ -148,7 +151,13 @@ func Ask(ctx context.Context, world *diagnose.World, from, to string, o Options)
 	start := time.Now()
 	w := newWalk(ctx, world, o)
 	w.ans.Question = "why " + from + " " + to
-	if err := w.ends(from, to); err != nil {
+	// What does not depend on who A and B are is read meanwhile.
+	var ahead sync.WaitGroup
+	ahead.Go(func() { w.world.Declared.Objects(ctx) })
+	ahead.Go(func() { w.live.ruleset("") })
+	err := w.ends(from, to)
+	ahead.Wait()
+	if err != nil {
 		return nil, err
 	}
 	if err := w.inventory(); err != nil {
