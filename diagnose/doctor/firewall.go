@@ -3,6 +3,7 @@ package doctor
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -76,13 +77,15 @@ func (w *ward) ways(ctx context.Context, rs *ruleset.Ruleset) {
 		return // said by routes
 	}
 	env := environment(links)
+	var found drops
+	defer func() { found.say(w) }()
 	devices := w.devices(ctx)
 	for _, n := range w.World.Declared.Networks() {
 		if n.Internal || n.ConfigOnly {
 			continue
 		}
-		for dev, d := range devices {
-			if d.Owner.ID != n.ID {
+		for _, dev := range slices.Sorted(maps.Keys(devices)) {
+			if devices[dev].Owner.ID != n.ID {
 				continue
 			}
 			for _, four := range []bool{true, false} {
@@ -94,29 +97,59 @@ func (w *ward) ways(ctx context.Context, rs *ruleset.Ruleset) {
 					continue
 				}
 				inside := pool.Gateway.Next()
-				w.way(rs, env, ruleset.Packet{In: dev, Out: out[0], Src: inside, Dst: outsider[four], Proto: "tcp", DstPort: 443}, n, dev, fmt.Sprintf("from network %s to the outside", n.Name))
+				w.way(&found, rs, env, ruleset.Packet{In: dev, Out: out[0], Src: inside, Dst: outsider[four], Proto: "tcp", DstPort: 443}, dev, "from network "+n.Name+" to the outside")
 				if addr, port, ok := w.publishedOn(n, four); ok {
 					to := netip.AddrPortFrom(addr, port.Port)
 					from := netip.AddrPortFrom(outsider[four], 40000)
-					w.way(rs, env, ruleset.Packet{In: out[0], Out: dev, Src: from.Addr(), SrcPort: from.Port(), Dst: addr, DstPort: port.Port, Proto: port.Proto,
+					w.way(&found, rs, env, ruleset.Packet{In: out[0], Out: dev, Src: from.Addr(), SrcPort: from.Port(), Dst: addr, DstPort: port.Port, Proto: port.Proto,
 						CT: &ruleset.Conntrack{DNAT: true, Original: ruleset.Tuple{Src: from, Dst: netip.AddrPortFrom(outsider[four].Next(), port.HostPort)}, Reply: ruleset.Tuple{Src: to, Dst: from}}},
-						n, dev, fmt.Sprintf("for published ports of network %s (%s)", n.Name, portText(port)))
+						dev, fmt.Sprintf("for published ports of network %s (%s)", n.Name, portText(port)))
 				}
 			}
 		}
 	}
 }
 
+// drops are rules of others that drop ours: each once, with all that it drops and all
+// that opens it.
+type drops []*dropped
+
+type dropped struct {
+	rule        string
+	what, cures []string
+}
+
+func (d *drops) add(rule, what, cure string) {
+	i := slices.IndexFunc(*d, func(o *dropped) bool { return o.rule == rule })
+	if i < 0 {
+		i = len(*d)
+		*d = append(*d, &dropped{rule: rule})
+	}
+	o := (*d)[i]
+	if !slices.Contains(o.what, what) {
+		o.what = append(o.what, what)
+	}
+	if !slices.Contains(o.cures, cure) {
+		o.cures = append(o.cures, cure)
+	}
+}
+
+func (d drops) say(w *ward) {
+	for _, o := range d {
+		w.say(Problem, "firewall-drops", fmt.Sprintf("packets %s are dropped by another firewall: %s", few(o.what, 4), o.rule),
+			"Linkspan's own rules let them through, but a firewall of another program has the last word.", strings.Join(o.cures, " && "))
+	}
+}
+
 // way follows one packet.
-func (w *ward) way(rs *ruleset.Ruleset, env ruleset.Env, p ruleset.Packet, n *cnm.Network, dev, what string) {
+func (w *ward) way(found *drops, rs *ruleset.Ruleset, env ruleset.Env, p ruleset.Packet, dev, what string) {
 	t := rs.Walk(p, "forward", env)
 	switch {
 	case t.Passed() || t.Rule != nil && t.Rule.Table == w.World.Table:
 	case t.Verdict == ruleset.Unclear:
 		w.say(Note, "firewall-unclear", fmt.Sprintf("whether packets %s pass is not clear: %s", what, t.Reason), "A rule of another firewall is of a kind that is not understood here.", "linkspan why --probe …")
 	case t.Rule != nil:
-		w.say(Problem, "firewall-drops", fmt.Sprintf("packets %s are dropped by another firewall: %s", what, t.Rule),
-			"Linkspan's own rules let them through, but a firewall of another program has the last word.", openUp(rs, *t.Rule, dev, p.Out == dev))
+		found.add(t.Rule.String(), what, openUp(rs, *t.Rule, dev, p.Out == dev))
 	}
 }
 

@@ -55,6 +55,9 @@ func TestFirewalls(t *testing.T) {
 				}
 				cures = append(cures, f.Cure)
 			}
+			if len(cures) > 2 { // one for each rule, of IPv4 and of IPv6
+				t.Errorf("%d findings for one rule", len(cures))
+			}
 			if all := strings.Join(cures, "\n"); (c.code == "") != (len(cures) == 0) || !strings.Contains(all, c.cure) {
 				t.Errorf("cures %q, want %q", all, c.cure)
 			}

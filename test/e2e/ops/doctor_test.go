@@ -23,18 +23,18 @@ func TestDoctor(t *testing.T) {
 		}
 	}
 	for _, c := range []struct {
-		name     string
-		do       [][]string
-		code     string
-		words    string
-		undo     [][]string // besides the cure
-		byItself bool       // the cure is a command to be run as it is
+		name  string
+		do    [][]string
+		code  string
+		words string
+		undo  [][]string // besides the cure
+		mends bool       // the cure is run as it is, and is enough
 	}{
 		{name: "forwarding off", do: [][]string{{"sysctl", "-qw", "net.ipv4.ip_forward=0"}}, code: "forwarding-off", words: "linkspan reconcile"},
 		{name: "a firewall", do: [][]string{{"nft", "add", "table", "inet", "mine"}, {"nft", "add", "chain", "inet", "mine", "guard", "{ type filter hook forward priority 10; policy drop; }"}},
-			code: "firewall-drops", words: "nft insert rule inet mine guard", undo: [][]string{{"nft", "delete", "table", "inet", "mine"}}},
+			code: "firewall-drops", words: "nft insert rule inet mine guard", mends: true, undo: [][]string{{"nft", "delete", "table", "inet", "mine"}}},
 		{name: "a route over a network", do: [][]string{{"ip", "route", "add", "172.18.9.0/24", "dev", "wan0"}}, code: "route-overlap", words: "172.18.9.0/24 (wan0)", undo: [][]string{{"ip", "route", "del", "172.18.9.0/24", "dev", "wan0"}}},
-		{name: "a container's address on the host", do: [][]string{{"ip", "addr", "add", "172.18.0.2/32", "dev", "wan0"}}, code: "address-twice", words: "ip addr del 172.18.0.2/32 dev wan0", byItself: true},
+		{name: "a container's address on the host", do: [][]string{{"ip", "addr", "add", "172.18.0.2/32", "dev", "wan0"}}, code: "address-twice", words: "ip addr del 172.18.0.2/32 dev wan0", mends: true},
 		{name: "a smaller way out", do: [][]string{{"ip", "link", "set", "wan0", "mtu", "1400"}, {"ip", "route", "add", "default", "via", "192.168.99.50"}}, code: "mtu", words: "1400", undo: [][]string{{"ip", "route", "del", "default"}, {"ip", "link", "set", "wan0", "mtu", "1500"}}},
 		{name: "our page gone", do: [][]string{{"nft", "flush", "ruleset"}}, code: "difference", words: "linkspan reconcile"},
 	} {
@@ -56,16 +56,19 @@ func TestDoctor(t *testing.T) {
 				if r := w.Linkspan("reconcile"); r.Code != 0 {
 					t.Errorf("the cure: %d %s%s", r.Code, r.Stdout, r.Stderr)
 				}
-			case c.byItself:
+			case c.mends:
 				w.Host.Run("sh", "-c", f.Cure)
 			}
-			for _, cmd := range c.undo {
-				w.Host.Run(cmd...)
+			if !c.mends {
+				w.undo(c.undo)
 			}
 			w.Until(20*time.Second, "after the cure it is well", func() bool {
 				_, now := w.examined()
 				return now[c.code].Code == "" || before[c.code].Code != ""
 			})
+			if c.mends {
+				w.undo(c.undo)
+			}
 		})
 	}
 }
@@ -85,5 +88,11 @@ func TestDoctorAlone(t *testing.T) {
 	w.Run()
 	if r := w.Linkspan("doctor", "nothing"); r.Code != 1 || !strings.Contains(r.Stderr, "takes no argument") {
 		t.Errorf("%d %s", r.Code, r.Stderr)
+	}
+}
+
+func (w *world) undo(commands [][]string) {
+	for _, cmd := range commands {
+		w.Host.Run(cmd...)
 	}
 }
