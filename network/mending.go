@@ -195,7 +195,10 @@ func (m *mending) done(all []mended, wires map[place]dataplane.Veth, now time.Ti
 		failed[key] = failed[key] || d.err != nil
 	}
 	if m.fights == nil {
-		m.fights, m.half = map[string]*fight{}, map[string]bool{}
+		m.fights = map[string]*fight{}
+	}
+	if m.half == nil {
+		m.half = map[string]bool{}
 	}
 	for i, d := range all {
 		o := standsFor(d.op.Object, wires)
@@ -210,6 +213,20 @@ func (m *mending) done(all []mended, wires map[place]dataplane.Veth, now time.Ti
 		}
 		if f := m.fights[o.Key()]; now.Before(f.until) {
 			all[i].delay = f.delay
+		}
+	}
+}
+
+// unfinished notes that what is inside of a sandbox could not be made whole.
+func (m *mending) unfinished(objs []dataplane.Object, wires map[place]dataplane.Veth) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, o := range objs {
+		if v, wire := standsFor(o, wires).(dataplane.Veth); wire {
+			if m.half == nil {
+				m.half = map[string]bool{}
+			}
+			m.half[v.Name] = true
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"time"
 
@@ -25,6 +26,8 @@ type News interface {
 const (
 	newsQuiet   = 2 * time.Millisecond
 	newsPatient = 12 * time.Millisecond
+	// stillAtIt is how long a repair that fails at first waits for its second attempt.
+	stillAtIt = 20 * time.Millisecond
 )
 
 // Repair puts right what somebody else changes of ours, until ctx ends: by the news at
@@ -96,7 +99,19 @@ func (c *Controller) mend(ctx context.Context, t dataplane.Touch) {
 	}
 	c.mending.looked()
 	start := time.Now()
-	done, err := c.mendThere(ctx, t)
+	done, again, err := c.mendThere(ctx, t, false)
+	if again && err == nil {
+		// What takes it away may still be at it: the kernel tells of a bridge's ports before
+		// the bridge itself is gone.
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(stillAtIt):
+		}
+		var more []mended
+		more, _, err = c.mendThere(ctx, t, true)
+		done = append(done, more...)
+	}
 	if err != nil {
 		if ctx.Err() == nil {
 			c.log.Error("what somebody changed could not be looked at; it is tried again", "err", err)
@@ -108,29 +123,31 @@ func (c *Controller) mend(ctx context.Context, t dataplane.Touch) {
 }
 
 // mendThere does so. Nobody else changes anything meanwhile, so that nothing is seen
-// half-made.
-func (c *Controller) mendThere(ctx context.Context, t dataplane.Touch) ([]mended, error) {
+// half-made. Unless it is the last attempt, what fails is left out of the answer and
+// again is true.
+func (c *Controller) mendThere(ctx context.Context, t dataplane.Touch, last bool) (done []mended, again bool, err error) {
 	c.world.Lock()
 	defer c.world.Unlock()
 	if t.Sysctls[forward4] || t.Sysctls[forward6] {
 		// The guard depends on what the host's own wish is.
 		if err := c.noteForwarding(ctx); err != nil {
-			return nil, err
+			return nil, false, err
 		}
 		t.Add(dataplane.Touch{Sets: map[string]bool{"forward_guard": true, "switched": true}})
 	}
 	all, _, err := c.desired(ctx)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	want := scope(&t, all)
 	have, err := c.cfg.ObserveTouched(ctx, t, want)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	wires := wiresOf(want)
 	want, inside := outside(want, have, c.mending.halfMade())
-	return c.put(ctx, diff.Compute(dataplane.NewState(want...), have, inside...).Ops, have, wires, t.By), nil
+	done, again = c.put(ctx, diff.Compute(dataplane.NewState(want...), have, inside...).Ops, have, wires, t.By, last)
+	return done, again, nil
 }
 
 // place is a link in a namespace: the path of its pin, or "" for the host's.
@@ -166,11 +183,11 @@ func wiresOf(objs []dataplane.Object) map[place]dataplane.Veth {
 }
 
 // put performs a repair's ops but those that have to wait, and says what became of
-// them. The caller has the world to itself.
-func (c *Controller) put(ctx context.Context, ops []dataplane.Op, have *dataplane.State, wires map[place]dataplane.Veth, by string) []mended {
+// them; see mendThere. The caller has the world to itself.
+func (c *Controller) put(ctx context.Context, ops []dataplane.Op, have *dataplane.State, wires map[place]dataplane.Veth, by string, last bool) (done []mended, again bool) {
 	ops = c.mending.allowed(ops, wires, by, time.Now())
 	if len(ops) == 0 {
-		return nil
+		return nil, false
 	}
 	failed := map[string]error{}
 	if err := c.cfg.Kernel.Apply(ctx, ops); err != nil {
@@ -182,32 +199,42 @@ func (c *Controller) put(ctx context.Context, ops []dataplane.Op, have *dataplan
 		}
 	}
 	if ctx.Err() != nil {
-		return nil
+		return nil, false
 	}
-	done := make([]mended, len(ops))
+	var failing []dataplane.Object
 	ended := map[dataplane.Owner]string{} // whose ops failed, and so whose were not tried any more
-	for i, op := range ops {
+	for _, op := range ops {
 		m, owner := mended{op: op, was: was(op, have), err: failed[op.Object.Key()]}, op.Object.About().Owner
 		if key, over := ended[owner]; over && m.err == nil {
 			m.err, m.skipped = fmt.Errorf("not tried, since %s failed", key), true
 		} else if m.err != nil && owner.Kind != "" {
 			ended[owner] = op.Object.Key()
 		}
-		done[i] = m
+		if m.err == nil || last {
+			done = append(done, m)
+		} else {
+			again = true
+			failing = append(failing, op.Object)
+		}
 	}
 	c.mending.done(done, wires, time.Now())
-	return done
+	c.mending.unfinished(failing, wires)
+	return done, again
 }
 
 // scope narrows what is declared to where the news is. A bridge's news is its ports'
-// too; and with a veth comes what is declared at its other end, in case the pair has
+// too, and a port's its bridge's; and with a veth comes what is declared at its other end, in case the pair has
 // to be made anew.
 func scope(t *dataplane.Touch, all *dataplane.State) (want []dataplane.Object) {
 	objs := all.All()
 	inside := map[place]bool{}
+	touched := maps.Clone(t.Links)
 	for _, o := range objs {
-		if v, ok := o.(dataplane.Veth); ok && (t.Links[v.Name] || t.Links[v.Master]) {
+		if v, ok := o.(dataplane.Veth); ok && (touched[v.Name] || touched[v.Master]) {
 			t.Add(dataplane.Touch{Links: map[string]bool{v.Name: true}})
+			if v.Master != "" { // it may have lost it since the bridge goes
+				t.Add(dataplane.Touch{Links: map[string]bool{v.Master: true}})
+			}
 			inside[place{v.PeerNS, v.PeerName}], inside[place{v.PeerNS, ""}] = true, true
 		}
 	}
@@ -267,7 +294,7 @@ func (c *Controller) check(ctx context.Context) {
 		case whole:
 			done, err = c.mendAll(ctx)
 		default:
-			done, err = c.mendThere(ctx, t)
+			done, _, err = c.mendThere(ctx, t, true)
 		}
 		c.tellMended(done, "", time.Since(start))
 	}
@@ -291,5 +318,6 @@ func (c *Controller) mendAll(ctx context.Context) ([]mended, error) {
 	for _, op := range p.Ops {
 		objs = append(objs, op.Object)
 	}
-	return c.put(ctx, p.Ops, have, wiresOf(objs), ""), nil
+	done, _ := c.put(ctx, p.Ops, have, wiresOf(objs), "", true)
+	return done, nil
 }

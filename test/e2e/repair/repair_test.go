@@ -6,8 +6,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"linkspan/internal/daemontest"
 )
 
 // TestRepair: each damage is put right by itself; the event and the line in the log say
@@ -110,5 +108,3 @@ func grep(text, word string) string {
 	}
 	return out.String()
 }
-
-var _ = daemontest.HostAddr
