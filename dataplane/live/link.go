@@ -40,6 +40,15 @@ func interfaces(ctx context.Context, c *nfnl.Conn) ([]reading.Interface, error) 
 	if err != nil {
 		return nil, err
 	}
+	programs, err := filters(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	for link, names := range programs {
+		if l := links[link]; l != nil {
+			l.Filters = append(l.Filters, names...)
+		}
+	}
 	var addrs []addr
 	err = c.Dump(ctx, nfnl.Message{Type: unix.RTM_GETADDR, Body: make([]byte, unix.SizeofIfAddrmsg)}, func() { addrs = nil }, func(typ uint16, b []byte) {
 		if a, ok := addrOf(b); ok && typ == unix.RTM_NEWADDR {
@@ -108,6 +117,12 @@ func linkOf(b []byte) (l reading.Interface, master int) {
 			l.Group = uint32(nfnl.Num(d))
 		case unix.IFLA_STATS64:
 			l.Stats = counters(d)
+		case unix.IFLA_XDP:
+			nfnl.Each(d, func(typ uint16, d []byte) {
+				if typ == unix.IFLA_XDP_ATTACHED && nfnl.Num(d) != 0 {
+					l.Filters = append(l.Filters, "xdp")
+				}
+			})
 		case unix.IFLA_LINKINFO:
 			slave := ""
 			var data, own []byte

@@ -48,6 +48,11 @@ func TestInterfaces(t *testing.T) {
 	a.Run("ip", "link", "set", "p1", "master", "br0", "up", "group", "77")
 	a.Run("bridge", "link", "set", "dev", "p1", "isolated", "on", "hairpin", "on", "learning", "off")
 	a.Run("ip", "addr", "add", "10.8.0.1/16", "dev", "br0")
+	a.Run("tc", "qdisc", "add", "dev", "p2", "clsact")
+	a.Run("tc", "qdisc", "add", "dev", "br0", "clsact")
+	a.Run("tc", "filter", "add", "dev", "br0", "egress", "protocol", "ip", "u32", "match", "u32", "0", "0", "classid", "1:1")
+	a.Run("tc", "qdisc", "add", "dev", "p1", "ingress")
+	a.Run("tc", "filter", "add", "dev", "p1", "ingress", "protocol", "ip", "u32", "match", "u32", "0", "0", "classid", "1:1")
 	k := kernel()
 	all, err := k.Interfaces(t.Context(), a.NS)
 	if err != nil {
@@ -69,6 +74,11 @@ func TestInterfaces(t *testing.T) {
 	}
 	if p := p1.Port; p == nil || !p.Isolated || !p.Hairpin || p.Learning || p2.Port != nil {
 		t.Errorf("as a port: %+v", p)
+	}
+	for dev, want := range map[string]string{"br0": "tc egress", "p1": "tc ingress", "p2": "", "lo": ""} {
+		if got := strings.Join(name(dev).Filters, ", "); got != want {
+			t.Errorf("%s has filters %q, not %q", dev, got, want)
+		}
 	}
 	if lo := name("lo"); lo.Index != 1 || !lo.Up || !lo.Carrier || !slices.Contains(lo.Addrs, netip.MustParsePrefix("127.0.0.1/8")) {
 		t.Errorf("lo is %+v", lo)

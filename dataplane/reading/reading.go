@@ -62,6 +62,9 @@ type Interface struct {
 	// through, or has refused (RFC 4862).
 	Tentative []netip.Addr `json:"tentative,omitempty"`
 	Stats     Counters     `json:"stats"`
+	// Filters are programs that may drop or redirect what passes it, and that are not
+	// read: "tc ingress", "tc egress", "xdp".
+	Filters []string `json:"filters,omitempty"`
 	// Port is how its bridge treats it; nil when it is no bridge's port.
 	Port *BridgePort `json:"port,omitempty"`
 }
