@@ -243,7 +243,7 @@ func (w *walk) declarePublished(p packet, outside bool) {
 	}
 	if len(all) > 0 {
 		m := all[0]
-		c := because(PublishedElsewhere, "%s leads to %s there only, and not on %s.", upper(m.String()), m.s.OwnerName, p.dst)
+		c := because(PublishedElsewhere, "%s leads to %s there only, and not on %s.", m, m.s.OwnerName, p.dst)
 		if m.port.HostIP.IsLoopback() && (outside || w.a.Kind == diagnose.EndContainer) {
 			c.advise("only the host itself reaches %s: start %s with -p %d:%d/%s, so that it is published on every address", m.port.HostIP, m.s.OwnerName, m.port.HostPort, m.port.Port, p.proto)
 		} else {

@@ -191,7 +191,7 @@ func (w *walk) nobody(at place, p packet, same, all []reading.Socket) (found str
 	}
 	if len(ports) == 0 {
 		return "nobody", because(NotListening, "nobody listens on %s %s, nor on any other port.", port, within(at)).
-			advise("look whether the program runs, and what it says: linkspan logs %s", w.b.Name)
+			advise("look whether the program runs, and what it says%s", logsOf(at))
 	}
 	code := NotListening
 	if near(p.dport, ports) {
@@ -199,6 +199,14 @@ func (w *walk) nobody(at place, p packet, same, all []reading.Socket) (found str
 	}
 	return "nobody", because(code, "nobody listens on %s %s; open are %s.", port, within(at), strings.Join(ports, ", ")).
 		advise("ask that port, or let the program listen on %d", p.dport)
+}
+
+// logsOf is the command that shows what a container's program says.
+func logsOf(at place) string {
+	if at.host() {
+		return ""
+	}
+	return ": linkspan logs " + at.name
 }
 
 // open are the ports that others can reach, "80/tcp".

@@ -188,6 +188,7 @@ func (w *walk) unmasked(at place, l *reading.Interface, on onward) bool {
 			mend("linkspan reconcile"))
 	}
 	w.step(at, Open, "translation", "none: it leaves as %s", on.p.src)
+	w.hint = fmt.Sprintf("give %s (or its router) a route to %s by this host, or connect %s to a network that translates", on.p.dst, e.Addrs[0].Masked(), s.OwnerName)
 	w.ans.Missing = append(w.ans.Missing, fmt.Sprintf("%s leaves this host with its own address %s (network %s does not translate); whether %s has a route back to it is not to be seen from here", s.OwnerName, on.p.src, n.Name, on.p.dst))
 	return true
 }

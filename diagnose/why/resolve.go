@@ -259,7 +259,7 @@ func (w *walk) resolver(from place, name string, p packet) bool {
 					r := w.ruleOf(from, fw, *orEmpty(t.Rule))
 					c := because(DNSWrong, "a firewall inside %s keeps it from the resolver %s: table %s %s, chain %s: %s", from.name, resolverAddr, r.Family, r.Table, r.Chain, r.Text)
 					c.rule = r
-					return w.fail(from, "resolver", "walled off", c.mend("%s", w.exception(from, packet{dst: q.dst}, t, r)))
+					return w.fail(from, "resolver", "walled off", c.mend("%s", w.exception(from, hook, packet{dst: resolverAddr, proto: "udp", dport: q.dport}, t, r)))
 				}
 			}
 			w.good(from, "name "+name, "%s, by the resolver %s", p.dst, resolverAddr)

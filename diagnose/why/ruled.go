@@ -1,13 +1,11 @@
 package why
 
 import (
-	"fmt"
 	"net/netip"
 	"strings"
 
 	"linkspan/dataplane"
 	"linkspan/dataplane/ruleset"
-	"linkspan/diagnose"
 )
 
 // ruled is the cause when a rule drops a packet.
@@ -27,51 +25,21 @@ func (w *walk) ruled(at place, hook string, p packet, t ruleset.Trace, r *Rule, 
 	if t.Rule != nil && t.Rule.Policy {
 		text = "its policy"
 	}
-	what := "what goes from " + w.a.Name + " to " + w.b.Name
+	what := "what goes from " + w.a.Name + " to " + w.whose(p.dst)
 	if p.answer {
-		what = "the answers of " + w.b.Name + " to " + w.a.Name
+		what = "the answers of " + w.whose(p.src) + " to " + w.a.Name
 	}
 	c := because(code, "%s %s %s: table %s %s, chain %s%s, %s.", where, verb, what, r.Family, r.Table, r.Chain, who, text)
 	c.rule = r
-	return c.mend("%s", w.exception(at, p, t, r))
+	return c.mend("%s", w.exception(at, hook, p, t, r))
 }
 
-// exception lets a pair pass before the rule that stops it, both ways.
-func (w *walk) exception(at place, p packet, t ruleset.Trace, r *Rule) string {
-	legacy := t.Rule != nil && t.Rule.Legacy
-	var ends []netip.Addr
-	for _, a := range []netip.Addr{p.src, p.dst} {
-		if a.IsValid() && a != somewhere4 && a != somewhere6 && !(w.a.Kind == diagnose.EndOutside && !w.a.Addr.IsValid() && a == w.first.src) {
-			ends = append(ends, a)
-		}
+// whose is B, or the container that B's port leads to.
+func (w *walk) whose(a netip.Addr) string {
+	if s, _ := w.world.Holder(a); s != nil {
+		return s.OwnerName
 	}
-	fam, tool := "ip", "iptables-legacy"
-	if p.dst.Is6() {
-		fam, tool = "ip6", "ip6tables-legacy"
-	}
-	if legacy {
-		var lines []string
-		if len(ends) == 2 {
-			lines = []string{fmt.Sprintf("-s %s -d %s", ends[0], ends[1]), fmt.Sprintf("-s %s -d %s", ends[1], ends[0])}
-		} else {
-			lines = []string{fmt.Sprintf("-d %s", ends[0]), fmt.Sprintf("-s %s", ends[0])}
-		}
-		for i, l := range lines {
-			lines[i] = at.cmd(fmt.Sprintf("%s -t %s -I %s %s -j ACCEPT", tool, r.Table, r.Chain, l))
-		}
-		return joined(lines)
-	}
-	place := ""
-	if t.Rule != nil && !t.Rule.Policy && r.Handle != 0 {
-		place = fmt.Sprintf(" handle %d", r.Handle)
-	}
-	insert := func(match string) string {
-		return at.cmd(fmt.Sprintf("nft insert rule %s %s %s%s %s accept", r.Family, r.Table, r.Chain, place, match))
-	}
-	if len(ends) == 2 && ends[0] != ends[1] {
-		return insert(fmt.Sprintf("%s saddr { %s, %s } %[1]s daddr { %[2]s, %[3]s }", fam, ends[0], ends[1]))
-	}
-	return joined([]string{insert(fam + " daddr " + ends[0].String()), insert(fam + " saddr " + ends[0].String())})
+	return w.b.Name
 }
 
 // ownRule is the cause when a rule of ours drops it: what is declared, or that the page

@@ -62,7 +62,7 @@ func situations() []situation {
 		{"no resolver", func(w *world) { w.socks["/ns/web"] = nil }, "web", "db:5432", DNSWrong, "no resolver listens at 127.0.0.11 in web", "linkspan reconcile"},
 		{"walled off resolver", func(w *world) {
 			w.drop("/ns/web", "output", "OUTPUT", "udp dport 53 drop", func(p ruleset.Packet) bool { return p.DstPort == 53 })
-		}, "web", "db:5432", DNSWrong, "keeps it from the resolver 127.0.0.11: table ip filter, chain OUTPUT", "nsenter --net=/ns/web nft insert rule ip filter OUTPUT handle 5 ip daddr 127.0.0.11 accept && nsenter --net=/ns/web nft insert rule ip filter OUTPUT handle 5 ip saddr 127.0.0.11 accept"},
+		}, "web", "db:5432", DNSWrong, "keeps it from the resolver 127.0.0.11: table ip filter, chain OUTPUT", "nsenter --net=/ns/web iptables-nft -I OUTPUT -d 127.0.0.11 -p udp --dport 53 -j ACCEPT"},
 
 		// Containers.
 		{"stopped", func(*world) {}, "web", "gone:80", NotRunning, "gone does not run (exited with code 137)", "linkspan start gone"},
@@ -91,26 +91,37 @@ func situations() []situation {
 		{"host's policy", func(w *world) {
 			w.drop("", "forward", "FORWARD", "policy drop", all)
 			w.rules[len(w.rules)-1].hit.Policy = true
-		}, "outside", "pub:80", HostFirewall, "table ip filter, chain FORWARD of iptables, its policy", "nft insert rule ip filter FORWARD ip daddr 172.17.0.2 accept && nft insert rule ip filter FORWARD ip saddr 172.17.0.2 accept"},
-		{"rule for two", func(w *world) { w.drop("", "forward", "FORWARD", "drop", all) }, "outside:198.51.100.7", "pub:80", HostFirewall, "from 198.51.100.7 to pub", "nft insert rule ip filter FORWARD handle 5 ip saddr { 198.51.100.7, 172.17.0.2 } ip daddr { 198.51.100.7, 172.17.0.2 } accept"},
+		}, "outside", "pub:80", HostFirewall, "table ip filter, chain FORWARD of iptables, its policy", "iptables-nft -I FORWARD -d 172.17.0.2 -p tcp --dport 80 -j ACCEPT && iptables-nft -I FORWARD -s 172.17.0.2 -p tcp --sport 80 -m conntrack --ctstate ESTABLISHED -j ACCEPT"},
+		{"rule for two", func(w *world) { w.drop("", "forward", "FORWARD", "drop", all) }, "outside:198.51.100.7", "pub:80", HostFirewall, "from 198.51.100.7 to pub", "iptables-nft -I FORWARD -s 198.51.100.7 -d 172.17.0.2 -p tcp --dport 80 -j ACCEPT && iptables-nft -I FORWARD -s 172.17.0.2 -d 198.51.100.7 -p tcp --sport 80 -m conntrack --ctstate ESTABLISHED -j ACCEPT"},
 		{"the answer's way", func(w *world) {
 			w.drop("", "forward", "FORWARD", "drop", func(p ruleset.Packet) bool { return p.Reply })
-		}, "outside:198.51.100.7", "pub:80", HostFirewall, "the answers of pub to 198.51.100.7", "nft insert rule ip filter FORWARD handle 5 ip saddr { 172.17.0.2, 198.51.100.7 } ip daddr { 172.17.0.2, 198.51.100.7 } accept"},
+		}, "outside:198.51.100.7", "pub:80", HostFirewall, "the answers of pub to 198.51.100.7", "iptables-nft -I FORWARD -s 172.17.0.2 -d 198.51.100.7 -p tcp --sport 80 -m conntrack --ctstate ESTABLISHED -j ACCEPT"},
 		{"legacy", func(w *world) {
 			w.drop("", "forward", "FORWARD", "-j DROP", all)
 			w.rules[len(w.rules)-1].hit.Legacy = true
-		}, "outside:198.51.100.7", "pub:80", HostFirewall, "FORWARD of iptables (legacy)", "iptables-legacy -t filter -I FORWARD -s 198.51.100.7 -d 172.17.0.2 -j ACCEPT && iptables-legacy -t filter -I FORWARD -s 172.17.0.2 -d 198.51.100.7 -j ACCEPT"},
+		}, "outside:198.51.100.7", "pub:80", HostFirewall, "FORWARD of iptables (legacy)", "iptables-legacy -I FORWARD -s 198.51.100.7 -d 172.17.0.2 -p tcp --dport 80 -j ACCEPT && iptables-legacy -I FORWARD -s 172.17.0.2 -d 198.51.100.7 -p tcp --sport 80 -m conntrack --ctstate ESTABLISHED -j ACCEPT"},
 		{"bridge family", func(w *world) {
 			w.drop("", "forward", "f", "drop", all)
 			r := &w.rules[len(w.rules)-1]
 			r.family, r.hit.Family = "bridge", "bridge"
-		}, "web", "db:5432", HostFirewall, "table bridge filter, chain f", "nft insert rule bridge filter f handle 5 ip saddr { 172.20.0.2, 172.20.0.3 } ip daddr { 172.20.0.2, 172.20.0.3 } accept"},
+		}, "web", "db:5432", HostFirewall, "table bridge filter, chain f", "nft insert rule bridge filter f handle 5 ip saddr 172.20.0.2 ip daddr 172.20.0.3 tcp dport 5432 accept && nft insert rule bridge filter f handle 5 ip saddr 172.20.0.3 ip daddr 172.20.0.2 tcp sport 5432 accept"},
 		{"ARP", func(w *world) {
 			w.drop("/ns/db", "input", "a", "drop", all)
 			r := &w.rules[len(w.rules)-1]
 			r.family, r.hit.Family = "arp", "arp"
 		}, "web", "db:5432", ContainerFirewall, "from finding the hardware address of 172.20.0.3", "nsenter --net=/ns/db nft insert rule arp filter a handle 5 arp daddr ip 172.20.0.3 accept"},
-		{"inside B", func(w *world) { w.drop("/ns/db", "input", "INPUT", "drop", all) }, "web", "db:5432", ContainerFirewall, "a firewall inside db drops what goes from web to db", "nsenter --net=/ns/db nft insert rule ip filter INPUT handle 5 ip saddr { 172.20.0.2, 172.20.0.3 } ip daddr { 172.20.0.2, 172.20.0.3 } accept"},
+		{"a chain that questions pass alone", func(w *world) {
+			w.drop("", "forward", "guard", "tcp dport 80 drop", func(p ruleset.Packet) bool { return p.DstPort == 80 })
+		}, "outside", "pub:80", HostFirewall, "from outside to pub", "nft insert rule ip filter guard handle 5 ip daddr 172.17.0.2 tcp dport 80 accept"},
+		{"a policy of nft's, ping", func(w *world) {
+			w.drop("", "forward", "guard", "policy drop", all)
+			w.rules[len(w.rules)-1].hit.Policy = true
+			w.rules[len(w.rules)-1].hit.Family = "inet"
+		}, "web", "203.0.113.9", HostFirewall, "from web to 203.0.113.9", "nft insert rule inet filter guard ip saddr 172.20.0.2 ip daddr 203.0.113.9 meta l4proto icmp accept && nft insert rule inet filter guard ip saddr 203.0.113.9 ip daddr 172.20.0.2 meta l4proto icmp ct state established accept"},
+		{"refused as a duplicate", func(w *world) {
+			w.link("/ns/db", "eth0").Tentative = []netip.Addr{addr("172.20.0.3")}
+		}, "web", "db:5432", AddressConflict, "db's address 172.20.0.3 on eth0 is not used", "nsenter --net=/ns/db ip addr del 172.20.0.3/16 dev eth0 && nsenter --net=/ns/db ip addr add 172.20.0.3/16 dev eth0 nodad"},
+		{"inside B", func(w *world) { w.drop("/ns/db", "input", "INPUT", "drop", all) }, "web", "db:5432", ContainerFirewall, "a firewall inside db drops what goes from web to db", "nsenter --net=/ns/db iptables-nft -I INPUT -s 172.20.0.2 -d 172.20.0.3 -p tcp --dport 5432 -j ACCEPT"},
 		{"NAT of others", func(w *world) {
 			w.rules = append([]rule{{hook: "prerouting", when: func(p ruleset.Packet) bool { return p.DstPort == 8080 && p.State == "new" }, to: ap("192.0.2.99:1"), hit: ruleset.Hit{Family: "ip", Table: "z", Chain: "p", Handle: 3, Text: "dnat"}}}, w.rules...)
 		}, "outside", "pub:80", ForeignNAT, "table ip z, chain p, sends what goes to 192.0.2.10:8080/tcp to 192.0.2.99:1/tcp instead", "nft delete rule ip z p handle 3"},

@@ -36,6 +36,8 @@ type walk struct {
 	// foreign is the cause if what somebody else's rule has translated fails; odd, if the
 	// answer does not find an address that is not A's.
 	foreign, odd *cause
+	// hint is what to do where it cannot be told.
+	hint string
 	// blind: the host's rules could not be followed, so that where a packet goes from there
 	// is not known.
 	blind bool
@@ -256,7 +258,10 @@ func (w *walk) finish() {
 	}
 	if len(w.ans.Missing) > 0 {
 		c := because(Unknown, "it cannot be told whether %s reaches %s: %s.", w.a.Name, w.target(), w.ans.Missing[0])
-		w.verdict(Unsure, c.advise("run the daemon as root on a kernel with nf_tables and conntrack, or ask again with --probe: a real packet tells"))
+		if w.hint == "" {
+			w.hint = "ask again with --probe: a real packet tells"
+		}
+		w.verdict(Unsure, c.advise("%s", w.hint))
 		return
 	}
 	w.verdict(Reaches, because(OK, "%s reaches %s.", w.a.Name, w.target()))

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -124,6 +125,9 @@ func (w *walk) switched(at place, br, from string, on onward) (hop, bool) {
 	}
 	if c := w.conflict(n, to, e, on.next, inside.MAC); c != nil {
 		return hop{}, w.fail(to, "address "+on.next.String(), "somebody else has it too", c)
+	}
+	if c := w.refused(to, e, on.next, inside); c != nil {
+		return hop{}, w.fail(to, "address "+on.next.String(), "refused as a duplicate", c)
 	}
 	port, ok := w.hostEnd(to, e, inside)
 	if !ok {
@@ -303,7 +307,7 @@ func (w *walk) conflict(n *cnm.Network, to place, e *cnm.Endpoint, a netip.Addr,
 			for _, p := range l.Addrs {
 				if p.Addr() == a {
 					return because(AddressConflict, "%s and %s both have %s on network %s: whoever answers first gets the packets.", to.name, o.name, a, n.Name).
-						mend("%s", o.cmd("ip addr del "+p.String()+" dev "+l.Name)+" && ip neigh flush dev "+device(n)+flushIn(w, a))
+						mend("%s", o.cmd("ip addr del "+p.String()+" dev "+l.Name)+" && ip neigh flush dev "+device(n)+flushIn(w, a)+w.takeAgain(to, e, a))
 				}
 			}
 			if l.MAC == mac && mac != "" {
@@ -313,6 +317,34 @@ func (w *walk) conflict(n *cnm.Network, to place, e *cnm.Endpoint, a netip.Addr,
 		}
 	}
 	return nil
+}
+
+// refused is the cause when IPv6 found that somebody else had the address first (RFC
+// 4862): it is there, and not used.
+func (w *walk) refused(to place, e *cnm.Endpoint, a netip.Addr, inside *reading.Interface) *cause {
+	if !slices.Contains(inside.Tentative, a) {
+		return nil
+	}
+	return because(AddressConflict, "%s address %s on %s is not used: when it came up, somebody else had it (duplicate address detection).", to.of(), a, inside.Name).
+		mend("%s", strings.TrimPrefix(w.takeAgain(to, e, a), " && "))
+}
+
+// takeAgain makes a refused address anew.
+func (w *walk) takeAgain(to place, e *cnm.Endpoint, a netip.Addr) string {
+	l, err := w.live.link(to.ns, e.IfName)
+	if err != nil || l == nil || !slices.Contains(l.Tentative, a) {
+		return ""
+	}
+	cure := ""
+	for _, p := range e.Addrs {
+		if p.Addr() == a {
+			cure = " && " + to.cmd("ip addr del "+p.String()+" dev "+e.IfName) + " && " + to.cmd("ip addr add "+p.String()+" dev "+e.IfName+" nodad")
+			if again := w.routeAgain(to, e, false); again != "" {
+				cure += " && " + again
+			}
+		}
+	}
+	return cure
 }
 
 // flushIn makes A forget who it took for the address.
