@@ -36,7 +36,7 @@ func EnvOf(ctx context.Context, k reading.Reader, ns string) (ruleset.Env, error
 			SrcPort: p.SrcPort, DstPort: p.DstPort, UID: uid(p)})
 		switch {
 		case err != nil:
-			return ruleset.Route{Err: err.Error()}
+			return ruleset.Route{Err: err.Error(), Unknown: true}
 		case a.Err != "":
 			return ruleset.Route{Err: a.Err}
 		}

@@ -1,6 +1,7 @@
 package live_test
 
 import (
+	"fmt"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -10,6 +11,8 @@ import (
 
 	"linkspan/dataplane/live"
 	"linkspan/dataplane/ruleset"
+	"linkspan/internal/lab"
+	"linkspan/probe"
 )
 
 const probed = `table inet f {
@@ -166,5 +169,25 @@ func TestProbeOwner(t *testing.T) {
 		if pid, ok := live.ProbeOwner(name); ok != (want != 0) || ok && pid != want {
 			t.Errorf("%s: %d, %v", name, pid, ok)
 		}
+	}
+}
+
+func TestSweepProbes(t *testing.T) {
+	probe.Require(t, probe.NFT, probe.NFTProgram)
+	h := lab.New(t).Host("h")
+	dead := exec.Command("true")
+	if err := dead.Run(); err != nil {
+		t.Fatal(err)
+	}
+	gone, alive := fmt.Sprintf("linkspan_probe_%d_1", dead.Process.Pid), fmt.Sprintf("linkspan_probe_%d_2", os.Getpid())
+	for _, table := range []string{"inet " + gone, "inet " + alive, "ip " + gone, "inet linkspan"} {
+		h.Run("nft", "add", "table", strings.Fields(table)[0], strings.Fields(table)[1])
+	}
+	swept, err := kernel().SweepProbes(t.Context(), h.NS)
+	if err != nil || len(swept) != 1 || swept[0] != gone {
+		t.Errorf("swept %v, %v", swept, err)
+	}
+	if got := strings.Fields(h.Run("nft", "list", "tables")); strings.Join(got, " ") != "table inet "+alive+" table ip "+gone+" table inet linkspan" {
+		t.Errorf("left are %v", got)
 	}
 }

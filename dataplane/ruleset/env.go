@@ -21,7 +21,10 @@ type Route struct {
 	Out     string     `json:"out,omitempty"`
 	Gateway netip.Addr `json:"gateway,omitzero"`
 	Src     netip.Addr `json:"src,omitzero"` // that the kernel would choose for our own
-	Err     string     `json:"err,omitempty"`
+	// Err is why the kernel refuses. Unknown says that it is no answer at all: nobody
+	// could be asked.
+	Err     string `json:"err,omitempty"`
+	Unknown bool   `json:"unknown,omitempty"`
 }
 
 // Link is an interface.

@@ -97,6 +97,10 @@ func (w *walker) route() (Route, bool) {
 		return Route{}, false
 	}
 	to := w.env.Route(w.p)
+	if to.Unknown {
+		w.end(Unclear, nil, "the way of the packet is not known: "+to.Err)
+		return to, false
+	}
 	if to.Err != "" {
 		w.at = "routing"
 		w.end(NoRoute, nil, to.Err)

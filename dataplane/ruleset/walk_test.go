@@ -130,6 +130,11 @@ func TestEnvMissing(t *testing.T) {
 	if tr := rs.Forwarded(syn, ruleset.Env{}); tr.Verdict != ruleset.Unclear {
 		t.Errorf("without Route: %+v", tr)
 	}
+	lazy := router
+	lazy.Route = func(ruleset.Packet) ruleset.Route { return ruleset.Route{Err: "cancelled", Unknown: true} }
+	if tr := rs.Forwarded(syn, lazy); tr.Verdict != ruleset.Unclear || !strings.Contains(tr.Reason, "cancelled") {
+		t.Errorf("nobody answers: %+v", tr)
+	}
 	lost := syn
 	lost.Dst = ip("203.0.113.1")
 	if tr := rs.Forwarded(lost, router); tr.Verdict != ruleset.NoRoute || tr.Reason != "network is unreachable" {
