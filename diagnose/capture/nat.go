@@ -39,8 +39,8 @@ type joined struct {
 }
 
 type natFlow struct {
-	number     int
-	comment    string
+	entry      reading.Flow
+	comment    string // once it was needed
 	translated bool
 	ended      time.Time
 	keys       [4]tuple // inside there and back, outside there and back
@@ -93,9 +93,7 @@ func (t *natTable) add(f reading.Flow) {
 		t.refused = true
 		return
 	}
-	t.seen++
-	n := &natFlow{number: t.seen, translated: in != out, keys: [4]tuple{in, in.back(), out, out.back()}}
-	n.comment = t.comment(n.number, f)
+	n := &natFlow{entry: f, translated: in != out, keys: [4]tuple{in, in.back(), out, out.back()}}
 	t.inside[in], t.inside[in.back()] = joined{out, n}, joined{out.back(), n}
 	t.outside[out], t.outside[out.back()] = joined{in, n}, joined{in.back(), n}
 }
@@ -126,17 +124,31 @@ func (t *natTable) sweep(now time.Time) {
 	}
 }
 
-// comment is the same on both sides, so that one search finds all of a flow.
-func (t *natTable) comment(number int, f reading.Flow) string {
-	b := t.book()
+// comment is the same on both sides, so that one search finds all of a flow. Flows are
+// numbered as they come in the file.
+func (t *natTable) comment(n *natFlow) string {
+	if n.comment != "" {
+		return n.comment
+	}
+	t.seen++
+	b, f := t.book(), n.entry
 	from, to := b.At(f.Original.Src), b.At(f.Reply.Src)
-	s := "flow " + strconv.Itoa(number) + " of " + t.name + ": " + f.Proto + " " + from.String()
+	s := "flow " + strconv.Itoa(t.seen) + " of " + t.name + ": " + f.Proto + " " + from.String()
 	if f.Reply.Dst != f.Original.Src {
-		s += fmt.Sprintf(" (as %s)", f.Reply.Dst)
+		s += fmt.Sprintf(" (as %s)", at(f.Reply.Dst))
 	}
 	s += " -> " + to.String()
 	if f.Original.Dst != f.Reply.Src {
-		s += fmt.Sprintf(" (dialled %s)", f.Original.Dst)
+		s += fmt.Sprintf(" (dialled %s)", at(f.Original.Dst))
 	}
+	n.comment = s
 	return s
+}
+
+// at leaves a port away that a protocol does not have.
+func at(a netip.AddrPort) string {
+	if a.Port() == 0 {
+		return a.Addr().String()
+	}
+	return a.String()
 }

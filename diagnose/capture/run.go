@@ -41,6 +41,9 @@ type run struct {
 type held struct {
 	reading.Frame
 	place int
+	// came is when it was read: the wait is for messages that are read beside it, and a
+	// busy machine may have all of them read late.
+	came time.Time
 }
 
 // Run captures until ctx ends, or the wish's count or time is over. ready is called when
@@ -152,8 +155,9 @@ func (r *run) changes(batch []reading.FlowChange, _ int) {
 func (r *run) take(at int, batch []reading.Frame) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	now := time.Now()
 	for _, f := range batch {
-		heap.Push(&r.wait, held{f, at})
+		heap.Push(&r.wait, held{f, at, now})
 		r.bytes += len(f.Data)
 	}
 	for len(r.wait) > holdMost || r.bytes > holdBytes {
@@ -163,7 +167,7 @@ func (r *run) take(at int, batch []reading.Frame) {
 
 // release writes the frames that are old enough, the oldest first.
 func (r *run) release(now time.Time) {
-	for len(r.wait) > 0 && now.Sub(r.wait[0].Time) >= hold {
+	for len(r.wait) > 0 && now.Sub(r.wait[0].came) >= hold {
 		r.first()
 	}
 }
@@ -196,16 +200,19 @@ func (r *run) judge(h held) (comment string, ok bool) {
 	} else if j, ok = r.nat.outside[t]; !ok {
 		return "", false
 	}
-	if ok && (j.flow.translated || !inside) {
-		comment = j.flow.comment
-	}
 	views := []filter.View{v}
 	if ok {
 		other := v
 		other.Packet.Src, other.Packet.Dst = j.other.src, j.other.dst
 		views = append(views, other)
 	}
-	return comment, !r.loose || r.expr.Match(views...)
+	if r.loose && !r.expr.Match(views...) {
+		return "", false
+	}
+	if ok && (j.flow.translated || !inside) {
+		comment = r.nat.comment(j.flow)
+	}
+	return comment, true
 }
 
 // close writes what each interface saw, and what a person should know.
