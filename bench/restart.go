@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -21,6 +22,7 @@ import (
 
 const (
 	nameRestart     = "daemon killed among %d containers, %d ports: API answers after exec"
+	nameRestartCPU  = "  CPU time that the daemon took for it"
 	nameRestartLost = "  packets lost through a published port, of 1,000/s"
 )
 
@@ -34,7 +36,7 @@ var crowds = []int{50, 500}
 // killed among many running containers, and what a client of a published port loses
 // meanwhile. Containers are real ones, with a shim and a network each.
 func (b *bench) restart(ctx context.Context) error {
-	wanted := b.wanted(nameRestartLost)
+	wanted := b.wanted(nameRestartCPU, nameRestartLost)
 	for _, n := range crowds {
 		wanted = wanted || b.wanted(fmt.Sprintf(nameRestart, n, n*portsEach))
 	}
@@ -59,7 +61,7 @@ func (b *bench) restart(ctx context.Context) error {
 
 // killed measures one crowd.
 func (b *bench) killed(ctx context.Context, r *restarts, n int) error {
-	var took []float64
+	var took, cpu []float64
 	l, err := r.listen()
 	if err != nil {
 		return err
@@ -73,12 +75,13 @@ func (b *bench) killed(ctx context.Context, r *restarts, n int) error {
 			return err
 		}
 		if i >= 0 {
-			took = append(took, ms(d))
+			took, cpu = append(took, ms(d)), append(cpu, r.cpu())
 		}
 	}
 	time.Sleep(time.Second)
 	sent, lost := l.end()
 	b.table.row(fmt.Sprintf(nameRestart, n, n*portsEach), milliseconds, median(took), math.NaN(), goal{value: 1000})
+	b.table.row(nameRestartCPU, milliseconds, median(cpu), math.NaN(), goal{})
 	b.table.row(nameRestartLost, "packets", float64(lost), math.NaN(), goal{value: 0.5})
 	b.table.note("%d restarts among %d: %s, at most %.0f ms; %d packets sent meanwhile", len(took), n, spread(took), slices.Max(took), sent)
 	return nil
@@ -158,6 +161,20 @@ func (r *restarts) exec(ctx context.Context) (time.Duration, error) {
 			return 0, fmt.Errorf("the daemon does not answer: %w: see %s", err, log.Name())
 		}
 	}
+}
+
+// cpu is the time in ms that the daemon has run so far (proc(5), stat: fields 14 and 15,
+// in hundredths).
+func (r *restarts) cpu() float64 {
+	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", r.daemon.Process.Pid))
+	_, rest, _ := strings.Cut(string(b), ") ")
+	f := strings.Fields(rest)
+	if len(f) < 13 {
+		return math.NaN()
+	}
+	user, _ := strconv.Atoi(f[11])
+	system, _ := strconv.Atoi(f[12])
+	return float64(user+system) * 10
 }
 
 func (r *restarts) kill() {
