@@ -47,8 +47,7 @@ type Probed struct {
 // NSTrace is a trace with its namespace.
 type NSTrace struct {
 	NS string `json:"ns"`
-	// Seen is false when the packet met no rule there at all: where there is no base
-	// chain on its way, or where it never came.
+	// Seen is false when the packet never came there.
 	Seen bool `json:"seen"`
 	ruleset.Trace
 }
@@ -112,7 +111,7 @@ func (k *Kernel) TracePacket(ctx context.Context, p Probe) (out Probed, err erro
 	packet := ruleset.Packet{Src: out.Src.Addr(), SrcPort: out.Src.Port(), Dst: out.Dst.Addr(), DstPort: out.Dst.Port(), Proto: p.Proto}
 	for _, t := range tracers {
 		tr := t.trace(packet)
-		out.Traces = append(out.Traces, NSTrace{NS: t.ns, Seen: len(t.seen) > 0, Trace: tr})
+		out.Traces = append(out.Traces, NSTrace{NS: t.ns, Seen: t.met(), Trace: tr})
 	}
 	return out, nil
 }

@@ -80,6 +80,10 @@ func TestTracePacket(t *testing.T) {
 				t.Fatalf("traces %+v", got.Traces)
 			}
 			tr := got.Traces[1]
+			// To its own network it asks for a neighbour first, whom there is not.
+			if want := c.dst != "10.1.0.77:80"; tr.Seen != want || !got.Traces[0].Seen {
+				t.Errorf("seen at home %v, by the router %v", got.Traces[0].Seen, tr.Seen)
+			}
 			rule := ""
 			if tr.Rule != nil {
 				rule = tr.Rule.Text

@@ -122,6 +122,13 @@ func (t *tracer) listen() {
 	}
 }
 
+// met says that the packet came: the probe's own rule tells of it too.
+func (t *tracer) met() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.seen) > 0
+}
+
 // quiet says that the last event, if there was any, is that long ago.
 func (t *tracer) quiet(d time.Duration) bool {
 	t.mu.Lock()
