@@ -45,7 +45,7 @@ func TestTour(t *testing.T) {
 			}
 			// The folder that the README calls /data, and no proxy between clients
 			// and servers.
-			e.Vars = append(e.Vars, "DATA="+filepath.Join(e.WorkDir, "data"), "HOST="+daemontest.HostAddr,
+			e.Vars = append(e.Vars, "PATH="+filepath.Dir(daemontest.Binary(e.T().(runner)))+":"+os.Getenv("PATH"), "DATA="+filepath.Join(e.WorkDir, "data"), "HOST="+daemontest.HostAddr,
 				"MACHINE="+daemontest.MachineAddr, "PGPASSWORD=123456", "PGCONNECT_TIMEOUT=5", "no_proxy=*", "TERM=xterm")
 			return nil
 		},
