@@ -24,6 +24,8 @@ func sandboxFaults() []fault {
 			a:    "hal", b: "[$ip6_gil]:80", code: "address-missing|no-address-family", says: []string{"gil"}},
 		{name: "ARP ignored", broken: "inside bob sysctl -qw net.ipv4.conf.eth0.arp_ignore=8; inside ann ip neigh flush all", undo: "inside bob sysctl -qw net.ipv4.conf.eth0.arp_ignore=0",
 			a: "ann", b: "bob:80", code: "neighbour-failed", says: []string{"bob"}},
+		{name: "ARP dropped", broken: "inside bob " + wall("arp", "filter hook input priority 0", "drop") + "; inside ann ip neigh flush all", undo: "inside bob nft delete table arp wall",
+			a: "ann", b: "bob:80", code: "container-firewall|neighbour-failed", says: []string{"bob", "wall"}},
 		{name: "rp_filter", setup: "run xav --network n; docker network connect m xav", a: "ann", b: "$ip_xav_n:80",
 			broken: "inside xav ip route add $ip_ann/32 dev eth1; inside xav sysctl -qw net.ipv4.conf.eth0.rp_filter=1",
 			code:   "rp-filter", says: []string{"xav"}, cure: []string{"rp_filter"}, after: "inside xav ip route del $ip_ann/32"},

@@ -20,6 +20,11 @@ func unrepairedFaults() []fault {
 			code: "link-down", says: []string{"$veth_bob"}},
 		{name: "port of who asks down", broken: "ip link set $veth_ann down", undo: again, a: "ann", b: "bob:80",
 			code: "link-down", says: []string{"$veth_ann"}},
+		{name: "ports isolated from each other", broken: "bridge link set dev $veth_ann isolated on; bridge link set dev $veth_bob isolated on", a: "ann", b: "bob:80",
+			undo: "bridge link set dev $veth_ann isolated off; bridge link set dev $veth_bob isolated off", code: "port-blocked", says: []string{"isolated"}},
+		// A state of the spanning tree, which the kernel takes from a person as well.
+		{name: "port disabled", broken: "bridge link set dev $veth_bob state 0", undo: "bridge link set dev $veth_bob state 3", a: "ann", b: "bob:80",
+			code: "port-blocked", says: []string{"$veth_bob"}},
 		{name: "bridge down", broken: "ip link set brn down", undo: again + "; ip link set brn up", a: "ann", b: "bob:80", code: "link-down", says: []string{"brn"}},
 		{name: "bridge without address", broken: "ip addr flush dev brn", undo: again, a: "ann", b: "$M:80",
 			code: "gateway-unreachable|address-missing", says: []string{"10.71.0.1"}},
