@@ -31,6 +31,7 @@ type background struct {
 
 	mu      sync.Mutex
 	links   bool // the doomed group has members
+	gaps    int  // the page was made anew: tries left, see gap.go
 	flows   flowBook
 	spare   *sandbox // made ahead, or nil
 	asked   uint64   // counts work given; settled work has been asked before
@@ -91,8 +92,8 @@ func (b *background) run() {
 // work does what there is; last, it makes nothing ahead.
 func (b *background) work(last bool) {
 	b.mu.Lock()
-	links, upto := b.links, b.asked
-	b.links = false
+	links, gaps, upto := b.links, b.gaps, b.asked
+	b.links, b.gaps = false, 0
 	flows := len(b.flows.ports)+len(b.flows.ranges) > 0
 	b.mu.Unlock()
 
@@ -100,6 +101,9 @@ func (b *background) work(last bool) {
 		b.k.point("before purge conntrack entries")
 		b.purgeFlows()
 		b.k.point("after purge conntrack entries")
+	}
+	if gaps > 0 {
+		b.forgetGap(gaps)
 	}
 	if links {
 		b.k.point("before delete doomed links")

@@ -77,6 +77,9 @@ func (k *Kernel) loadPage(ctx context.Context, o dataplane.Page) error {
 		k.log.Warn("drops are not told: this kernel cannot log them (modprobe nfnetlink_log, CONFIG_NETFILTER_NETLINK_LOG)", "table", o.Table, "err", err)
 	}
 	k.point("between load and seal table " + o.Family + " " + o.Table)
+	if len(sets)+len(chains) == 0 {
+		defer k.back.gap()
+	}
 	return k.sealPage(t)
 }
 

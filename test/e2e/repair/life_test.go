@@ -2,6 +2,7 @@ package repair
 
 import (
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,6 +12,7 @@ import (
 
 	"linkspan/internal/daemontest"
 	"linkspan/internal/lab"
+	"linkspan/netns"
 )
 
 // TestFlushWhileHung: the ruleset is flushed while no daemon can do anything about it.
@@ -29,6 +31,41 @@ func TestFlushWhileHung(t *testing.T) {
 	w.Settled("not as before", w.whole)
 	w.Reached(8080)
 	long.On(t)
+}
+
+// TestFlowsOfTheGap: what a container begins while the page is gone leaves with the
+// host's address once it is back, though the same flow left without before.
+func TestFlowsOfTheGap(t *testing.T) {
+	w := newWorld(t)
+	var in net.PacketConn
+	if err := w.Machine.Do(func() (err error) { in, err = net.ListenPacket("udp4", daemontest.MachineAddr+":7007"); return err }); err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	w.Signal(syscall.SIGSTOP)
+	w.Host.Run("nft", "flush", "ruleset")
+	var out net.Conn
+	err := netns.Do(w.inside, func() (err error) { out, err = net.Dial("udp4", daemontest.MachineAddr+":7007"); return err })
+	if err == nil {
+		defer out.Close()
+		_, err = out.Write([]byte("lost"))
+	}
+	w.Signal(syscall.SIGCONT)
+	if err != nil {
+		t.Fatal(err)
+	}
+	from := ""
+	w.Until(patience, "the flow leaves with the host's address", func() bool {
+		_, _ = out.Write([]byte("found"))
+		_ = in.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
+		b := make([]byte, 16)
+		_, a, err := in.ReadFrom(b)
+		if err == nil {
+			from = a.String()
+		}
+		return strings.HasPrefix(from, daemontest.HostAddr+":")
+	})
+	w.Settled("not as before", w.whole)
 }
 
 // TestReload is what firewalld and others do when they are reloaded, as far as nft sees
