@@ -21,13 +21,21 @@ import (
 
 func kernel() *live.Kernel { return live.New(slog.New(slog.DiscardHandler)) }
 
-// nft loads a ruleset.
-func nft(h *lab.Host, rules string) {
+// load loads a ruleset.
+func load(h *lab.Host, rules string) error {
 	c := h.Command("nft", "-f", "-")
 	// nft 1.0 wants a line's end where a block ends.
 	c.Stdin = strings.NewReader(strings.ReplaceAll(strings.ReplaceAll(rules, "; }", ";\n}"), "} }", "}\n}"))
 	if out, err := c.CombinedOutput(); err != nil {
-		panic(fmt.Sprintf("nft on %s: %v\n%s", h.Name, err, out))
+		return fmt.Errorf("nft on %s: %w\n%s", h.Name, err, out)
+	}
+	return nil
+}
+
+// nft is load for what must load.
+func nft(h *lab.Host, rules string) {
+	if err := load(h, rules); err != nil {
+		panic(err)
 	}
 }
 
