@@ -30,4 +30,11 @@ func runExposed(args []string) int {
 
 const exposedExample = `
   # linkspan exposed
+  open    port 8080/tcp on every address -> 9000/tcp of pub
+          for whoever reaches the host, through publish4_any { tcp . 8080 : 172.17.0.2 . 9000 }
+          ! the host's firewall would refuse this port if it were the host's own
+            (table inet filter, chain input: policy drop); published ports do not
+            pass its input chain.
+
+  1 of 1 open, 8 ms
 `

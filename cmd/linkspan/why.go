@@ -23,9 +23,25 @@ changes nothing; only --probe sends one packet, and compares what it met.
 Exit code: 0 it reaches; 2 it does not; 1 the question is wrong, or it cannot be told.`
 
 const whyExample = `
-  # linkspan why web db:5432
-  ✗ No: db listens on 5432/tcp only on 127.0.0.1: nobody but db itself reaches
-    it there.
+  # linkspan why outside pub:9000
+  ✗ No: the host's firewall drops what goes from outside to pub: table inet wall,
+    chain c, rule ` + "`tcp dport 9000 drop`" + `.
+
+  This mends it:
+
+    nft insert rule inet wall c handle 2 ip daddr 172.17.0.2 tcp dport 9000 accept
+
+  What is declared:
+    ✓ pub   container            running
+    ✓ pub   published            at 192.168.99.31 port 8080/tcp
+
+  The way there:
+    ✓ host  translation          to 172.17.0.2:9000/tcp
+    ✓ host  route to 172.17.0.2  docker0, directly
+    ✗ host  firewall, forward    table inet wall, chain c, drops it: tcp dport
+              9000 drop
+
+  host-firewall, 25 ms
 `
 
 // runWhy is `linkspan why`.

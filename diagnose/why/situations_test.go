@@ -279,6 +279,35 @@ func TestCodes(t *testing.T) {
 	}
 }
 
+// TestOtherFamily: who works by IPv4 and not by IPv6 works, and is told.
+func TestOtherFamily(t *testing.T) {
+	six := func() *world {
+		w := newWorld()
+		for box, ip := range map[string]string{"web": "fd00::2/64", "db": "fd00::3/64"} {
+			e := &w.sandbox(box).Endpoints[0]
+			e.Addrs = append(e.Addrs, pre(ip))
+			l := w.link("/ns/"+box, "eth0")
+			l.Addrs = append(l.Addrs, pre(ip))
+			w.routes["/ns/"+box] = append(w.routes["/ns/"+box], reading.Route{Dst: pre("fd00::/64"), Link: "eth0", Src: pre(ip).Addr(), Type: "unicast"})
+		}
+		w.deaf("db")
+		w.listen("db", "tcp [::]:5432", 1)
+		return w
+	}
+	if a := six().ask(t, "web", "db:5432"); a.Code != OK || len(a.Notes) != 0 || !strings.Contains(steps(a), "reaches fd00::3 too") {
+		t.Errorf("%s %+v\n%s", a.Code, a.Notes, steps(a))
+	}
+	w := six()
+	w.neigh["/ns/web"] = []reading.Neighbour{{Link: "eth0", Addr: addr("fd00::3"), MAC: "02:00:00:00:00:99", State: "permanent"}}
+	a := w.ask(t, "web", "db:5432")
+	if a.Code != OK || len(a.Notes) != 1 || a.Notes[0].Code != StaleNeighbour || a.Notes[0].Cure != "nsenter --net=/ns/web ip neigh del fd00::3 dev eth0" {
+		t.Errorf("%s %+v", a.Code, a.Notes)
+	}
+	if a := w.ask(t, "web", "[fd00::3]:5432"); a.Code != StaleNeighbour {
+		t.Errorf("asked by IPv6: %s", a.Code)
+	}
+}
+
 // TestUnknown: what cannot be read is never taken for well.
 func TestUnknown(t *testing.T) {
 	broken := errors.New("permission denied")

@@ -166,6 +166,7 @@ func Ask(ctx context.Context, world *diagnose.World, from, to string, o Options)
 		return nil, err
 	}
 	w.run()
+	w.other()
 	w.finish()
 	if o.Probe != nil {
 		w.probe(o.Probe)
