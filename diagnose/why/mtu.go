@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"linkspan/dataplane"
 	"linkspan/dataplane/reading"
@@ -20,10 +21,26 @@ type carrier struct {
 
 // carry notes an interface that the packet passes.
 func (w *walk) carry(at place, l *reading.Interface, routed bool) {
+	w.filtered(at, l)
 	if w.part != There || l.MTU == 0 {
 		return
 	}
 	w.carries = append(w.carries, carrier{place: at, link: l.Name, mtu: l.MTU, sender: len(w.carries) == 0, routed: routed && len(w.carries) > 0})
+}
+
+// filtered says of an interface that programs hang there which are not followed (tc, XDP):
+// they can drop, redirect and change whatever passes.
+func (w *walk) filtered(at place, l *reading.Interface) {
+	if len(l.Filters) == 0 {
+		return
+	}
+	what := fmt.Sprintf("%s interface %s has filters that are not read (%s)", at.of(), l.Name, strings.Join(l.Filters, ", "))
+	if slices.Contains(w.ans.Missing, what) {
+		return
+	}
+	w.step(at, Open, "filters of "+l.Name, "%s", strings.Join(l.Filters, ", "))
+	w.ans.Missing = append(w.ans.Missing, what)
+	w.hint = "ask again with --probe: a real packet tells; or look at them: " + at.cmd("tc filter show dev "+l.Name+" ingress")
 }
 
 // sizes looks whether large packets pass as well as small ones.

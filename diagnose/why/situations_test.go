@@ -336,6 +336,17 @@ func TestUnknown(t *testing.T) {
 			t.Errorf("%s: %s %q", a.Code, a.Sentence, a.Missing)
 		}
 	})
+	t.Run("filters of tc", func(t *testing.T) {
+		w := newWorld()
+		w.link("", "vethweb").Filters = []string{"tc ingress"}
+		a := w.ask(t, "web", "db:5432")
+		if a.ExitCode() != 1 || len(a.Missing) != 1 || !strings.Contains(a.Sentence, "vethweb has filters that are not read (tc ingress)") || !strings.Contains(a.Advice, "--probe") {
+			t.Errorf("%s: %s %q", a.Code, a.Sentence, a.Missing)
+		}
+		if a := w.ask(t, "web", "db:5432", func(o *Options) { o.Probe = heard{ProbeAnswer: ProbeAnswer{Heard: "SYN-ACK", Answered: true}} }); a.Code != OK {
+			t.Errorf("probed: %s", a.Code)
+		}
+	})
 	t.Run("an old failure of the gateway", func(t *testing.T) {
 		w := newWorld()
 		w.neigh[""] = []reading.Neighbour{{Link: "eth0", Addr: addr("192.0.2.1"), State: "failed", Updated: time.Hour}}

@@ -29,6 +29,9 @@ func (w *walk) go_(from start, p packet) (arrival, bool) {
 	at := from.place
 	if from.outside {
 		p.in = from.link
+		if l, err := w.live.link(at.ns, from.link); err == nil && l != nil {
+			w.filtered(at, l)
+		}
 		on, ok = w.receive(at, p)
 	} else {
 		on, ok = w.leave(at, p)
