@@ -22,8 +22,12 @@ func addressFaults() []fault {
 		{name: "the host has it too", broken: "ip addr add $ip_bob/32 dev lo", undo: "ip addr del $ip_bob/32 dev lo",
 			a: "host", b: "bob:80", try: "tcp/$ip_bob:80", code: "address-conflict|wrong-route", says: []string{"$ip_bob", "lo"}},
 		{name: "duplicate hardware address", setup: "make xav --network n pause", a: "ann", b: "bob:80", after: "inside bob ping -c 1 -W 1 10.71.0.1",
-			broken: "inside xav ip link set eth0 address $mac_bob; inside xav ping -c 1 -W 1 10.71.0.1 || :", code: "address-conflict|fdb-wrong", says: []string{"xav"}},
-		{name: "someone's entry in the bridge", broken: "bridge fdb replace $mac_bob dev $veth_ann master static", undo: "bridge fdb del $mac_bob dev $veth_ann master",
+			broken: `inside xav ip link set eth0 address $mac_bob
+				nsenter --net=/proc/$pid_xav/ns/net ping -i .05 10.71.0.1 </dev/null >/dev/null 2>&1 & echo $! >$PIDFILE
+				until_ok sh -c "bridge fdb show br brn | grep '^$mac_bob dev $veth_xav '"`, undo: "kill $(cat $PIDFILE); rm $PIDFILE",
+			code: "address-conflict|fdb-wrong", says: []string{"xav"}},
+		// Not sticky, it would follow the next packet of bob (br_fdb_update, net/bridge/br_fdb.c).
+		{name: "an entry of a person in the bridge", broken: "bridge fdb replace $mac_bob dev $veth_ann master static sticky", undo: "bridge fdb del $mac_bob dev $veth_ann master",
 			a: "host", b: "bob:80", try: "tcp/$ip_bob:80", code: "fdb-wrong", says: []string{"brn"}, after: "inside bob ping -c 1 -W 1 10.71.0.1"},
 		{name: "IPv6 address refused as a duplicate", setup: "make xav --network six pause; inside xav ip addr add $ip6_gil/64 dev eth0 nodad",
 			broken: "inside gil ip addr del $ip6_gil/64 dev eth0; inside gil ip addr add $ip6_gil/64 dev eth0; until_ok sh -c \"nsenter --net=/proc/$pid_gil/ns/net ip addr show dev eth0 | grep -q dadfailed\"; inside hal ip neigh flush all",
