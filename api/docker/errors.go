@@ -3,7 +3,9 @@ package docker
 import (
 	"context"
 	"errors"
+	"io"
 	"net/http"
+	"time"
 
 	"linkspan/cnm"
 
@@ -74,4 +76,23 @@ func (s *server) fail(c *call, err error) {
 		return
 	}
 	_ = c.JSON(code, common.ErrorResponse{Message: err.Error()})
+	if code == http.StatusRequestEntityTooLarge {
+		c.linger()
+	}
+}
+
+// What a client still sends after its body was refused is read for a while: a
+// connection that is closed with something unread in it takes the answer along (RFC
+// 9112, 9.6).
+const (
+	lingerTime  = 10 * time.Second
+	lingerBytes = 256 << 20
+)
+
+func (c *call) linger() {
+	rc := http.NewResponseController(c.w)
+	if rc.Flush() != nil || rc.SetReadDeadline(time.Now().Add(lingerTime)) != nil {
+		return
+	}
+	_, _ = io.CopyN(io.Discard, c.R.Body, lingerBytes)
 }
