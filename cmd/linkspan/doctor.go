@@ -26,18 +26,19 @@ Exit code: 0 nothing is wrong (notes are not); 2 there are warnings or problems;
 1 the daemon could not be asked, and the host alone was looked at.`
 
 const doctorExample = `
-  # sysctl -w net.ipv4.ip_forward=0
+  # iptables -P FORWARD DROP
   # linkspan doctor
-  host host, kernel 6.18.5, daemon 0.4.0 (instance 3c52f1, pid 812)
+  host vm, kernel 6.18.44, daemon 0.4.0 (instance bb4081, pid 23089)
 
-  problem  net.ipv4.ip_forward=0: someone turned it off after Linkspan had turned it on
-           Containers on bridge and shop reach nothing outside of this host, and their published
-           ports answer only to the host itself.
-           cure: linkspan reconcile
+  problem  packets from network bridge to the outside are dropped by another firewall: table ip
+           filter, chain FORWARD: policy drop
+           Linkspan's own rules let them through, but a firewall of another program has the last
+           word.
+           cure: iptables -I FORWARD -i docker0 -j ACCEPT
 
-  ok       kernel and programs have all 14 features that were tried
+  ok       the host forwards IPv4 (net.ipv4.ip_forward=1)
   …
-  1 problem; 24 looked at and well
+  1 problem, 3 notes; 23 looked at and well
 `
 
 // runDoctor is `linkspan doctor`.
