@@ -42,6 +42,7 @@ func (e *engine) follow(watch *linux.Watch) {
 	})
 	e.beside(func(ctx context.Context) { e.network.HostWatched(until(ctx, watch.Routes)) })
 	e.beside(e.network.Run)
+	e.beside(e.kernel.KeepHooks)
 	if e.cfg.Repair {
 		e.beside(func(ctx context.Context) { e.network.Repair(ctx, watch) })
 	}

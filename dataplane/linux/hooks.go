@@ -1,7 +1,9 @@
 package linux
 
 import (
+	"context"
 	"fmt"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -9,8 +11,8 @@ import (
 // When somebody flushes the ruleset, the last nat chain goes, and with it the kernel's
 // translation of connections that are under way: until our page is back, some
 // milliseconds later, their packets would pass untranslated, and a port that the keeper
-// holds would answer with a reset. So while the watch lives a second table keeps the
-// hooks there. Its one rule looks at the state of a connection, for which the kernel
+// holds would answer with a reset. So while the daemon lives a second table keeps the
+// hooks there. Its one rule looks at the mark of a connection, for which the kernel
 // keeps track of them, and does nothing. The table belongs to our socket
 // (NFT_TABLE_F_OWNER, Linux 5.12): nobody else's flush touches it, and it goes with the
 // socket, however the daemon ends.
@@ -23,8 +25,19 @@ const (
 	hooksPrio  = 1000 // after all others'
 )
 
-// keepHooks makes the table; the caller closes the socket. The calling thread is in the
-// kernel's namespace.
+// KeepHooks makes that table, until the context ends. Where the kernel has no tables with
+// an owner it does nothing but say so.
+func (k *Kernel) KeepHooks(ctx context.Context) {
+	var c *nfConn
+	if err := k.inHost(func() (err error) { c, err = k.keepHooks(); return err }); err != nil {
+		k.log.Info("whoever flushes the whole ruleset breaks connections through published ports", "err", err)
+		return
+	}
+	<-ctx.Done()
+	c.close()
+}
+
+// keepHooks makes it; the caller closes the socket.
 func (k *Kernel) keepHooks() (*nfConn, error) {
 	c, err := newNF()
 	if err != nil {
@@ -40,7 +53,8 @@ func (k *Kernel) keepHooks() (*nfConn, error) {
 		{typ: unix.NFT_MSG_NEWCHAIN, flags: unix.NLM_F_CREATE, fam: t.fam(), attrs: text(chain, unix.NFTA_CHAIN_TYPE, "nat")},
 		{typ: unix.NFT_MSG_NEWRULE, flags: unix.NLM_F_CREATE | unix.NLM_F_APPEND, fam: t.fam(),
 			attrs: nested(text(text(nil, unix.NFTA_RULE_TABLE, t.name), unix.NFTA_RULE_CHAIN, "keep"), unix.NFTA_RULE_EXPRESSIONS,
-				expression("ct", attr(attr(nil, unix.NFTA_CT_DREG, be32(unix.NFT_REG_1)), unix.NFTA_CT_KEY, be32(unix.NFT_CT_STATE))))},
+				slices.Concat(expression("ct", attr(attr(nil, unix.NFTA_CT_DREG, be32(unix.NFT_REG_1)), unix.NFTA_CT_KEY, be32(unix.NFT_CT_MARK))),
+					exprCompare(unix.NFT_CMP_EQ, native32(0))))},
 	})
 	if err != nil {
 		c.close()

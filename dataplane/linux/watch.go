@@ -72,10 +72,6 @@ func (k *Kernel) Watch(ctx context.Context) (*Watch, error) {
 		tables.close()
 		return nil, fmt.Errorf("watch the kernel: %w", err)
 	}
-	var hooks *nfConn
-	if err := k.inHost(func() (err error) { hooks, err = k.keepHooks(); return err }); err != nil {
-		k.log.Info("whoever flushes the whole ruleset breaks connections through published ports, since this kernel has no tables with an owner", "err", err)
-	}
 	ended := make(chan struct{})
 	context.AfterFunc(ctx, func() {
 		links.close()
@@ -88,9 +84,6 @@ func (k *Kernel) Watch(ctx context.Context) (*Watch, error) {
 	}
 	go func() {
 		all.Wait()
-		if hooks != nil {
-			hooks.close()
-		}
 		close(bridges)
 		close(routes)
 		close(w.touched)
