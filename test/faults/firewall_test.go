@@ -57,7 +57,7 @@ func firewallFaults() []fault {
 		{name: "IPv6", broken: wall("ip6", "filter hook forward priority 10", "tcp dport 80 drop"), undo: noWall,
 			a: "outside", b: "[$H6]:8095", code: "host-firewall", says: []string{"wall"}},
 		{name: "tc", broken: "tc qdisc add dev $veth_ann clsact; tc filter add dev $veth_ann ingress u32 match u32 0 0 action mirred egress redirect dev lo", undo: "tc qdisc del dev $veth_ann clsact",
-			a: "ann", b: "bob:80", code: "host-firewall", cannot: "the filters of tc are not read"},
+			a: "ann", b: "bob:80", code: "unknown", says: []string{"$veth_ann", "tc"}, byHand: "tc qdisc del dev $veth_ann clsact", cannot: "the filters of tc are not read"},
 	}
 }
 

@@ -37,8 +37,9 @@ func reachFaults() []fault {
 		{name: "routed, unpublished", setup: "net r --subnet 10.73.0.0/24 -o com.docker.network.bridge.gateway_mode_ipv4=routed; run xav --network r -p 80; machine ip route add 10.73.0.0/24 via $H",
 			undo: "machine ip route del 10.73.0.0/24", a: "outside", b: "$ip_xav:90", tryCured: "tcp/$ip_xav:80",
 			code: "unpublished", says: []string{"xav", "90"}, byHand: "true"},
-		{name: "no masquerading", setup: "net bare -o com.docker.network.bridge.enable_ip_masquerade=false; run xav --network bare",
-			a: "xav", b: "$M:80", code: "unknown", cannot: "whether a machine outside has a route back is not to be seen from here"},
+		{name: "no masquerading", setup: "net bare --subnet 10.78.0.0/24 -o com.docker.network.bridge.enable_ip_masquerade=false; run xav --network bare",
+			a: "xav", b: "$M:80", code: "unknown", says: []string{"bare"}, byHand: "machine ip route add 10.78.0.0/24 via $H", undo: "machine ip route del 10.78.0.0/24",
+			cannot: "whether a machine outside has a route back is not to be seen from here"},
 		{name: "IPv4 only, to an IPv6 address", undo: "docker network disconnect six ann",
 			a: "ann", b: "[$M6]:80", code: "no-address-family", says: []string{"ann"}, byHand: "docker network connect six ann"},
 	}
