@@ -65,7 +65,7 @@ func TestCrashStarting(t *testing.T) {
 		deaths = append(deaths, death{k, times[k]})
 	}
 	if os.Getenv(soakEnv) == "" {
-		deaths = deaths[:min(15, len(deaths))] // when no other story ran before
+		deaths = deaths[:min(8, len(deaths))] // when no other story ran before
 	}
 	died := 0
 	for _, at := range deaths {
