@@ -23,7 +23,7 @@ func (w *walk) back(end arrival) bool {
 			from.place = place{ns: s.Path, name: s.OwnerName, sandbox: s}
 		}
 	}
-	got, ok := w.go_(from, ans)
+	got, ok := w.follow(from, ans)
 	if !ok {
 		return false
 	}

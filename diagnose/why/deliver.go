@@ -342,7 +342,7 @@ func (w *walk) keeper(p packet) (is, ok bool) {
 		w.good(hostPlace, "keeper", "forwards %s to %s", at(p.dst, p.dport, p.proto), at(to, m.leads(p.dport), p.proto))
 		on := packet{proto: p.proto, sport: ephemeral, dst: to, dport: m.leads(p.dport)}
 		w.known = freshKnown()
-		end, walked := w.go_(start{place: hostPlace}, on)
+		end, walked := w.follow(start{place: hostPlace}, on)
 		if !walked {
 			return true, false
 		}

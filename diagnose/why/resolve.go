@@ -1,7 +1,6 @@
 package why
 
 import (
-	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -295,5 +294,3 @@ func nameservers(text string) (all []string) {
 	}
 	return all
 }
-
-var errGone = errors.New("its network namespace is gone")

@@ -22,8 +22,8 @@ type onward struct {
 	local bool       // it is for this stack itself
 }
 
-// go_ follows a packet from where it starts to where it is delivered, or leaves.
-func (w *walk) go_(from start, p packet) (arrival, bool) {
+// follow goes with a packet from where it starts to where it is delivered, or leaves.
+func (w *walk) follow(from start, p packet) (arrival, bool) {
 	var on onward
 	var ok bool
 	at := from.place

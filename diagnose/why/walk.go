@@ -228,7 +228,7 @@ func (w *walk) run() {
 	}
 	w.ans.Src, w.ans.Dst, w.first = p.src, p.dst, p
 	w.part = There
-	end, ok := w.go_(from, p)
+	end, ok := w.follow(from, p)
 	w.ans.Src = w.first.src
 	if !ok || !w.arrived(end) {
 		return
