@@ -26,6 +26,11 @@ var corpus = []struct {
 		chain c { tcp dport 7 accept; }
 	}`, []shot{{"c", "tcp", "10.2.0.2:1", "postrouting"}, {"c", "tcp", "10.2.0.2:2", "postrouting"}, {"c", "tcp", "10.2.0.2:3", "drop"},
 		{"c", "tcp", "10.2.0.2:4", "drop"}, {"c", "tcp", "10.2.0.2:5", "drop"}, {"c", "tcp", "10.2.0.2:6", "postrouting"}, {"c", "tcp", "10.2.0.2:7", "drop"}}},
+	{"going on", `table ip f {
+		map v { type inet_service : verdict; elements = { 1 : continue, 2 : accept }; }
+		chain f { type filter hook forward priority filter; policy accept; tcp dport vmap @v drop; tcp dport 3 continue; udp dport vmap { 4 : continue } ip daddr 10.2.0.3 drop; }
+	}`, []shot{{"c", "tcp", "10.2.0.2:1", "drop"}, {"c", "tcp", "10.2.0.2:2", "postrouting"}, {"c", "tcp", "10.2.0.2:3", "postrouting"}, {"c", "udp", "10.2.0.2:4", "postrouting"},
+		{"c", "udp", "10.2.0.3:4", "drop"}, {"c", "udp", "10.2.0.3:5", "postrouting"}}},
 	{"two tables", `table inet one { chain f { type filter hook forward priority 0; accept; } }
 	table ip two { chain f { type filter hook forward priority 10; tcp dport 80 drop; } }
 	table ip three { flags dormant; chain f { type filter hook forward priority 0; policy drop; } }`,

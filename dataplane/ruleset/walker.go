@@ -150,10 +150,15 @@ func (w *walker) ruleOf(c *Chain, r *Rule) outcome {
 	acted := false // it did something that a second look must not repeat
 	var end result
 	var note string
+	var goes *Verdict
 	was := *w
 	for _, e := range r.Exprs {
 		x := w.eval(c, e)
-		if x.no {
+		if x.verdict != nil && x.verdict.Code == "continue" {
+			// The verdict register says to go on: with the next expression (nft_do_chain).
+			x.verdict, goes = nil, x.verdict
+		}
+		if x.no || x.verdict != nil && x.verdict.Code == "break" {
 			return goOn
 		}
 		if x.fatal != "" {
@@ -177,8 +182,10 @@ func (w *walker) ruleOf(c *Chain, r *Rule) outcome {
 		h.Verdict = Rejected
 	case end.verdict != nil:
 		h.Verdict = end.verdict.String()
+	case goes != nil:
+		h.Verdict = goes.String()
 	}
-	if w.doubt != "" && (acted || end.reject || end.verdict != nil && end.verdict.Code != "continue") {
+	if w.doubt != "" && (acted || end.reject || end.verdict != nil) {
 		// It matters whether the rule matches, unless it only leads through a chain that
 		// does nothing to this packet.
 		if end.verdict != nil && !acted && w.through(c, *end.verdict, &h) {
