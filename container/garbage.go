@@ -73,7 +73,7 @@ func (e *Engine) Leftovers(ctx context.Context) (out []Leftover, err error) {
 					e.unmountShm(id)
 					return nil
 				}
-				return os.RemoveAll(filepath.Join(root, id))
+				return e.step("folder.sweep", func() error { return os.RemoveAll(filepath.Join(root, id)) })
 			})
 		}
 	}

@@ -37,7 +37,16 @@ func (k *Kernel) Garbage(ctx context.Context, subnets []netip.Prefix, lives func
 		return out, err
 	}
 	flows, err := k.flowsLeft(subnets, lives)
-	return slices.Concat(out, tables, flows), err
+	out = slices.Concat(out, tables, flows)
+	for i, g := range out {
+		out[i].Take = func(ctx context.Context) error {
+			k.point("before take " + g.Kind)
+			err := g.Take(ctx)
+			k.point("after take " + g.Kind)
+			return err
+		}
+	}
+	return out, err
 }
 
 func (k *Kernel) doomedLeft() (out []Garbage, err error) {
