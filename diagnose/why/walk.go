@@ -265,6 +265,14 @@ func (w *walk) finish() {
 		w.verdict(Unsure, c.advise("%s", w.hint))
 		return
 	}
+	if w.b.Kind == diagnose.EndOutside {
+		// The walk ends where the packet leaves: no more than that may be claimed.
+		if !w.b.Addr.IsValid() && w.b.Name != "outside" {
+			w.note(Unknown, "", "%s was not looked up: a name that nobody has fails before any packet", w.b.Name)
+		}
+		w.verdict(Reaches, because(OK, "%s reaches %s as far as this host goes; what is beyond is not seen from here (--probe asks).", w.a.Name, w.target()))
+		return
+	}
 	w.verdict(Reaches, because(OK, "%s reaches %s.", w.a.Name, w.target()))
 }
 
