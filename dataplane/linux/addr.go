@@ -183,6 +183,7 @@ func (a *applier) up(o dataplane.Up, del bool) (err error) {
 		return missing(o.NS, o.Link)
 	}
 	if o.NS == "" {
+		defer a.k.made.begin(o.Link)()
 		defer func() {
 			if err == nil {
 				a.k.made.noteUp(o.Link, !del)

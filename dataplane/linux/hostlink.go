@@ -31,6 +31,7 @@ func (a *applier) bridge(v dataplane.Verb, o dataplane.Bridge) (err error) {
 	k := a.k
 	k.hostMu.Lock()
 	defer k.hostMu.Unlock()
+	defer k.made.begin(o.Name)()
 	if v == dataplane.Delete {
 		k.made.forget(o.Name)
 		return k.unplugBridge(o.Name)
@@ -106,6 +107,7 @@ func (a *applier) veth(v dataplane.Verb, o dataplane.Veth) (err error) {
 	k := a.k
 	k.hostMu.Lock()
 	defer k.hostMu.Unlock()
+	defer k.made.begin(o.Name)()
 	if v == dataplane.Delete {
 		k.made.forget(o.Name)
 		return a.unplug(o)

@@ -213,14 +213,22 @@ func (w *linkWatch) settle() {
 	for name := range w.names {
 		t.Links[name] = true
 	}
+	clear(w.names)
 	for i := range w.pending {
-		if l := w.known[i]; l != nil && !l.doomed && (w.sure[i] || !w.k.asMade(&l.link)) {
+		l := w.known[i]
+		if l != nil && !l.doomed && w.k.made.isBusy(l.name) {
+			continue // we are at it: judged when that is done
+		}
+		if l != nil && !l.doomed && (w.sure[i] || !w.k.asMade(&l.link)) {
 			t.Links[l.name] = true
 		}
+		delete(w.pending, i)
+		delete(w.sure, i)
 	}
 	w.until = time.Time{}
-	clear(w.pending)
-	clear(w.sure)
-	clear(w.names)
+	if len(w.pending) > 0 {
+		w.since = time.Now()
+		w.until = w.since.Add(linkQuiet)
+	}
 	w.tell(t)
 }

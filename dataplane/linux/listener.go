@@ -67,21 +67,50 @@ func (l *listener) receive(deadline time.Time, fn func(h unix.NlMsghdr, data []b
 	if err := l.f.SetReadDeadline(deadline); err != nil {
 		return err
 	}
-	n, fromKernel := 0, false
+	var n int
 	var bad error
 	err = l.conn.Read(func(fd uintptr) bool {
-		var from unix.Sockaddr
-		n, from, bad = unix.Recvfrom(int(fd), l.buf, 0)
-		sa, ok := from.(*unix.SockaddrNetlink)
-		fromKernel = ok && sa.Pid == 0
+		n, bad = l.read(int(fd))
 		return !errors.Is(bad, unix.EAGAIN) && !errors.Is(bad, unix.EINTR)
 	})
 	if err == nil {
 		err = bad
 	}
-	if err != nil || !fromKernel {
-		return err
+	if err == nil {
+		l.each(n, fn)
 	}
+	return err
+}
+
+// drain gives fn what has come already.
+func (l *listener) drain(fn func(h unix.NlMsghdr, data []byte)) (err error) {
+	for err == nil {
+		var n int
+		var bad error
+		if err = l.conn.Control(func(fd uintptr) { n, bad = l.read(int(fd)) }); err == nil {
+			err = bad
+		}
+		if err == nil {
+			l.each(n, fn)
+		}
+	}
+	if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EINTR) {
+		return nil
+	}
+	return err
+}
+
+// read reads one datagram without waiting; what is not the kernel's has no length.
+func (l *listener) read(fd int) (int, error) {
+	n, from, err := unix.Recvfrom(fd, l.buf, unix.MSG_DONTWAIT)
+	if sa, ok := from.(*unix.SockaddrNetlink); err == nil && (!ok || sa.Pid != 0) {
+		n = 0
+	}
+	return n, err
+}
+
+// each gives fn the messages of a datagram.
+func (l *listener) each(n int, fn func(h unix.NlMsghdr, data []byte)) {
 	ne := binary.NativeEndian
 	for b := l.buf[:n]; len(b) >= unix.SizeofNlMsghdr; {
 		h := unix.NlMsghdr{Len: ne.Uint32(b), Type: ne.Uint16(b[4:]), Flags: ne.Uint16(b[6:]), Seq: ne.Uint32(b[8:]), Pid: ne.Uint32(b[12:])}
@@ -91,5 +120,4 @@ func (l *listener) receive(deadline time.Time, fn func(h unix.NlMsghdr, data []b
 		fn(h, b[unix.SizeofNlMsghdr:h.Len])
 		b = b[min(pad4(int(h.Len)), len(b)):]
 	}
-	return nil
 }

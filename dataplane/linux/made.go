@@ -11,8 +11,33 @@ import (
 // what the kernel tells of these operations is no news to the watch. It is no truth:
 // what is not in it, or different, is looked at.
 type madeLinks struct {
-	mu sync.Mutex
-	by map[string]madeLink
+	mu   sync.Mutex
+	by   map[string]madeLink
+	busy map[string]int // operations that are at a link right now
+}
+
+// begin says that an operation is at a link, until end is called: what is heard of the
+// link meanwhile is judged after.
+func (m *madeLinks) begin(name string) (end func()) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.busy == nil {
+		m.busy = map[string]int{}
+	}
+	m.busy[name]++
+	return func() {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		if m.busy[name]--; m.busy[name] == 0 {
+			delete(m.busy, name)
+		}
+	}
+}
+
+func (m *madeLinks) isBusy(name string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.busy[name] > 0
 }
 
 type madeLink struct {

@@ -100,6 +100,10 @@ func (k *Kernel) hear(what string, l *listener, each func(unix.NlMsghdr, []byte)
 		switch {
 		case err == nil, errors.Is(err, unix.EINTR):
 		case errors.Is(err, os.ErrDeadlineExceeded):
+			// A deadline that has passed keeps what has come from being read.
+			if errors.Is(l.drain(each), unix.ENOBUFS) {
+				lost()
+			}
 			tick()
 		case errors.Is(err, unix.ENOBUFS):
 			lost()
