@@ -1,8 +1,8 @@
 package linux
 
 import (
-	"slices"
 	"sync"
+	"time"
 
 	"linkspan/dataplane"
 )
@@ -103,25 +103,42 @@ func (k *Kernel) madeVeth(o dataplane.Veth, master int, fresh bool) {
 	k.made.note(o.Name, fresh, madeLink{kind: "veth", master: master, mtu: mtuOf(o.MTU), hairpin: o.Hairpin, isolated: o.Isolated})
 }
 
-// runs are the processes that run nft for us now or did lately.
+// runs are the processes that run nft for us now, or did and are still to be heard of.
+// Process ids come again: each counts for one transaction, and not for long.
 type runs struct {
 	mu   sync.Mutex
-	pids []int
+	pids map[int]time.Time
 }
 
-// recentRuns is far more than are between a run and its news.
-const recentRuns = 64
+// runHeard is far more than is between a run and its news.
+const runHeard = 5 * time.Second
 
 func (r *runs) add(pid int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.pids = append(r.pids, pid); len(r.pids) > recentRuns {
-		r.pids = r.pids[1:]
+	if r.pids == nil {
+		r.pids = map[int]time.Time{}
 	}
+	r.pids[pid] = time.Now()
 }
 
-func (r *runs) has(pid int) bool {
+// forget is for a run that changed nothing.
+func (r *runs) forget(pid int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return slices.Contains(r.pids, pid)
+	delete(r.pids, pid)
+}
+
+// heard says whether a transaction was a run of ours.
+func (r *runs) heard(pid int) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for p, at := range r.pids {
+		if time.Since(at) > runHeard+nftTimeout {
+			delete(r.pids, p)
+		}
+	}
+	_, ours := r.pids[pid]
+	delete(r.pids, pid)
+	return ours
 }

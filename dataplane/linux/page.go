@@ -169,7 +169,9 @@ func (k *Kernel) runNFT(ctx context.Context, script string) error {
 		err := cmd.Start()
 		if err == nil {
 			k.runs.add(cmd.Process.Pid) // before its news is read: it takes a while to start
-			err = cmd.Wait()
+			if err = cmd.Wait(); err != nil {
+				k.runs.forget(cmd.Process.Pid)
+			}
 		}
 		out := said.Bytes()
 		if errors.Is(err, exec.ErrNotFound) {

@@ -82,9 +82,6 @@ func (w *tableWatch) message(h unix.NlMsghdr, m []byte) {
 func (w *tableWatch) generation(attrs []byte) {
 	t := w.now
 	w.now = dataplane.Touch{}
-	if t.Empty() {
-		return
-	}
 	pid, name := 0, ""
 	eachAttr(attrs, func(typ int, b []byte) {
 		switch typ {
@@ -94,7 +91,7 @@ func (w *tableWatch) generation(attrs []byte) {
 			name = unix.ByteSliceToString(b)
 		}
 	})
-	if w.k.runs.has(pid) {
+	if ours := w.k.runs.heard(pid); ours || t.Empty() {
 		return
 	}
 	if name != "" {
