@@ -31,6 +31,8 @@ var corpus = []struct {
 		chain f { type filter hook forward priority filter; policy accept; tcp dport vmap @v drop; tcp dport 3 continue; udp dport vmap { 4 : continue } ip daddr 10.2.0.3 drop; }
 	}`, []shot{{"c", "tcp", "10.2.0.2:1", "drop"}, {"c", "tcp", "10.2.0.2:2", "postrouting"}, {"c", "tcp", "10.2.0.2:3", "postrouting"}, {"c", "udp", "10.2.0.2:4", "postrouting"},
 		{"c", "udp", "10.2.0.3:4", "drop"}, {"c", "udp", "10.2.0.3:5", "postrouting"}}},
+	{"masquerade of what stays", `table ip n { chain post { type nat hook postrouting priority 100; masquerade; } }`,
+		[]shot{{"r", "udp", "10.2.0.1:9", "input 10.1.0.1"}, {"r", "tcp", "127.0.0.1:9", "input"}, {"r", "tcp", "10.2.0.2:9", "postrouting 10.2.0.1"}, {"c", "tcp", "10.2.0.2:9", "postrouting 10.2.0.1"}}},
 	{"two tables", `table inet one { chain f { type filter hook forward priority 0; accept; } }
 	table ip two { chain f { type filter hook forward priority 10; tcp dport 80 drop; } }
 	table ip three { flags dormant; chain f { type filter hook forward priority 0; policy drop; } }`,

@@ -42,7 +42,18 @@ func EnvOf(ctx context.Context, k reading.Reader, ns string) (ruleset.Env, error
 		}
 		return ruleset.Route{Local: a.Type == "local" || a.Type == "broadcast", Out: a.Link, Gateway: a.Gateway, Src: a.Src}
 	}
+	first := func(v6 bool) netip.Addr {
+		for _, l := range links {
+			for _, a := range l.Addrs {
+				if ip := a.Addr(); l.Up && ip.Is6() == v6 && !ip.IsLoopback() && !ip.IsLinkLocalUnicast() {
+					return ip
+				}
+			}
+		}
+		return netip.Addr{}
+	}
 	return ruleset.Env{
+		First:    first,
 		Route:    route,
 		Link:     func(name string) (ruleset.Link, bool) { l, ok := byName[name]; return l, ok },
 		AddrType: func(a netip.Addr, dev string) string { return addrType(routes, a, dev) },

@@ -13,6 +13,9 @@ type Env struct {
 	AddrType func(a netip.Addr, dev string) string
 	// Link tells of an interface; false when there is none of that name.
 	Link func(name string) (Link, bool)
+	// First is the first address of a family that is no loopback's, of all interfaces:
+	// what masquerade gives where the interface itself has none.
+	First func(v6 bool) netip.Addr
 }
 
 // Route is where a packet goes.
@@ -42,7 +45,7 @@ func (l Link) source(next netip.Addr) netip.Addr {
 	var first netip.Addr
 	for _, a := range l.Addrs {
 		ip := a.Addr()
-		if ip.Is4() != next.Is4() || ip.Is6() && ip.IsLinkLocalUnicast() != next.IsLinkLocalUnicast() {
+		if ip.Is4() != next.Is4() || ip.IsLoopback() || ip.Is6() && ip.IsLinkLocalUnicast() != next.IsLinkLocalUnicast() {
 			continue
 		}
 		if a.Contains(next) {

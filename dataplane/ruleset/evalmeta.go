@@ -145,6 +145,10 @@ func (w *walker) metaLink(x Meta, name string) result {
 
 // owner is the sending socket's; forwarded packets have none.
 func (w *walker) owner(to Register, id *uint32) result {
+	if w.at == "input" && w.p.In != "lo" && !w.fresh {
+		w.unknown(to, 4) // the kernel may know the receiver already (early demux)
+		return match
+	}
 	if w.p.In != "" && w.p.In != "lo" || w.at == "prerouting" || w.at == "forward" {
 		return mismatch
 	}

@@ -163,6 +163,13 @@ func (w *walker) masquerade(t translation) (note, cannot string) {
 		}
 	}
 	t.low = l.source(next)
+	switch {
+	case t.low.IsValid():
+	case w.env.First != nil:
+		t.low = w.env.First(next.Is6())
+	case w.p.Out == "lo" && !w.p.Src.IsLoopback():
+		t.low = w.p.Src
+	}
 	if !ok || !t.low.IsValid() {
 		return "", "interface " + w.p.Out + " has no address to masquerade with: the kernel drops it"
 	}
