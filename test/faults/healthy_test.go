@@ -5,8 +5,6 @@ import (
 	"os"
 	"strings"
 	"testing"
-
-	"linkspan/internal/daemontest"
 )
 
 // pair is one A that reaches B; `why` must say so.
@@ -78,10 +76,9 @@ func healthyPairs() []pair {
 	}
 }
 
-// TestHealthy: who reaches B is said to reach it.
-func TestHealthy(t *testing.T) {
-	s := newStage(t, daemontest.Shared(t))
-	for _, p := range healthyPairs() {
+// pairs: who reaches B is said to reach it.
+func (s *stage) pairs(t *testing.T, all []pair) {
+	for _, p := range all {
 		t.Run(strings.ReplaceAll(p.name, " ", "_"), func(t *testing.T) { s.healthy(t, p) })
 	}
 }

@@ -67,12 +67,14 @@ func themes() map[string][]fault {
 	}
 }
 
-// TestFaults makes all of them on one host.
+// TestFaults makes all of them on one host, and asks the healthy pairs there.
 func TestFaults(t *testing.T) {
 	s := newStage(t, daemontest.Shared(t))
 	for _, theme := range []string{"reach", "ports", "state", "names", "firewall", "sandbox", "link", "address", "route"} {
 		t.Run(theme, func(t *testing.T) { s.all(t, themes()[theme]) })
 	}
+	t.Run("healthy", func(t *testing.T) { s.pairs(t, healthyPairs()) })
+	t.Run("probe", s.probes)
 }
 
 // TestCorpus: the corpus is what was promised, and each case says what it must.

@@ -88,11 +88,11 @@ func TestFlags(t *testing.T) {
 	s.run(t, "docker run -d --name eve netprobe serve tcp/:80; docker run -d --name fay --expose 80 -p 8097:80 "+server+"; serves eve; serves fay")
 	s.owns(t)
 	s.all(t, flagFaults())
-	for _, p := range []pair{
-		{name: "linked", setup: "run xav --link fay:db", a: "xav", b: "db:80"},
-		{name: "linked, by address", setup: "run xav --link fay:db", a: "xav", b: "$ip_fay:80"},
-		{name: "the host", a: "host", b: "fay:90", try: "tcp/$ip_fay:90"},
-	} {
-		t.Run("healthy_"+p.name, func(t *testing.T) { s.healthy(t, p) })
-	}
+	t.Run("healthy", func(t *testing.T) {
+		s.pairs(t, []pair{
+			{name: "linked", setup: "run xav --link fay:db", a: "xav", b: "db:80"},
+			{name: "linked, by address", setup: "run xav --link fay:db", a: "xav", b: "$ip_fay:80"},
+			{name: "the host", a: "host", b: "fay:90", try: "tcp/$ip_fay:90"},
+		})
+	})
 }
