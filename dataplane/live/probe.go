@@ -54,9 +54,9 @@ type NSTrace struct {
 
 const patience = 300 * time.Millisecond
 
-// settle is how long after an answer events may still come: the kernel sends them while
-// it works on the packet.
-const settle = 15 * time.Millisecond
+// settle is for what the kernel still does with the packet when its sender knows already
+// that it cannot arrive.
+const settle = 5 * time.Millisecond
 
 // TracePacket sends one packet and tells which rules it met and what came back. For its
 // time each namespace has a table of the probe's own (ProbePrefix) with a rule that turns
@@ -103,15 +103,12 @@ func (k *Kernel) TracePacket(ctx context.Context, p Probe) (out Probed, err erro
 	start := time.Now()
 	s.shoot(ctx, &out)
 	out.Took = time.Since(start)
-	for end := time.Now().Add(20 * settle); time.Now().Before(end); time.Sleep(settle / 3) {
-		if time.Since(start) > settle && !slices.ContainsFunc(tracers, func(t *tracer) bool { return !t.quiet(settle) }) {
-			break
-		}
-	}
+	time.Sleep(settle)
 	packet := ruleset.Packet{Src: out.Src.Addr(), SrcPort: out.Src.Port(), Dst: out.Dst.Addr(), DstPort: out.Dst.Port(), Proto: p.Proto}
 	for _, t := range tracers {
-		tr := t.trace(packet)
-		out.Traces = append(out.Traces, NSTrace{NS: t.ns, Seen: t.met(), Trace: tr})
+		t.collect()
+		// The probe's own rule tells of the packet too, so it is seen where it came.
+		out.Traces = append(out.Traces, NSTrace{NS: t.ns, Seen: len(t.seen) > 0, Trace: t.trace(packet)})
 	}
 	return out, nil
 }

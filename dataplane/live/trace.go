@@ -3,8 +3,6 @@ package live
 import (
 	"context"
 	"errors"
-	"sync"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -21,10 +19,7 @@ type tracer struct {
 	events int        // a socket in the trace group
 	links  map[int]string
 
-	mu   sync.Mutex
 	seen []event
-	last time.Time
-	done chan struct{}
 }
 
 // event is one NFT_MSG_TRACE.
@@ -48,7 +43,7 @@ const (
 
 // newTracer reads the ruleset, subscribes and sets the trap.
 func (k *Kernel) newTracer(ctx context.Context, ns, table string, w wanted) (t *tracer, err error) {
-	t = &tracer{ns: ns, table: table, events: -1, done: make(chan struct{})}
+	t = &tracer{ns: ns, table: table, events: -1}
 	if t.rules, err = k.Ruleset(ctx, ns); err != nil {
 		return nil, err
 	}
@@ -70,12 +65,8 @@ func (k *Kernel) newTracer(ctx context.Context, ns, table string, w wanted) (t *
 		err = tracing(ctx, t.nft, table, w)
 	}
 	if err != nil {
-		if t.events >= 0 {
-			unix.Close(t.events)
-		}
 		return nil, place(ns, errors.Join(err, t.close(ctx)))
 	}
-	go t.listen()
 	return t, nil
 }
 
@@ -86,8 +77,7 @@ func subscribe() (int, error) {
 		return -1, err
 	}
 	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 4<<20)
-	tv := unix.NsecToTimeval((50 * time.Millisecond).Nanoseconds())
-	for _, err := range []error{unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &tv), unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}),
+	for _, err := range []error{unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}),
 		unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_ADD_MEMBERSHIP, unix.NFNLGRP_NFTRACE)} {
 		if err != nil {
 			unix.Close(fd)
@@ -97,43 +87,24 @@ func subscribe() (int, error) {
 	return fd, nil
 }
 
-// listen collects events until close.
-func (t *tracer) listen() {
-	defer unix.Close(t.events)
+// collect reads what has been told until now: the kernel tells of a rule while it works
+// on the packet, so before any answer to it.
+func (t *tracer) collect() {
 	buf := make([]byte, 64<<10)
 	for {
-		n, _, err := unix.Recvfrom(t.events, buf, 0)
-		select {
-		case <-t.done:
-			return
-		default:
+		n, _, err := unix.Recvfrom(t.events, buf, unix.MSG_DONTWAIT)
+		if err == unix.EINTR || err == unix.ENOBUFS {
+			continue // ENOBUFS is told once: events were lost, the rest is there
 		}
 		if err != nil {
-			continue // the time of one wait is over
+			return
 		}
-		t.mu.Lock()
-		t.last = time.Now()
 		nfnl.Messages(buf[:n], func(typ uint16, b []byte) {
 			if typ == unix.NFNL_SUBSYS_NFTABLES<<8|unix.NFT_MSG_TRACE && len(b) >= nfnl.GenSize {
 				t.seen = append(t.seen, eventOf(b))
 			}
 		})
-		t.mu.Unlock()
 	}
-}
-
-// met says that the packet came: the probe's own rule tells of it too.
-func (t *tracer) met() bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return len(t.seen) > 0
-}
-
-// quiet says that the last event, if there was any, is that long ago.
-func (t *tracer) quiet(d time.Duration) bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return len(t.seen) == 0 || time.Since(t.last) > d
 }
 
 func (t *tracer) close(ctx context.Context) error {
@@ -142,7 +113,9 @@ func (t *tracer) close(ctx context.Context) error {
 		err = untrace(context.WithoutCancel(ctx), t.nft, t.table)
 		t.nft.Close()
 	}
-	close(t.done)
+	if t.events >= 0 {
+		unix.Close(t.events)
+	}
 	return place(t.ns, err)
 }
 
@@ -184,8 +157,6 @@ func eventOf(b []byte) (e event) {
 
 // trace puts the events into the form of an evaluation.
 func (t *tracer) trace(p ruleset.Packet) ruleset.Trace {
-	t.mu.Lock()
-	defer t.mu.Unlock()
 	tr := ruleset.Trace{Verdict: ruleset.Accept, Packet: p}
 	for _, e := range t.seen {
 		if e.table == t.table {
