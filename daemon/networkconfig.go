@@ -27,7 +27,7 @@ func (e *engine) networkConfig(c *config.Config) network.Config {
 		},
 		BindIP: c.DefaultBindIP, HostGateway: c.HostGatewayIPs, NoForwarding: !c.IPForward, AcceptMark: dataplane.Mark(c.AcceptMark),
 		BridgeNFUsers: e.kernel.BridgeNFUsers, ObserveTouched: e.kernel.ObserveTouched, Expect: e.kernel.Expect, CheckEvery: c.CheckInterval,
-		AddressPools:  addressPools(c), DefaultOptions: c.NetworkOpts, Bridge: defaultBridge(c),
+		AddressPools: addressPools(c), DefaultOptions: c.NetworkOpts, Bridge: defaultBridge(c),
 	}
 }
 

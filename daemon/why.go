@@ -34,6 +34,12 @@ func (e *engine) exposed(ctx context.Context) (*why.Exposed, error) {
 type prober struct{ kernel *live.Kernel }
 
 func (p prober) Probe(ctx context.Context, q why.ProbeQuestion) (a why.ProbeAnswer, err error) {
+	// Older kernels than 5.12 keep the table of a probe that was killed.
+	for _, ns := range append([]string{"", q.NS}, q.Also...) {
+		if _, err := p.kernel.SweepProbes(ctx, ns); err != nil {
+			return a, err
+		}
+	}
 	r, err := p.kernel.TracePacket(ctx, live.Probe{NS: q.NS, Src: q.Src, Dst: q.Dst, Proto: q.Proto, Also: q.Also})
 	if err != nil {
 		return a, err

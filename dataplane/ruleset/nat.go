@@ -82,7 +82,6 @@ type translation struct {
 	port, end uint16
 	hasPort   bool
 	netmap    bool
-	random    bool
 }
 
 // setup decides a new connection's translation, once for each end (nf_nat_setup_info).

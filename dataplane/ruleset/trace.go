@@ -2,7 +2,6 @@ package ruleset
 
 import (
 	"fmt"
-	"net/netip"
 )
 
 // Verdicts of a trace.
@@ -75,7 +74,3 @@ func (t Trace) SNAT() bool { return t.Packet.CT != nil && t.Packet.CT.SNAT }
 func (t Trace) Passed() bool { return t.Verdict == Accept }
 
 func mirror(t Tuple) Tuple { return Tuple{Src: t.Dst, Dst: t.Src} }
-
-func withAddr(a netip.AddrPort, ip netip.Addr) netip.AddrPort {
-	return netip.AddrPortFrom(ip, a.Port())
-}

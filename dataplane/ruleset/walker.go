@@ -128,7 +128,6 @@ type result struct {
 	verdict *Verdict // nil: the next expression
 	reject  bool
 	note    string
-	changed *Tuple
 	fatal   string // it cannot be told, whatever the rest says
 }
 

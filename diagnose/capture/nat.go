@@ -74,7 +74,7 @@ func newNAT(name string, addrs []netip.Addr, book func() *flows.Book) *natTable 
 
 // add notes a flow, if it is the container's.
 func (t *natTable) add(f reading.Flow) {
-	in, out := tuple{}, tuple{}
+	var in, out tuple
 	switch {
 	case t.mine[f.Original.Src.Addr()]: // it asked; outside its source may be another
 		in, out = asked(f), answered(f)

@@ -137,7 +137,6 @@ type maker struct {
 	src  Sources
 	objs []dataplane.Object
 	out  *Explanation
-	live *liveness
 	// pins are the names of whom network stacks are, by path.
 	pins map[string]string
 }

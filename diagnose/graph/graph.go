@@ -190,16 +190,6 @@ func (u *Uplink) node() Node    { return Node{KindUplink, u.Name, u.Name} }
 func (c *Container) endpointNode(e *Endpoint) Node { return Node{KindEndpoint, e.ID, c.Name} }
 func (c *Container) portNode(p Port) Node          { return Node{KindPort, c.ID + " " + p.Host(), p.Host()} }
 
-// network finds one by id.
-func (g *Graph) network(id string) *Network {
-	for i := range g.Networks {
-		if g.Networks[i].ID == id {
-			return &g.Networks[i]
-		}
-	}
-	return nil
-}
-
 // named finds one by name.
 func (g *Graph) named(name string) *Network {
 	for i := range g.Networks {

@@ -166,7 +166,8 @@ func listensOn(s reading.Socket) string {
 func (w *walk) nobody(at place, p packet, same, all []reading.Socket) (found string, c *cause) {
 	b := w.stack(at)
 	port := portOf(p.dport, p.proto)
-	for _, s := range same {
+	if len(same) > 0 {
+		s := same[0]
 		switch {
 		case s.Addr.IsLoopback():
 			return s.Addr.String() + " only", because(ListensLoopback, "%s listens on %s only on %s: nobody but %s itself reaches it there.", b, port, s.Addr, b).

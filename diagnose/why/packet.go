@@ -50,13 +50,6 @@ func portOf(port uint16, proto string) string {
 	return strconv.Itoa(int(port)) + "/" + proto
 }
 
-func (p packet) family() string {
-	if p.dst.Is4() {
-		return "IPv4"
-	}
-	return "IPv6"
-}
-
 // place is a network stack on the way.
 type place struct {
 	ns      string // pin path; "" is the host

@@ -14,7 +14,7 @@ const (
 	settleTime = 200 * time.Millisecond
 	// patience is how long a slow machine is looked at before the test fails; what
 	// is cleared between the two is logged.
-	patience = 3 * time.Second
+	patience = 10 * time.Second
 	pollTime = 20 * time.Millisecond
 )
 
