@@ -15,6 +15,7 @@ const (
 	coalesce    = 60 * time.Millisecond
 	retryEvery  = 20 * time.Millisecond
 	doomRetries = 5
+	doomAgain   = time.Second
 	// restFactor times as long as a round took, the next waits: however fast ports
 	// come and go, this takes a fifth of one core at most.
 	restFactor = 4
@@ -129,8 +130,9 @@ func (b *background) deleteDoomed() {
 		}
 		time.Sleep(time.Duration(try+1) * retryEvery)
 	}
-	// They stay down, without a name anyone wants; the next start sweeps them.
-	b.k.log.Error("links about to be deleted could not be", "group", b.k.doom, "err", err)
+	// They stay down, without a name anyone wants, until then.
+	b.k.log.Error("links about to be deleted could not be; tried again", "in", doomAgain, "group", b.k.doom, "err", err)
+	time.AfterFunc(doomAgain, b.doomed)
 }
 
 // settle waits until everything asked before the call is done.
