@@ -2,15 +2,13 @@ package cnm
 
 import (
 	"encoding/json"
-	"flag"
 	"net/netip"
-	"os"
 	"reflect"
 	"testing"
 	"time"
-)
 
-var update = flag.Bool("update", false, "write the golden files anew")
+	"linkspan/internal/golden"
+)
 
 // full has every field set, so that a field that is added and not stored shows.
 func full() (Network, Sandbox) {
@@ -59,21 +57,9 @@ func TestStored(t *testing.T) {
 		t.Fatal(err)
 	}
 	got = append(got, '\n')
-	const golden = "testdata/stored.json"
-	if *update {
-		if err := os.WriteFile(golden, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(golden)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if string(got) != string(want) {
-		t.Errorf("the stored form changed:\n%s", got)
-	}
+	golden.Compare(t, "testdata/stored.json", string(got))
 	var out stored
-	if err := json.Unmarshal(want, &out); err != nil {
+	if err := json.Unmarshal(got, &out); err != nil {
 		t.Fatal(err)
 	}
 	if !reflect.DeepEqual(in, out) {

@@ -3,18 +3,17 @@ package dns
 import (
 	"encoding/hex"
 	"encoding/json"
-	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"linkspan/internal/golden"
+
 	mdns "github.com/miekg/dns"
 	"github.com/rogpeppe/go-internal/txtar"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
 
 // TestStories: testdata/*.txtar hold a state and what is asked of it. A line of
 // "asks" is `VIEW NAME TYPE [CLASS] [bits]`; bits are edns=SIZE, do, cd, tcp, norec,
@@ -32,7 +31,7 @@ func TestStories(t *testing.T) {
 				t.Fatal(err)
 			}
 			got := story(t, part(t, a, "state"), part(t, a, "asks"))
-			if *update {
+			if golden.Update() {
 				for i := range a.Files {
 					if a.Files[i].Name == "answers" {
 						a.Files[i].Data = []byte(got)

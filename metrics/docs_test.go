@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"linkspan/internal/golden"
+
 	"go.yaml.in/yaml/v3"
 )
 
@@ -46,10 +48,8 @@ func TestDocs(t *testing.T) {
 		t.Fatalf("%s has no list of metrics", docs)
 	}
 	want := table() + "\n"
-	if have != want && *update {
-		if err := os.WriteFile(docs, []byte(before+head+want+foot+after), 0o644); err != nil {
-			t.Fatal(err)
-		}
+	if have != want && golden.Update() {
+		golden.Write(t, docs, []byte(before+head+want+foot+after))
 	} else if have != want {
 		t.Errorf("%s lists other metrics than there are (go test ./metrics -update writes it):\n%s", docs, want)
 	}

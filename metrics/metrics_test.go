@@ -4,23 +4,21 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"linkspan/internal/golden"
+
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 )
-
-var update = flag.Bool("update", false, "write the golden files")
 
 // full has every source.
 func full() Sources {
@@ -78,25 +76,8 @@ func text(t *testing.T, s Sources) string {
 }
 
 func TestGolden(t *testing.T) {
-	golden(t, "full.txt", text(t, full()))
-	golden(t, "empty.txt", text(t, Sources{Version: "0.4.0", Instance: "3c52f1"}))
-}
-
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	path := "testdata/" + name
-	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got != string(want) {
-		t.Errorf("%s differs (go test -update writes it):\n%s", path, got)
-	}
+	golden.Compare(t, "testdata/full.txt", text(t, full()))
+	golden.Compare(t, "testdata/empty.txt", text(t, Sources{Version: "0.4.0", Instance: "3c52f1"}))
 }
 
 // TestLint: names, units and help texts are as Prometheus wants them.

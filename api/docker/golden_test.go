@@ -3,46 +3,26 @@ package docker
 import (
 	"bytes"
 	"encoding/json"
-	"flag"
 	"net/netip"
-	"os"
 	"strings"
 	"testing"
 	"time"
 
 	"linkspan/cnm"
 	"linkspan/container"
+	"linkspan/internal/golden"
 
-	"github.com/google/go-cmp/cmp"
 	apinetwork "github.com/moby/moby/api/types/network"
 )
 
-var update = flag.Bool("update", false, "rewrite testdata/golden from what is rendered now")
-
-// golden compares an answer with the file of that name.
-func golden(t *testing.T, name string, body []byte) {
+// rendered compares an answer with the file of that name.
+func rendered(t *testing.T, name string, body []byte) {
 	t.Helper()
 	var pretty bytes.Buffer
 	if err := json.Indent(&pretty, body, "", "  "); err != nil {
 		t.Fatalf("%v in %s", err, body)
 	}
-	file := "testdata/golden/" + name + ".json"
-	if *update {
-		if err := os.MkdirAll("testdata/golden", 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(file, pretty.Bytes(), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatalf("%v (go test -update writes it)", err)
-	}
-	if d := cmp.Diff(string(want), pretty.String()); d != "" {
-		t.Errorf("%s differs (-file +now):\n%s", file, d)
-	}
+	golden.Compare(t, "testdata/golden/"+name+".json", pretty.String())
 }
 
 func portsOf(t *testing.T, names ...string) apinetwork.PortSet {
@@ -113,7 +93,7 @@ func TestGoldenByVersion(t *testing.T) {
 					i := strings.Index(body, `"Status":"`) + len(`"Status":"`)
 					body = body[:i] + "Up" + body[i+strings.Index(body[i:], `"`):]
 				}
-				golden(t, name+"-"+v, []byte(body))
+				rendered(t, name+"-"+v, []byte(body))
 			})
 		}
 	}
@@ -136,7 +116,7 @@ func TestGoldenInfo(t *testing.T) {
 				delete(m, k)
 			}
 			b, _ := json.Marshal(m)
-			golden(t, "info-"+v, b)
+			rendered(t, "info-"+v, b)
 		})
 	}
 }

@@ -139,7 +139,7 @@ func TestGoldenNetworks(t *testing.T) {
 				}
 				body, _ = json.Marshal(c)
 			}
-			golden(t, name+"-"+v, body)
+			rendered(t, name+"-"+v, body)
 		}
 	}
 }

@@ -3,20 +3,16 @@ package spec
 import (
 	"encoding/json"
 	"errors"
-	"flag"
-	"os"
 	"path/filepath"
 	"testing"
+
+	"linkspan/internal/golden"
 
 	apicontainer "github.com/moby/moby/api/types/container"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
-	"github.com/google/go-cmp/cmp"
-
 	"linkspan/cnm"
 )
-
-var update = flag.Bool("update", false, "rewrite the golden files")
 
 // caps is a kernel's list, short enough to read in a golden file.
 var caps = append(DefaultCaps(), "CAP_NET_ADMIN", "CAP_SYS_ADMIN")
@@ -107,7 +103,7 @@ func TestGolden(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			golden(t, name, s)
+			compare(t, name, s)
 		})
 	}
 }
@@ -124,29 +120,17 @@ func TestExecGolden(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		golden(t, name, p)
+		compare(t, name, p)
 	}
 }
 
-func golden(t *testing.T, name string, v any) {
+func compare(t *testing.T, name string, v any) {
 	t.Helper()
 	got, err := json.MarshalIndent(v, "", " ")
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := filepath.Join("testdata", name+".json")
-	if *update {
-		if err := os.WriteFile(f, append(got, '\n'), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if d := cmp.Diff(string(want), string(got)+"\n"); d != "" {
-		t.Errorf("%s differs (-want +got):\n%s", f, d)
-	}
+	golden.Compare(t, filepath.Join("testdata", name+".json"), string(got)+"\n")
 }
 
 func TestSeccomp(t *testing.T) {

@@ -1,20 +1,19 @@
 package diff_test
 
 import (
-	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"linkspan/internal/golden"
+
 	"github.com/rogpeppe/go-internal/txtar"
 
 	"linkspan/dataplane"
 	"linkspan/dataplane/diff"
 )
-
-var update = flag.Bool("update", false, "write the plans into testdata")
 
 // TestStories runs testdata/*.txtar: each has files "desired" and "observed" (or
 // "fragment", or "was" and "now"), and the golden "plan" (or "create" and "delete",
@@ -53,13 +52,13 @@ func TestStories(t *testing.T) {
 				default:
 					continue
 				}
-				if *update {
+				if golden.Update() {
 					ar.Files[i].Data = []byte(got)
 				} else if got != string(part.Data) {
 					t.Errorf("%s\n--- got\n%s--- want\n%s", part.Name, got, part.Data)
 				}
 			}
-			if *update {
+			if golden.Update() {
 				if err := os.WriteFile(f, txtar.Format(ar), 0o644); err != nil {
 					t.Fatal(err)
 				}

@@ -2,16 +2,14 @@ package ruleset_test
 
 import (
 	"bytes"
-	"flag"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"linkspan/dataplane/ruleset"
+	"linkspan/internal/golden"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
 
 func dump(t testing.TB, path string) *ruleset.Ruleset {
 	t.Helper()
@@ -39,19 +37,7 @@ func TestGolden(t *testing.T) {
 			if err := dump(t, f).WriteText(&b); err != nil {
 				t.Fatal(err)
 			}
-			golden := strings.TrimSuffix(f, ".dump") + ".nft"
-			if *update {
-				if err := os.WriteFile(golden, b.Bytes(), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(golden)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if !bytes.Equal(want, b.Bytes()) {
-				t.Errorf("written:\n%s\nwant:\n%s", b.Bytes(), want)
-			}
+			golden.Compare(t, strings.TrimSuffix(f, ".dump")+".nft", b.String())
 		})
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"flag"
 	"net/netip"
 	"os"
 	"strings"
@@ -13,11 +12,10 @@ import (
 	"time"
 
 	"linkspan/dataplane/reading"
+	"linkspan/internal/golden"
 	"linkspan/internal/worldtest"
 	"linkspan/probe"
 )
-
-var update = flag.Bool("update", false, "write the golden files")
 
 // files is a host's, from its root.
 func files(more map[string]string) fstest.MapFS {
@@ -110,19 +108,7 @@ func TestGolden(t *testing.T) {
 			if err := r.WriteText(&b); err != nil {
 				t.Fatal(err)
 			}
-			path := "testdata/" + name + ".txt"
-			if *update {
-				if err := os.WriteFile(path, []byte(b.String()), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if b.String() != string(want) {
-				t.Errorf("%s differs (go test -update writes it):\n%s", path, b.String())
-			}
+			golden.Compare(t, "testdata/"+name+".txt", b.String())
 			for _, f := range r.Findings {
 				if f.Code == "" || f.What == "" || f.Severity != OK && f.Why == "" || (f.Severity == Problem || f.Severity == Warning) && f.Cure == "" {
 					t.Errorf("incomplete: %+v", f)

@@ -4,49 +4,24 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"linkspan/cnm"
 	"linkspan/dataplane"
 	"linkspan/dataplane/reading"
-	"linkspan/internal/lab"
+	"linkspan/internal/golden"
 	"linkspan/internal/worldtest"
 	"linkspan/keeper"
 )
-
-var update = flag.Bool("update", false, "write the golden files")
 
 var (
 	four4   = netip.IPv4Unspecified()
 	six6    = netip.IPv6Unspecified()
 	forward = netip.MustParseAddrPort("172.17.0.2:80")
 )
-
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *update {
-		if err := os.MkdirAll("testdata", 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got != string(want) {
-		t.Errorf("%s (-update writes it):\n%s", name, lab.Differ(string(want), got))
-	}
-}
 
 // held is a keeper that holds all ports of a world.
 type held struct {
@@ -100,14 +75,14 @@ func TestGolden(t *testing.T) {
 		{"linked", "second"}, {"network", "shop"}, {"internal", "vault"}, {"port", "8080"}, {"loopback-port", "127.0.0.1:9090"},
 		{"range-port", "20007/tcp"}, {"six-port", "8081"},
 	} {
-		t.Run(c.name, func(t *testing.T) { golden(t, c.name+".txt", text(t, of(t, w, c.subject, ""))) })
+		t.Run(c.name, func(t *testing.T) { golden.Compare(t, "testdata/"+c.name+".txt", text(t, of(t, w, c.subject, ""))) })
 	}
-	golden(t, "host.txt", text(t, of(t, w, "host", KindHost)))
+	golden.Compare(t, "testdata/host.txt", text(t, of(t, w, "host", KindHost)))
 	b, err := json.MarshalIndent(of(t, w, "8080", ""), "", "  ")
 	if err != nil {
 		t.Fatal(err)
 	}
-	golden(t, "port.json", string(b)+"\n")
+	golden.Compare(t, "testdata/port.json", string(b)+"\n")
 }
 
 // world is the usual one, with resolvers that answer.
@@ -177,7 +152,7 @@ func TestLive(t *testing.T) {
 	if e.Missing != 2 || e.Different != 1 {
 		t.Errorf("%d missing, %d different", e.Missing, e.Different)
 	}
-	golden(t, "damaged.txt", text(t, e))
+	golden.Compare(t, "testdata/damaged.txt", text(t, e))
 
 	src := sources(w)
 	src.Observer, src.Keeper = nil, nil
@@ -240,8 +215,8 @@ func TestAtStart(t *testing.T) {
 			w.Ctrs[i].Published = []cnm.PublishedPort{worldtest.Port("8090:80/tcp"), {Proto: "tcp", Port: 81}}
 		}
 	}
-	golden(t, "port-stopped.txt", text(t, of(t, w, "8090", "")))
-	golden(t, "stopped-publishes.txt", text(t, of(t, w, "old", "")))
+	golden.Compare(t, "testdata/port-stopped.txt", text(t, of(t, w, "8090", "")))
+	golden.Compare(t, "testdata/stopped-publishes.txt", text(t, of(t, w, "old", "")))
 }
 
 // TestPortOnly: an explanation of one port tells nothing of the others'.

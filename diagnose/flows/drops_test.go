@@ -14,6 +14,7 @@ import (
 	"linkspan/cnm"
 	"linkspan/dataplane"
 	"linkspan/dataplane/reading"
+	"linkspan/internal/golden"
 	"linkspan/internal/worldtest"
 )
 
@@ -73,7 +74,7 @@ func TestDropsText(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	golden(t, "drops.txt", b.String())
+	golden.Compare(t, "testdata/drops.txt", b.String())
 	b.Reset()
 	none := NewDrops(DropsConfig{Names: NewNames(world), Tap: tap, Log: slog.New(slog.DiscardHandler)})
 	if err := none.List(Match{}).WriteText(&b); err != nil || !strings.Contains(b.String(), "no rule of Linkspan has dropped") {

@@ -13,6 +13,7 @@ import (
 
 	"linkspan/cnm"
 	"linkspan/dataplane/reading"
+	"linkspan/internal/golden"
 	"linkspan/internal/worldtest"
 )
 
@@ -73,7 +74,7 @@ func TestFlowsText(t *testing.T) {
 			}
 			b.WriteString("\n")
 		}
-		golden(t, "flows.txt", b.String())
+		golden.Compare(t, "testdata/flows.txt", b.String())
 	})
 }
 
@@ -147,7 +148,7 @@ func TestFollow(t *testing.T) {
 		if len(notes) != 1 {
 			t.Errorf("%q", notes)
 		}
-		golden(t, "follow.txt", b.String())
+		golden.Compare(t, "testdata/follow.txt", b.String())
 
 		bad := errors.New("the reader went")
 		go func() { done <- f.Follow(t.Context(), Wish{All: true}, nil, func(Line) error { return bad }) }()

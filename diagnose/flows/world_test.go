@@ -2,11 +2,9 @@ package flows
 
 import (
 	"context"
-	"flag"
 	"io/fs"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -15,25 +13,6 @@ import (
 	"linkspan/diagnose"
 	"linkspan/internal/worldtest"
 )
-
-var update = flag.Bool("update", false, "write the golden files")
-
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if string(want) != got {
-		t.Errorf("%s (-update writes it):\n got\n%s\nwant\n%s", name, got, want)
-	}
-}
 
 // kernel has flows besides what worldtest's has.
 type kernel struct {

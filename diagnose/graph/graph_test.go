@@ -5,41 +5,16 @@ import (
 	"encoding/json"
 	"encoding/xml"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"linkspan/cnm"
 	"linkspan/dataplane/reading"
-	"linkspan/internal/lab"
+	"linkspan/internal/golden"
 	"linkspan/internal/worldtest"
 )
-
-var update = flag.Bool("update", false, "write the golden files")
-
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *update {
-		if err := os.MkdirAll("testdata", 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got != string(want) {
-		t.Errorf("%s (-update writes it):\n%s", name, lab.Differ(string(want), got))
-	}
-}
 
 func of(t *testing.T, w *worldtest.World) *Graph {
 	t.Helper()
@@ -64,20 +39,20 @@ func TestFormats(t *testing.T) {
 	w := worldtest.New()
 	w.Live.Links[""][2].Name = "eth1"
 	g := of(t, w)
-	golden(t, "tree.txt", text(t, g.WriteText))
-	golden(t, "graph.dot", text(t, g.WriteDOT))
+	golden.Compare(t, "testdata/tree.txt", text(t, g.WriteText))
+	golden.Compare(t, "testdata/graph.dot", text(t, g.WriteDOT))
 	link := func(n Node) string {
 		if n.Kind == KindHost {
 			return ""
 		}
 		return "/explain?kind=" + string(n.Kind) + "&name=" + n.Name
 	}
-	golden(t, "graph.svg", text(t, func(w io.Writer) error { return g.WriteSVG(w, link) }))
+	golden.Compare(t, "testdata/graph.svg", text(t, func(w io.Writer) error { return g.WriteSVG(w, link) }))
 	b, err := json.MarshalIndent(g, "", "  ")
 	if err != nil {
 		t.Fatal(err)
 	}
-	golden(t, "graph.json", string(b)+"\n")
+	golden.Compare(t, "testdata/graph.json", string(b)+"\n")
 	for range 5 { // the order of maps must not show
 		again := of(t, worldtest.New())
 		if text(t, again.WriteText) != text(t, g.WriteText) {

@@ -4,40 +4,15 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"flag"
 	"io"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"linkspan/dataplane"
 	"linkspan/dataplane/ruleset"
-	"linkspan/internal/lab"
+	"linkspan/internal/golden"
 	"linkspan/internal/worldtest"
 )
-
-var update = flag.Bool("update", false, "write the golden files")
-
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *update {
-		if err := os.MkdirAll("testdata", 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got != string(want) {
-		t.Errorf("%s (-update writes it):\n%s", name, lab.Differ(string(want), got))
-	}
-}
 
 func text(t *testing.T, write func(io.Writer) error) string {
 	t.Helper()
@@ -84,7 +59,7 @@ func TestPage(t *testing.T) {
 		t.Error("a whole page is damaged")
 	}
 	out := text(t, p.WriteText)
-	golden(t, "elements.txt", out[:strings.Index(out, "\nRULES\n")])
+	golden.Compare(t, "testdata/elements.txt", out[:strings.Index(out, "\nRULES\n")])
 	for _, want := range []string{"forward: filter hook forward priority filter", "12 packets, 720 bytes", "      # published\n", dataplane.DropRules()[0].Name} {
 		if !strings.Contains(out, want) {
 			t.Errorf("no %q in\n%s", want, out)
@@ -191,9 +166,9 @@ func TestIptables(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	golden(t, "iptables.txt", text(t, tr.WriteText))
-	golden(t, "iptables-list.txt", text(t, tr.WriteList))
-	golden(t, "iptables-save.txt", text(t, tr.WriteSave))
+	golden.Compare(t, "testdata/iptables.txt", text(t, tr.WriteText))
+	golden.Compare(t, "testdata/iptables-list.txt", text(t, tr.WriteList))
+	golden.Compare(t, "testdata/iptables-save.txt", text(t, tr.WriteSave))
 	// What travels as JSON is drawn by who asked.
 	b, err := json.Marshal(tr)
 	if err != nil {

@@ -2,38 +2,14 @@ package why
 
 import (
 	"encoding/json"
-	"flag"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"unicode/utf8"
 
 	"linkspan/dataplane/ruleset"
+	"linkspan/internal/golden"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
-
-// golden compares with testdata/NAME.
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *update {
-		if err := os.MkdirAll("testdata", 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got != string(want) {
-		t.Errorf("%s:\n%s\nwant\n%s", name, got, want)
-	}
-}
 
 func TestText(t *testing.T) {
 	for name, c := range map[string]struct {
@@ -58,7 +34,7 @@ func TestText(t *testing.T) {
 			if err := a.WriteText(&b); err != nil {
 				t.Fatal(err)
 			}
-			golden(t, name+".txt", b.String())
+			golden.Compare(t, "testdata/"+name+".txt", b.String())
 			for line := range strings.SplitSeq(b.String(), "\n") {
 				if utf8.RuneCountInString(line) > width && !strings.Contains(line, a.Cure) {
 					t.Errorf("%d characters: %s", utf8.RuneCountInString(line), line)
@@ -73,7 +49,7 @@ func TestText(t *testing.T) {
 				t.Errorf("read back: %v", err)
 			}
 			if name == "firewall" {
-				golden(t, "firewall.json", string(js)+"\n")
+				golden.Compare(t, "testdata/firewall.json", string(js)+"\n")
 			}
 		})
 	}
@@ -92,7 +68,7 @@ func TestExposed(t *testing.T) {
 	if err := e.WriteText(&b); err != nil {
 		t.Fatal(err)
 	}
-	golden(t, "exposed.txt", b.String())
+	golden.Compare(t, "testdata/exposed.txt", b.String())
 	if len(e.Ports) != 1 || e.Ports[0].State != "open" || e.Ports[0].Despite == nil || e.ExitCode() != 2 {
 		t.Errorf("%+v", e.Ports)
 	}

@@ -5,7 +5,6 @@ package rules
 
 import (
 	"context"
-	"flag"
 	"fmt"
 	"net"
 	"net/http"
@@ -20,10 +19,9 @@ import (
 	"linkspan/api/admin"
 	"linkspan/diagnose/explain"
 	"linkspan/internal/daemontest"
+	"linkspan/internal/golden"
 	"linkspan/internal/lab"
 )
-
-var update = flag.Bool("update", false, "write the pages")
 
 func TestMain(m *testing.M) { daemontest.Main(m, daemontest.Options{}) }
 
@@ -48,7 +46,7 @@ func TestPages(t *testing.T) {
 			for _, l := range s.lines {
 				typed(t, d, l)
 			}
-			if *update && len(s.undo) > 0 {
+			if golden.Update() && len(s.undo) > 0 {
 				time.Sleep(2 * time.Second) // what follows the host's own changes comes a little later
 			}
 			compare(t, s.file+".md", func() (string, string) {
@@ -105,7 +103,7 @@ const within = 15 * time.Second
 func compare(t *testing.T, name string, make func() (page, damage string)) {
 	t.Helper()
 	want, err := os.ReadFile(name)
-	if err != nil && !*update {
+	if err != nil && !golden.Update() {
 		t.Fatal(err)
 	}
 	for deadline := time.Now().Add(within); ; time.Sleep(50 * time.Millisecond) {
@@ -115,7 +113,7 @@ func compare(t *testing.T, name string, make func() (page, damage string)) {
 		case damage != "" && late:
 			t.Fatalf("%s: not everything is there:\n%s", name, damage)
 		case damage != "":
-		case *update:
+		case golden.Update():
 			if err := os.WriteFile(name, []byte(got), 0o644); err != nil {
 				t.Fatal(err)
 			}

@@ -6,7 +6,6 @@ package drivertest
 import (
 	"encoding/json"
 	"errors"
-	"flag"
 	"maps"
 	"os"
 	"path/filepath"
@@ -19,9 +18,8 @@ import (
 	"linkspan/cnm"
 	"linkspan/dataplane"
 	"linkspan/driver"
+	"linkspan/internal/golden"
 )
-
-var update = flag.Bool("update", false, "write the drivers' plans into testdata")
 
 // Case is one wish: a network, and a sandbox whose first endpoint is on it.
 type Case struct {
@@ -56,7 +54,7 @@ func Run(t *testing.T, d driver.Driver, cases ...Case) {
 			p.owners(t)
 			p.reach(t, c.Env)
 			p.lives(t, c.Env)
-			golden(t, filepath.Join("testdata", strings.ReplaceAll(c.Name, " ", "-")+".txtar"), p)
+			planIs(t, filepath.Join("testdata", strings.ReplaceAll(c.Name, " ", "-")+".txtar"), p)
 		})
 		t.Run(c.Name+"/options", func(t *testing.T) { unknownOption(t, d, c.Network) })
 	}
@@ -182,8 +180,8 @@ func endpointOptions(t *testing.T, d driver.Driver, c Case) {
 	}
 }
 
-// golden compares a plan and the commands that show it with its file.
-func golden(t *testing.T, path string, p *planned) {
+// planIs compares a plan and the commands that show it with its file.
+func planIs(t *testing.T, path string, p *planned) {
 	t.Helper()
 	commands := ""
 	sorted := p.all()
@@ -197,7 +195,7 @@ func golden(t *testing.T, path string, p *planned) {
 		{Name: "endpoint", Data: []byte(dataplane.Text(p.endpoint))},
 		{Name: "commands", Data: []byte(commands)},
 	}}
-	if *update {
+	if golden.Update() {
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			t.Fatal(err)
 		}

@@ -30,7 +30,7 @@ var (
 	moby            = []string{"github.com/moby/moby/...", "github.com/docker/..."}
 	bolt            = []string{"go.etcd.io/bbolt/..."}
 	// worlds are made for tests only.
-	worlds = []string{"dataplane/dptest", "driver/drivertest", "store/storetest", "internal/lab/...", "internal/ctdtest",
+	worlds = []string{"internal/golden", "dataplane/dptest", "driver/drivertest", "store/storetest", "internal/lab/...", "internal/ctdtest",
 		"internal/daemontest", "internal/worldtest", "image/imagetest", "test/..."}
 )
 

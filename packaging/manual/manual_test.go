@@ -2,19 +2,17 @@ package manual_test
 
 import (
 	"bytes"
-	"flag"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"linkspan/internal/golden"
+
 	"github.com/spf13/cobra"
 
 	"linkspan/packaging/manual"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
 
 var source = manual.Source{Version: "1.2.3", Title: "Linkspan"}
 
@@ -41,7 +39,7 @@ func TestPages(t *testing.T) {
 		if err := manual.Page(&b, source, c); err != nil {
 			return err
 		}
-		golden(t, manual.Name(c)+".1", b.Bytes())
+		page(t, manual.Name(c)+".1", b.Bytes())
 		return nil
 	})
 	if err != nil {
@@ -51,27 +49,13 @@ func TestPages(t *testing.T) {
 	if err := manual.Plain(&b, source, "ship-keeper", "8", "Keep the ship", "Usage:\n  'quoted' -x\n.dot\n"); err != nil {
 		t.Fatal(err)
 	}
-	golden(t, "ship-keeper.8", b.Bytes())
+	page(t, "ship-keeper.8", b.Bytes())
 }
 
-func golden(t *testing.T, name string, got []byte) {
+func page(t *testing.T, name string, got []byte) {
 	t.Helper()
 	path := filepath.Join("testdata", name)
-	if *update {
-		if err := os.MkdirAll("testdata", 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(got, want) {
-		t.Errorf("%s differs (go test -update writes it):\n%s", path, got)
-	}
+	golden.Compare(t, path, string(got))
 	lint(t, path)
 }
 

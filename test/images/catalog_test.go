@@ -3,9 +3,7 @@ package images
 import (
 	"bytes"
 	"encoding/json"
-	"flag"
 	"io/fs"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
@@ -13,9 +11,9 @@ import (
 	"strings"
 	"testing"
 	"time"
-)
 
-var update = flag.Bool("update", false, "write the golden files anew")
+	"linkspan/internal/golden"
+)
 
 // fixed stands for layers whose bytes differ from build to build.
 func fixed(names []string) []builtLayer {
@@ -45,19 +43,7 @@ func TestConfigurationGolden(t *testing.T) {
 				t.Fatal(err)
 			}
 			pretty.WriteByte('\n')
-			golden := filepath.Join("testdata", "config", image.Name+".json")
-			if *update {
-				if err := os.WriteFile(golden, pretty.Bytes(), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(golden)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if !bytes.Equal(pretty.Bytes(), want) {
-				t.Errorf("configuration differs from %s (go test -update writes it):\n%s", golden, pretty.Bytes())
-			}
+			golden.Compare(t, filepath.Join("testdata", "config", image.Name+".json"), pretty.String())
 		})
 	}
 }

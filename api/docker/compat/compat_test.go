@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -19,6 +18,8 @@ import (
 	"testing"
 	"time"
 
+	"linkspan/internal/golden"
+
 	"github.com/google/go-cmp/cmp"
 
 	"linkspan/config"
@@ -26,8 +27,6 @@ import (
 	"linkspan/internal/daemontest"
 	"linkspan/netns"
 )
-
-var update = flag.Bool("update", false, "rewrite docs/compatibility.md from what the daemon answers now")
 
 // pushable is a registry on the daemon's host that takes pushes.
 const pushable = "127.0.0.1:5001"
@@ -311,7 +310,7 @@ func TestCompatibility(t *testing.T) {
 	p.flags()
 
 	file := filepath.Join(daemontest.Root(), "docs", "compatibility.md")
-	if *update {
+	if golden.Update() {
 		if err := os.WriteFile(file, []byte(p.String()), 0o644); err != nil {
 			t.Fatal(err)
 		}

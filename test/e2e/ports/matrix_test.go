@@ -1,7 +1,6 @@
 package ports
 
 import (
-	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -9,9 +8,8 @@ import (
 	"testing"
 
 	"linkspan/internal/daemontest"
+	"linkspan/internal/golden"
 )
-
-var update = flag.Bool("update", false, "write docs/published-ports.md instead of comparing it")
 
 // cell is one square of the matrix and what must be seen there.
 type cell struct {
@@ -146,7 +144,7 @@ func document(t *testing.T, got map[string]cell) {
 		fmt.Fprintf(&b, rows[1], "udp")
 	}
 	path := filepath.Join(daemontest.Root(), "docs", "published-ports.md")
-	if *update {
+	if golden.Update() {
 		if t.Failed() {
 			t.Fatal("not written: cells failed")
 		}
