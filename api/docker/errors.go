@@ -86,7 +86,7 @@ func (s *server) fail(c *call, err error) {
 // 9112, 9.6).
 const (
 	lingerTime  = 10 * time.Second
-	lingerBytes = 256 << 20
+	lingerBytes = 64 << 20
 )
 
 func (c *call) linger() {

@@ -239,7 +239,7 @@ var besides = regexp.MustCompile(`^(after |before create sysctl INSIDE|(files|fo
 
 // background are kinds of work that no request waits for: what of it is met in a
 // story may be the end of what came before.
-var background = regexp.MustCompile(`^(before|after) (purge conntrack entries|delete doomed links)$`)
+var background = regexp.MustCompile(`^((before|after) (purge conntrack entries|delete doomed links)|containerd\.(container|snapshot)\.list\..*)$`)
 
 // state of the container named victim, "" when there is none.
 func state(v *victim) string {

@@ -66,7 +66,7 @@ func lasting(d *daemontest.Daemon) []lab.Watch {
 	for i, w := range ws {
 		ws[i].List = func() ([]string, error) {
 			lines, err := w.List()
-			return slices.DeleteFunc(lines, func(l string) bool { return strings.Contains(l, "elements = { ipv4 : drop") }), err
+			return slices.DeleteFunc(lines, func(l string) bool { return strings.Contains(l, "elements = { ipv4 : goto drop_not_forwarded") }), err
 		}
 	}
 	return ws
