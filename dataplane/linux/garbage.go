@@ -5,9 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"os"
 	"slices"
-	"strings"
+
+	"linkspan/dataplane"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -19,10 +19,6 @@ type Garbage struct {
 	Commands        []string
 	Take            func(context.Context) error
 }
-
-// ProbePrefix begins the names of tables by which a question's own packet is traced,
-// followed by the process id of who asked.
-const ProbePrefix = "linkspan_probe_"
 
 // Garbage looks for what no declaration tells: links that were about to be deleted,
 // tables of questions whose askers are gone, and flows that lead to addresses of ours
@@ -75,12 +71,12 @@ func (k *Kernel) probesLeft() (out []Garbage, err error) {
 			})
 		}))
 		for _, t := range all {
-			pid, probe := strings.CutPrefix(t.name, ProbePrefix)
+			pid, probe := dataplane.ProbeOwner(t.name)
 			if t.family != number || !probe {
 				continue
 			}
-			if _, alive := os.Stat("/proc/" + pid); alive == nil && pid != "" {
-				continue
+			if !errors.Is(unix.Kill(pid, 0), unix.ESRCH) {
+				continue // whoever asked is still at it
 			}
 			out = append(out, Garbage{Kind: "table", Name: family + " " + t.name, Why: "who asked by it is gone", Commands: []string{"nft delete table " + family + " " + t.name},
 				Take: func(context.Context) error {

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"linkspan/dataplane"
 	"linkspan/dataplane/live"
 	"linkspan/dataplane/ruleset"
 	"linkspan/internal/lab"
@@ -158,7 +159,7 @@ func TestProbeDies(t *testing.T) {
 		return all
 	}
 	until(t, "the probe's table", func() bool { return len(tables()) == 1 })
-	if pid, ok := live.ProbeOwner(tables()[0]); !ok || pid != c.Process.Pid {
+	if pid, ok := dataplane.ProbeOwner(tables()[0]); !ok || pid != c.Process.Pid {
 		t.Errorf("table %v is of process %d, %v; it is %d's", tables(), pid, ok, c.Process.Pid)
 	}
 	if err := c.Process.Kill(); err != nil {
@@ -166,14 +167,6 @@ func TestProbeDies(t *testing.T) {
 	}
 	_ = c.Wait()
 	until(t, "the table to go with its process", func() bool { return len(tables()) == 0 })
-}
-
-func TestProbeOwner(t *testing.T) {
-	for name, want := range map[string]int{"linkspan_probe_12_34": 12, "linkspan_probe_12": 12, "linkspan": 0, "linkspan_probe_": 0, "linkspan_probe_x_1": 0, "linkspan_probe_-1": 0} {
-		if pid, ok := live.ProbeOwner(name); ok != (want != 0) || ok && pid != want {
-			t.Errorf("%s: %d, %v", name, pid, ok)
-		}
-	}
 }
 
 func TestSweepProbes(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"linkspan/dataplane"
 	"linkspan/dataplane/nfnl"
 	"linkspan/dataplane/ruleset"
 )
@@ -20,7 +21,7 @@ func (k *Kernel) SweepProbes(ctx context.Context, ns string) (swept []string, er
 				return
 			}
 			t := ruleset.DecodeTable(b[0], b[nfnl.GenSize:])
-			if pid, ok := ProbeOwner(t.Name); ok && t.Family == "inet" && errors.Is(unix.Kill(pid, 0), unix.ESRCH) {
+			if pid, ok := dataplane.ProbeOwner(t.Name); ok && t.Family == "inet" && errors.Is(unix.Kill(pid, 0), unix.ESRCH) {
 				left = append(left, t.Name)
 			}
 		})

@@ -3,36 +3,17 @@ package live
 import (
 	"context"
 	"encoding/binary"
-	"fmt"
 	"net/netip"
 	"os"
-	"strconv"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
+	"linkspan/dataplane"
 	"linkspan/dataplane/nfnl"
 	"linkspan/dataplane/ruleset"
 )
 
-// ProbePrefix begins the name of every table that a probe makes, family inet. Its
-// process and source port follow: linkspan_probe_PID_PORT. The table belongs to the
-// probe's socket (NFT_TABLE_F_OWNER, Linux 5.12), so the kernel removes it when the
-// process dies; on an older one a table of a process that is gone is a leftover.
-const ProbePrefix = "linkspan_probe_"
-
-// ProbeOwner says whose a probe's table is; ok is false for other tables.
-func ProbeOwner(table string) (pid int, ok bool) {
-	rest, ok := strings.CutPrefix(table, ProbePrefix)
-	if !ok {
-		return 0, false
-	}
-	number, _, _ := strings.Cut(rest, "_")
-	pid, err := strconv.Atoi(number)
-	return pid, err == nil && pid > 0
-}
-
-func probeTable(port uint16) string { return fmt.Sprintf("%s%d_%d", ProbePrefix, os.Getpid(), port) }
+func probeTable(port uint16) string { return dataplane.ProbeTable(os.Getpid(), port) }
 
 // wanted is the packet that is traced. Without addresses any with that source port is:
 // behind a translation the others have changed.
@@ -148,7 +129,7 @@ func (w wanted) exprs() (b []byte) {
 func without(rs *ruleset.Ruleset) *ruleset.Ruleset {
 	out := &ruleset.Ruleset{}
 	for _, t := range rs.Tables {
-		if _, probe := ProbeOwner(t.Name); !probe {
+		if _, probe := dataplane.ProbeOwner(t.Name); !probe {
 			out.Tables = append(out.Tables, t)
 		}
 	}

@@ -54,7 +54,7 @@ var rules = []rule{
 		why: "what a ruleset does with a packet is told without a kernel"},
 	{who: []string{"dataplane/reading"}, may: []string{"dataplane/ruleset"}, stdOnly: true,
 		why: "what the kernel says is data"},
-	{who: []string{"dataplane/live", "dataplane/tap", "dataplane/nfnl"}, may: []string{"dataplane/reading", "dataplane/ruleset", "dataplane/nfnl", "netns"},
+	{who: []string{"dataplane/live", "dataplane/tap", "dataplane/nfnl"}, may: []string{"dataplane", "dataplane/reading", "dataplane/ruleset", "dataplane/nfnl", "netns"},
 		why: "who reads the kernel knows nothing of what is wished"},
 	{who: []string{"netns"}, may: []string{"cnm", "probe"},
 		why: "namespaces are handed over as paths and descriptors, whoever asks"},

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"linkspan/dataplane"
 	"linkspan/internal/daemontest"
 	"linkspan/internal/lab"
 	"linkspan/netns"
@@ -171,6 +172,8 @@ func TestGarbage(t *testing.T) {
 	}
 	dead := fmt.Sprintf("linkspan_probe_%d", 1<<22+7) // above pid_max
 	w.Host.Run("nft", "add", "table", "inet", dead)
+	living := dataplane.ProbeTable(os.Getpid(), 40000) // a question that is being asked
+	w.Host.Run("nft", "add", "table", "inet", living)
 	folder := filepath.Join(w.Data, "containers", strings.Repeat("ab", 32))
 	if err := os.MkdirAll(folder, 0o700); err != nil {
 		t.Fatal(err)
@@ -185,7 +188,7 @@ func TestGarbage(t *testing.T) {
 			t.Errorf("not listed: %q", want)
 		}
 	}
-	if code != 2 || t.Failed() {
+	if code != 2 || t.Failed() || strings.Contains(out, living) {
 		t.Fatalf("exit code %d:\n%s", code, out)
 	}
 	if out, code = w.linkspan("gc"); code != 0 || !strings.Contains(out, "3 removed, 0 could not be") {
@@ -194,6 +197,7 @@ func TestGarbage(t *testing.T) {
 	if out, code := w.linkspan("gc", "--dry-run"); code != 0 {
 		t.Errorf("exit code %d: %s", code, out)
 	}
+	w.Host.Run("nft", "delete", "table", "inet", living)
 	w.Settled("not as before", w.whole)
 }
 
