@@ -191,17 +191,26 @@ func compare(c int, op uint32) bool {
 	return false
 }
 
+// operand copies what an expression computes with. ok is false where that cannot be had:
+// of an unknown one the result is unknown too.
+func (w *walker) operand(from, to Register, n int) (out []byte, ok bool) {
+	if n <= 0 || n > len(w.regs) {
+		return nil, false
+	}
+	b, known := w.load(from, n)
+	if !known {
+		w.unknown(to, n)
+		return nil, false
+	}
+	return bytes.Clone(b), true
+}
+
 func (w *walker) bitwise(x Bitwise) {
 	n := int(x.Len)
-	if n <= 0 || n > len(w.regs) {
+	out, ok := w.operand(x.From, x.To, n)
+	if !ok {
 		return
 	}
-	b, known := w.load(x.From, n)
-	if !known {
-		w.unknown(x.To, n)
-		return
-	}
-	out := bytes.Clone(b)
 	switch x.Op {
 	case 0:
 		for i := range out {
@@ -261,15 +270,10 @@ func shift(b []byte, n uint32, left bool) {
 
 func (w *walker) byteorder(x Byteorder) {
 	n := int(x.Len)
-	if n <= 0 || n > len(w.regs) {
+	out, ok := w.operand(x.From, x.To, n)
+	if !ok {
 		return
 	}
-	b, known := w.load(x.From, n)
-	if !known {
-		w.unknown(x.To, n)
-		return
-	}
-	out := bytes.Clone(b)
 	ne, be := binary.NativeEndian, binary.BigEndian
 	for i := 0; i+int(x.Size) <= len(out) && x.Size > 0; i += int(x.Size) {
 		switch x.Size {

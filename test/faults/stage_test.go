@@ -85,7 +85,7 @@ func newStage(t *testing.T, d *daemontest.Daemon) *stage {
 func bareStage(t *testing.T, d *daemontest.Daemon) *stage {
 	t.Helper()
 	dir := t.TempDir()
-	s := &stage{d: d, probe: daemontest.Build(t, filepath.Join(daemontest.Root(), "bin", "netprobe"), "./test/images/netprobe"),
+	s := &stage{d: d, probe: daemontest.Netprobe(t),
 		bin: filepath.Join(dir, "bin"), pid: filepath.Join(dir, "pid")}
 	for f := range strings.FieldsSeq(d.Host.Run("nft", "list", "tables")) {
 		if strings.HasPrefix(f, "linkspan_") && !strings.HasSuffix(f, "_hooks") {

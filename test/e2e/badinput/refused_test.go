@@ -124,7 +124,7 @@ func TestRefused(t *testing.T) {
 	d.Docker("pull", "-q", "netprobe")
 	d.Docker("run", "-d", "--name", "holder", "-p", "8080-8081:9000-9001", "netprobe")
 	d.Docker("create", "--name", "stopped", "netprobe")
-	probe := daemontest.Build(t, daemontest.Root()+"/bin/netprobe", "./test/images/netprobe")
+	probe := daemontest.Netprobe(t)
 	server := d.Host.Command(probe, "serve", "tcp/0.0.0.0:7777", "udp/0.0.0.0:7777", "tcp/[::1]:7779")
 	out, err := server.StdoutPipe()
 	if err != nil {

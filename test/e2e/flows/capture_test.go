@@ -109,7 +109,7 @@ func TestCapture(t *testing.T) {
 	defer ln.Close()
 	out := func() {
 		ask()
-		in(inside, netprobe(t), "dial", "-timeout", "400ms", "tcp/"+from+":7071")
+		in(inside, daemontest.Netprobe(t), "dial", "-timeout", "400ms", "tcp/"+from+":7071")
 	}
 	both := func(file []byte) bool {
 		return bytes.Contains(file, []byte("(dialled ")) && bytes.Contains(file, []byte("(as "+daemontest.HostAddr))

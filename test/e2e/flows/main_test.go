@@ -6,9 +6,7 @@ import (
 	"encoding/json"
 	"net"
 	"os/exec"
-	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -17,21 +15,6 @@ import (
 )
 
 func TestMain(m *testing.M) { daemontest.Main(m, daemontest.Options{}) }
-
-var probeOnce struct {
-	sync.Mutex
-	path string
-}
-
-func netprobe(t testing.TB) string {
-	t.Helper()
-	probeOnce.Lock()
-	defer probeOnce.Unlock()
-	if probeOnce.path == "" {
-		probeOnce.path = daemontest.Build(t, filepath.Join(daemontest.Root(), "bin", "netprobe"), "./test/images/netprobe")
-	}
-	return probeOnce.path
-}
 
 // serve runs a container that answers on port 80, tcp and udp, and returns the path of
 // its network namespace.
@@ -62,7 +45,7 @@ func must(t testing.TB, ns string, args ...string) string {
 // dial asks a netprobe and says whether it answered.
 func dial(t testing.TB, ns, target string) bool {
 	t.Helper()
-	_, err := in(ns, netprobe(t), "dial", "-timeout", "400ms", target)
+	_, err := in(ns, daemontest.Netprobe(t), "dial", "-timeout", "400ms", target)
 	return err == nil
 }
 

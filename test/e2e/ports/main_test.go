@@ -7,7 +7,6 @@ package ports
 import (
 	"errors"
 	"os/exec"
-	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -18,17 +17,6 @@ import (
 )
 
 func TestMain(m *testing.M) { daemontest.Main(m, daemontest.Options{}) }
-
-// client is where netprobe was built, once for all tests.
-var client string
-
-func netprobe(t testing.TB) string {
-	t.Helper()
-	if client == "" {
-		client = daemontest.Build(t, filepath.Join(daemontest.Root(), "bin", "netprobe"), "./test/images/netprobe")
-	}
-	return client
-}
 
 // place is where a client stands: a network namespace.
 type place struct{ name, ns string }
@@ -76,7 +64,7 @@ var answerLine = regexp.MustCompile(`^src=(\S+):\d+ dst=\S+ host=(\S+)$`)
 // dial asks a server from a place.
 func dial(t testing.TB, from place, target string, flags ...string) answer {
 	t.Helper()
-	args := append([]string{netprobe(t), "dial", "-timeout", "1s"}, flags...)
+	args := append([]string{daemontest.Netprobe(t), "dial", "-timeout", "1s"}, flags...)
 	cmd := from.run(append(args, target)...)
 	var out, errs strings.Builder
 	cmd.Stdout, cmd.Stderr = &out, &errs

@@ -87,7 +87,7 @@ func (a answers) lost() (n int) {
 // stream dials in the background; the channel gives what was answered.
 func stream(t *testing.T, from place, target string, flags ...string) chan answers {
 	t.Helper()
-	cmd := from.run(append(append([]string{netprobe(t), "dial"}, flags...), target)...)
+	cmd := from.run(append(append([]string{daemontest.Netprobe(t), "dial"}, flags...), target)...)
 	out := make(chan answers, 1)
 	go func() {
 		b, _ := cmd.Output()

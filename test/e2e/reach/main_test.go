@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"net"
 	"os/exec"
-	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -56,21 +55,6 @@ func (p place) must(t testing.TB, args ...string) string {
 	return string(out)
 }
 
-var probeOnce struct {
-	sync.Mutex
-	path string
-}
-
-func netprobe(t testing.TB) string {
-	t.Helper()
-	probeOnce.Lock()
-	defer probeOnce.Unlock()
-	if probeOnce.path == "" {
-		probeOnce.path = daemontest.Build(t, filepath.Join(daemontest.Root(), "bin", "netprobe"), "./test/images/netprobe")
-	}
-	return probeOnce.path
-}
-
 // serve runs a container that answers on the ports 80 and 90, tcp and udp, and waits
 // until it does.
 func serve(t testing.TB, d *daemontest.Daemon, name string, flags ...string) place {
@@ -85,7 +69,7 @@ func serve(t testing.TB, d *daemontest.Daemon, name string, flags ...string) pla
 // listen has a machine answer likewise, until the test ends.
 func listen(t testing.TB, h *lab.Host) {
 	t.Helper()
-	p := h.Start([]string{netprobe(t), "serve", "tcp/:80", "udp/:80", "tcp/:90", "udp/:90"})
+	p := h.Start([]string{daemontest.Netprobe(t), "serve", "tcp/:80", "udp/:80", "tcp/:90", "udp/:90"})
 	t.Cleanup(p.Kill) // the lab may be another test's as well
 	p.WaitFor("listening udp/[::]:90", 10*time.Second)
 }
@@ -97,7 +81,7 @@ const wait = "400ms"
 
 // ask returns the address that the server saw, "" when nobody answered.
 func ask(t testing.TB, from place, target string) string {
-	cmd := from.command(netprobe(t), "dial", "-timeout", wait, target)
+	cmd := from.command(daemontest.Netprobe(t), "dial", "-timeout", wait, target)
 	var out strings.Builder
 	cmd.Stdout = &out
 	if err := cmd.Run(); err != nil {
