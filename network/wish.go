@@ -199,8 +199,10 @@ func pools(n *cnm.Network, w NetworkWish) (out []cnm.Pool, warning string, err e
 			continue
 		}
 		if *mine != nil && p.Subnet.IsValid() && (*mine).Subnet.IsValid() {
+			two := []netip.Prefix{(*mine).Subnet, p.Subnet}
+			slices.SortFunc(two, netip.Prefix.Compare) // the docker CLI sends them in the order of a map
 			return nil, "", cnm.Invalid("network %s: %s driver doesn't support multiple subnets of one family: %s and %s; make two networks, or one with a larger subnet",
-				n.Name, n.Driver, (*mine).Subnet, p.Subnet)
+				n.Name, n.Driver, two[0], two[1])
 		}
 		if *mine == nil || p.Subnet.IsValid() {
 			*mine = &p
