@@ -27,6 +27,12 @@ type Network struct {
 	NoIPv4 bool `json:"no_ipv4,omitempty"`
 	IPv6   bool `json:"ipv6,omitempty"`
 
+	// Scope is ScopeGlobal for networks of the mesh; see Global.
+	Scope string `json:"scope,omitempty"`
+	// VNIs number the subnets of a global network on the wire (VXLAN network
+	// identifiers, 24 bits, RFC 7348), in the order of Pools.
+	VNIs []uint32 `json:"vnis,omitempty"`
+
 	// Internal networks reach neither the outside nor are reached from it.
 	Internal bool `json:"internal,omitempty"`
 	// Attachable is kept and shown; every network of one host is attachable.

@@ -84,6 +84,11 @@ type Route struct {
 	Dst  netip.Prefix
 	Via  netip.Addr
 	Link string
+	// OnLink: Via is taken to be on Link although no address there says so.
+	OnLink bool
+	// Unreachable answers "no route": what has no better route does not leave by the
+	// default one. Link is then empty. It is the last resort (metric 4278198272).
+	Unreachable bool
 }
 
 // Sysctl is a kernel parameter by its path below /proc/sys with slashes, e.g.

@@ -24,6 +24,8 @@ type Env struct {
 	// DirectRouting (--allow-direct-routing): who routes to a container's own
 	// address from outside reaches its published ports.
 	DirectRouting bool
+	// Underlay is this host's place in the mesh; nil: it is in none.
+	Underlay *cnm.Underlay
 }
 
 // Driver plans networks of one kind. Methods are pure and safe for concurrent use.

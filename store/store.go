@@ -7,6 +7,7 @@ package store
 import (
 	"context"
 	"errors"
+	"time"
 )
 
 // Errors that every store answers with.
@@ -60,4 +61,14 @@ type Store interface {
 	Watch(ctx context.Context, prefix string, rev int64) (<-chan Event, error)
 	// Close frees the store. Later calls answer ErrClosed.
 	Close() error
+}
+
+// Leaser is a store that takes keys back from whoever is gone: etcd and memory do,
+// one host's file has no need to.
+type Leaser interface {
+	// Hold writes a key that exists as long as ctx does: it is renewed, deleted when ctx
+	// ends, and deleted by the store ttl after the last renewal when this process dies or
+	// is cut off. With op.Guard the first write is conditional, as in Commit. lost is
+	// closed when the key is gone although ctx has not ended; Hold again then.
+	Hold(ctx context.Context, op Op, ttl time.Duration) (lost <-chan struct{}, err error)
 }
