@@ -44,7 +44,7 @@ func (c *Config) check() error {
 	if c.DataRoot == c.ExecRoot {
 		return cnm.Invalid("data-root and exec-root are both %s: what outlives a reboot and what does not need their own directories", c.DataRoot)
 	}
-	for _, check := range []func() error{c.checkBridge, c.checkPools, c.checkTLS} {
+	for _, check := range []func() error{c.checkBridge, c.checkPools, c.checkTLS, c.checkMesh} {
 		if err := check(); err != nil {
 			return err
 		}

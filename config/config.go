@@ -51,6 +51,18 @@ type Config struct {
 	// MetricsAddr is where Prometheus finds the metrics: "unix:///path", "ADDRESS:PORT"
 	// or ":PORT" (every address). Default "": nowhere.
 	MetricsAddr string
+	// Mesh names the etcd cluster that holds the mesh, "etcd://ADDRESS:PORT,…", where one
+	// exists already. Default "": the mesh, if there is one, was made or joined by `linkspan
+	// mesh`. MeshCA, MeshCert and MeshKey are files for TLS with that cluster; all empty:
+	// without TLS. MeshListen is this host's address on the wire that the hosts share,
+	// MeshName its name in the mesh. See MeshEndpoints.
+	Mesh                      string
+	MeshCA, MeshCert, MeshKey string
+	MeshListen                netip.Addr
+	MeshName                  string
+	// MeshPorts are the mesh's ports by name, for those that are not the usual ones (see
+	// MeshPortNames). Default none.
+	MeshPorts map[string]uint16
 	// Experimental, default false, is reported to clients.
 	Experimental bool
 	// Features are reported; none changes anything. Default none.

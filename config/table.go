@@ -34,6 +34,17 @@ func directives() []directive {
 			val: seconds(func(c *Config) *time.Duration { return &c.CheckInterval })},
 		{flag: "metrics-addr", key: "metrics-addr", reload: true, help: "Where Prometheus finds metrics, at /metrics: 127.0.0.1:9323, :9323 for every address, or unix:///path",
 			val: text(func(c *Config) *string { return &c.MetricsAddr }, metricsAddr)},
+		// The mesh.
+		{flag: "mesh", key: "mesh", help: "etcd cluster that exists already, to hold the mesh: etcd://10.0.0.5:2379,10.0.0.6:2379 (without it: linkspan mesh init or join)",
+			val: text(func(c *Config) *string { return &c.Mesh }, meshStore)},
+		{flag: "mesh-ca", key: "mesh-ca", help: "CA of that etcd's certificates", val: text(func(c *Config) *string { return &c.MeshCA }, optionalPath)},
+		{flag: "mesh-cert", key: "mesh-cert", help: "Certificate that this host shows to that etcd", val: text(func(c *Config) *string { return &c.MeshCert }, optionalPath)},
+		{flag: "mesh-key", key: "mesh-key", help: "Key of --mesh-cert", val: text(func(c *Config) *string { return &c.MeshKey }, optionalPath)},
+		{flag: "mesh-listen", key: "mesh-listen", help: "This host's own address on the wire that the mesh's hosts share (default: that of the route to the first of --mesh)",
+			val: address(func(c *Config) *netip.Addr { return &c.MeshListen }, meshListen)},
+		{flag: "mesh-name", key: "mesh-name", help: "This host's name in the mesh (default: the host name)", val: text(func(c *Config) *string { return &c.MeshName }, meshName)},
+		{flag: "mesh-port", key: "mesh-ports", merges: true, help: "Port of the mesh, name=number: gate=2380 and etcd=2379, etcd-peer=2381, check=2382 (TCP), vxlan=4789, vxlan-secure=4790, wireguard=51871 (UDP); the UDP ones and check are to be the same on all hosts",
+			val: table(func(c *Config) *map[string]uint16 { return &c.MeshPorts }, meshPortFlag, meshPortMember)},
 		{flag: "experimental", key: "experimental", help: "Report experimental features as enabled", val: boolean(func(c *Config) *bool { return &c.Experimental })},
 		{flag: "feature", key: "features", reload: true, help: "Feature to report, name[=bool]", val: table(func(c *Config) *map[string]bool { return &c.Features }, featureFlag, featureMember)},
 
