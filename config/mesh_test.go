@@ -68,7 +68,7 @@ func TestMeshPort(t *testing.T) {
 	if want := []uint16{3380, 2379, 2381, 2382, 8472, 4790, 51871}; !slices.Equal(got, want) {
 		t.Errorf("%v, want %v", got, want)
 	}
-	if r, err = with("linkspan", `{"mesh-ports":{"gate":3380}}`, "--mesh-port", "check=9"); err != nil || r.Config.MeshPort("check") != 9 || r.Config.MeshPort("gate") != 3380 {
+	if r, err = with("linkspan", "", "--mesh-port", "check=9", "--mesh-port", "gate=10"); err != nil || r.Config.MeshPort("check") != 9 || r.Config.MeshPort("gate") != 10 {
 		t.Errorf("%+v, %v", r, err)
 	}
 }

@@ -43,7 +43,7 @@ func directives() []directive {
 		{flag: "mesh-listen", key: "mesh-listen", help: "This host's own address on the wire that the mesh's hosts share (default: that of the route to the first of --mesh)",
 			val: address(func(c *Config) *netip.Addr { return &c.MeshListen }, meshListen)},
 		{flag: "mesh-name", key: "mesh-name", help: "This host's name in the mesh (default: the host name)", val: text(func(c *Config) *string { return &c.MeshName }, meshName)},
-		{flag: "mesh-port", key: "mesh-ports", merges: true, help: "Port of the mesh, name=number: gate=2380 and etcd=2379, etcd-peer=2381, check=2382 (TCP), vxlan=4789, vxlan-secure=4790, wireguard=51871 (UDP); the UDP ones and check are to be the same on all hosts",
+		{flag: "mesh-port", key: "mesh-ports", help: "Port of the mesh, name=number: gate=2380 and etcd=2379, etcd-peer=2381, check=2382 (TCP), vxlan=4789, vxlan-secure=4790, wireguard=51871 (UDP); the UDP ones and check are to be the same on all hosts",
 			val: table(func(c *Config) *map[string]uint16 { return &c.MeshPorts }, meshPortFlag, meshPortMember)},
 		{flag: "experimental", key: "experimental", help: "Report experimental features as enabled", val: boolean(func(c *Config) *bool { return &c.Experimental })},
 		{flag: "feature", key: "features", reload: true, help: "Feature to report, name[=bool]", val: table(func(c *Config) *map[string]bool { return &c.Features }, featureFlag, featureMember)},
