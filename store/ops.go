@@ -19,6 +19,8 @@ func CheckOps(ops []Op) error {
 			return cnm.Invalid("store: an operation has an empty key")
 		case n > MaxKey:
 			return cnm.Invalid("store: the key %.40q… has %d bytes; the limit is %d", ops[i].Key, n, MaxKey)
+		case ops[i].Keep && !ops[i].Guard:
+			return cnm.Invalid("store: the operation on %q neither writes nor guards", ops[i].Key)
 		}
 	}
 	// Commits are short: comparing pairs is cheaper than a map up to some length.

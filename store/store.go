@@ -38,6 +38,9 @@ type Op struct {
 	Value []byte
 	Guard bool
 	IfRev int64
+	// Keep, with Guard, leaves the key as it is: the op is a condition on it and no
+	// write (etcd's compare without a put). Value is ignored, and no event comes of it.
+	Keep bool
 }
 
 // Event is one change seen by a watch, in commit order. Value is nil for a delete.

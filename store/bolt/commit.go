@@ -248,6 +248,9 @@ func apply(kv *bbolt.Bucket, p *pending, rev int64) error {
 	for i := range p.ops {
 		op := &p.ops[i]
 		key := []byte(op.Key)
+		if op.Keep {
+			continue
+		}
 		if op.Value == nil {
 			if kv.Get(key) == nil {
 				continue

@@ -109,6 +109,9 @@ func (s *Store) commit(ops []store.Op) (int64, error) {
 	}
 	var events []store.Event
 	for _, op := range ops {
+		if op.Keep {
+			continue
+		}
 		if op.Value == nil {
 			if _, ok := s.kv[op.Key]; !ok {
 				continue

@@ -32,6 +32,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		{"revisions grow", revisions},
 		{"compare and set", compareAndSet},
 		{"all or none", allOrNone},
+		{"conditions that write nothing", keep},
 		{"bad operations", badOps},
 		{"big values", bigValues},
 		{"counter raced by many", counterRace},
@@ -235,6 +236,37 @@ func allOrNone(t *testing.T, s store.Store) {
 		if e, _ := get(t, s, k); e.Rev != r2 || string(e.Value) != "2" {
 			t.Errorf("%s = %+v, want revision %d", k, e, r2)
 		}
+	}
+}
+
+// keep: an op can be a condition and nothing else.
+func keep(t *testing.T, s store.Store) {
+	r := commit(t, s, put("a", "1"))
+	events, err := s.Watch(t.Context(), "a", r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept := func(key string, rev int64) store.Op {
+		return store.Op{Key: key, Guard: true, IfRev: rev, Keep: true}
+	}
+	commit(t, s, kept("a", r), put("b", "1"), kept("none", 0))
+	if e, _ := get(t, s, "a"); e.Rev != r || string(e.Value) != "1" {
+		t.Errorf("a condition wrote: a = %+v", e)
+	}
+	for _, op := range []store.Op{kept("a", r+1), kept("a", 0), kept("none", r)} {
+		if _, err := s.Commit(t.Context(), put("b", "2"), op); !errors.Is(err, store.ErrCompare) {
+			t.Errorf("%+v: %v", op, err)
+		}
+	}
+	if e, _ := get(t, s, "b"); string(e.Value) != "1" {
+		t.Errorf("b = %+v", e)
+	}
+	r2 := commit(t, s, put("a", "2"))
+	if e := <-events; e.Rev != r2 || string(e.Value) != "2" {
+		t.Errorf("a condition made an event: %+v", e)
+	}
+	if _, err := s.Commit(t.Context(), store.Op{Key: "a", Keep: true}); !errors.Is(err, cnm.ErrInvalid) {
+		t.Errorf("an operation that does nothing: %v", err)
 	}
 }
 
