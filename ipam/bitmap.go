@@ -76,3 +76,36 @@ func (b *bitmap) nextClear(from, to uint64) (uint64, bool) {
 	}
 	return 0, false
 }
+
+// countIn is how many offsets of the set are in [from, to).
+func (b *bitmap) countIn(from, to uint64) (n uint64) {
+	if from >= to {
+		return 0
+	}
+	first, last := from/chunkBits, (to-1)/chunkBits
+	if last-first >= uint64(len(b.chunks)) { // absent ones are many
+		for i, c := range b.chunks {
+			if first <= i && i <= last {
+				n += c.countIn(max(from, i*chunkBits)-i*chunkBits, min(to-i*chunkBits, chunkBits))
+			}
+		}
+		return n
+	}
+	for i := first; i <= last; i++ {
+		if c := b.chunks[i]; c != nil {
+			n += c.countIn(max(from, i*chunkBits)-i*chunkBits, min(to-i*chunkBits, chunkBits))
+		}
+	}
+	return n
+}
+
+func (c *chunk) countIn(from, to uint64) (n uint64) {
+	for ; from < to; from = from/64*64 + 64 {
+		w := c.words[from/64] &^ (1<<(from%64) - 1)
+		if from/64 == to/64 {
+			w &= 1<<(to%64) - 1
+		}
+		n += uint64(bits.OnesCount64(w))
+	}
+	return n
+}

@@ -49,6 +49,11 @@ type Pool struct {
 	// stale when the address is not in rests with the same time.
 	resting []rest
 	rests   map[netip.Addr]time.Time
+
+	// See SetBlocks.
+	restricted bool
+	blocks     []block
+	granted    map[netip.Addr]string // to other hosts, by name
 }
 
 type lease struct {
@@ -128,7 +133,7 @@ func (p *Pool) Peek() (netip.Addr, error) {
 		return p.win.at(off), nil
 	}
 	for _, r := range p.resting {
-		if _, held := p.leases[r.addr]; !held {
+		if _, held := p.leases[r.addr]; !held && p.ours(r.addr) == nil {
 			return r.addr, nil
 		}
 	}
@@ -139,10 +144,7 @@ func (p *Pool) Peek() (netip.Addr, error) {
 // resting. The caller holds mu.
 func (p *Pool) nextFree(now time.Time) (uint64, bool) {
 	p.wakeRested(now)
-	if off, ok := p.taken.nextClear(p.next, p.win.size); ok {
-		return off, true
-	}
-	return p.taken.nextClear(0, min(p.next, p.win.size))
+	return p.nextClear()
 }
 
 // Allocate hands out an address to the holder. It errs with cnm.ErrExhausted
@@ -156,7 +158,7 @@ func (p *Pool) Allocate(holder string) (netip.Addr, error) {
 		// All that is left rests: the one that rested longest.
 		for len(p.resting) > 0 && !ok {
 			oldest := p.resting[0]
-			if p.wake(oldest) {
+			if p.wake(oldest) && p.ours(oldest.addr) == nil {
 				off, ok = p.win.offset(oldest.addr)
 			}
 			p.resting = p.resting[1:]
@@ -174,14 +176,21 @@ func (p *Pool) Allocate(holder string) (netip.Addr, error) {
 
 // AllocateSpecific hands out the one address. Having it already is success. It
 // errs with cnm.ErrInvalid for an address that can never be had, and
-// cnm.ErrConflict, naming the holder, for one that is taken.
+// cnm.ErrConflict, naming the holder, for one that is taken. An *ElsewhereError is an
+// address of a shared subnet that is not this host's to give.
 func (p *Pool) AllocateSpecific(addr netip.Addr, holder string) error {
 	addr = addr.Unmap()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if err := p.available(addr, holder, ""); err != nil {
+	if err := p.had(addr, holder, ""); err != nil {
 		return err
 	}
+	p.lease(addr, holder)
+	return nil
+}
+
+// lease hands an address out that is available. The caller holds mu.
+func (p *Pool) lease(addr netip.Addr, holder string) {
 	if _, mine := p.leases[addr]; !mine {
 		delete(p.rests, addr)
 		p.occupy(addr)
@@ -190,7 +199,18 @@ func (p *Pool) AllocateSpecific(addr netip.Addr, holder string) error {
 			p.holds[addr][i].left = time.Time{}
 		}
 	}
-	return nil
+}
+
+// had says whether the holder can have an address, or has it, here and now. The caller
+// holds mu.
+func (p *Pool) had(addr netip.Addr, holder, lineage string) error {
+	if err := p.available(addr, holder, lineage); err != nil {
+		return err
+	}
+	if l, ok := p.leases[addr]; ok && l.holder == holder || p.heldBy(addr, holder) >= 0 {
+		return nil
+	}
+	return p.ours(addr)
 }
 
 // Hold keeps an address for its holder, whether he has it now or not, until
@@ -201,7 +221,7 @@ func (p *Pool) Hold(addr netip.Addr, holder, lineage string) error {
 	addr = addr.Unmap()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if err := p.available(addr, holder, lineage); err != nil {
+	if err := p.had(addr, holder, lineage); err != nil {
 		return err
 	}
 	if i := p.heldBy(addr, holder); i >= 0 {
@@ -239,14 +259,17 @@ func (p *Pool) Unhold(addr netip.Addr, holder string) {
 }
 
 // MarkUsed loads an address that is in use, at start. Dynamic allocation goes on
-// behind it, so that a restart does not begin with what was just released.
+// behind it, so that a restart does not begin with what was just released. What is in
+// use is so in whosever block it is.
 func (p *Pool) MarkUsed(addr netip.Addr, holder string) error {
-	if err := p.AllocateSpecific(addr, holder); err != nil {
-		return err
-	}
+	addr = addr.Unmap()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if off, ok := p.win.offset(addr.Unmap()); ok {
+	if err := p.available(addr, holder, ""); err != nil {
+		return err
+	}
+	p.lease(addr, holder)
+	if off, ok := p.win.offset(addr); ok {
 		p.next = max(p.next, off+1)
 	}
 	return nil
@@ -294,7 +317,7 @@ func (p *Pool) vacate(addr netip.Addr) {
 func (p *Pool) Available(addr netip.Addr, holder, lineage string) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.available(addr.Unmap(), holder, lineage)
+	return p.had(addr.Unmap(), holder, lineage)
 }
 
 // Holder says who has an address, and since when.
@@ -310,7 +333,7 @@ func (p *Pool) Holder(addr netip.Addr) (holder string, since time.Time, ok bool)
 func (p *Pool) Count() (used int, free uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return len(p.leases), p.win.size - p.taken.count + uint64(len(p.rests))
+	return len(p.leases), p.free()
 }
 
 // Pool returns what the pool was made of.
@@ -371,6 +394,9 @@ func (p *Pool) available(addr netip.Addr, holder, lineage string) error {
 	if l, ok := p.leases[addr]; ok && l.holder != holder && (p.opts.Lineage == nil || !akin(p.opts.Lineage(l.holder))) {
 		return p.inUse(addr, l.holder, "running, for "+age(now.Sub(l.since)))
 	}
+	if host, ok := p.granted[addr]; ok {
+		return cnm.Conflict("Address already in use: %s on %s was given to host %s, for a container there; choose another address, or remove that container", addr, p.name(), host)
+	}
 	if p.heldBy(addr, holder) >= 0 {
 		return nil
 	}
@@ -392,6 +418,9 @@ func (p *Pool) inUse(addr netip.Addr, holder, state string) error {
 }
 
 func (p *Pool) exhausted() error {
+	if p.restricted {
+		return &FullError{p.opts.Network, p.pool.Subnet, len(p.blocks), len(p.leases)}
+	}
 	family, pool := "IPv4", p.pool.Subnet.String()
 	if p.pool.Subnet.Addr().Is6() {
 		family = "IPv6"
