@@ -3,27 +3,23 @@ package bridge
 import (
 	"fmt"
 	"net/netip"
-	"strconv"
 	"strings"
 	"time"
 
 	"linkspan/cnm"
 	"linkspan/dataplane"
 	"linkspan/driver"
+	"linkspan/driver/segment"
 )
 
 // The option keys of networks, spelt as Docker's.
 const (
-	optName       = "com.docker.network.bridge.name"
-	optMasquerade = "com.docker.network.bridge.enable_ip_masquerade"
-	optICC        = "com.docker.network.bridge.enable_icc"
-	optInhibit4   = "com.docker.network.bridge.inhibit_ipv4"
-	optBinding    = "com.docker.network.bridge.host_binding_ipv4"
-	optDefault    = "com.docker.network.bridge.default_bridge"
-	optMode4      = "com.docker.network.bridge.gateway_mode_ipv4"
-	optMode6      = "com.docker.network.bridge.gateway_mode_ipv6"
-	optTrusted    = "com.docker.network.bridge.trusted_host_interfaces"
-	optMTU        = "com.docker.network.driver.mtu"
+	optInhibit4 = "com.docker.network.bridge.inhibit_ipv4"
+	optBinding  = "com.docker.network.bridge.host_binding_ipv4"
+	optDefault  = "com.docker.network.bridge.default_bridge"
+	optMode4    = "com.docker.network.bridge.gateway_mode_ipv4"
+	optMode6    = "com.docker.network.bridge.gateway_mode_ipv6"
+	optTrusted  = "com.docker.network.bridge.trusted_host_interfaces"
 )
 
 // Options that networks and endpoints have; an endpoint's counts.
@@ -97,21 +93,19 @@ func (Driver) Translates(n *cnm.Network, v4 bool) bool {
 // decode reads a network's options and holds them against each other.
 func decode(n *cnm.Network) (options, error) {
 	o := options{masquerade: true, icc: true, mode4: modeNAT, mode6: modeNAT, shared: shared{times: -1, every: time.Second}}
-	if o.name = "br-" + n.ID; len(n.ID) > 12 {
-		o.name = "br-" + n.ID[:12]
-	}
+	o.name = segment.DeviceName("br-", n)
 	known := map[string]func(string) error{
-		optName:            func(v string) error { o.name = v; return device(v) },
-		optMasquerade:      boolean(&o.masquerade),
-		optICC:             boolean(&o.icc),
-		optInhibit4:        boolean(&o.inhibit4),
-		optBinding:         func(v string) error { return anyAddress(v, true) }, // the controller applies it to ports
-		optDefault:         boolean(new(bool)),
-		optMode4:           gatewayMode(&o.mode4),
-		optMode6:           gatewayMode(&o.mode6),
-		optTrusted:         interfaces(&o.trusted),
-		optMTU:             number(&o.mtu),
-		driver.OptIfPrefix: prefix,
+		segment.OptBridge:     func(v string) error { o.name = v; return segment.Device(v) },
+		segment.OptMasquerade: segment.Boolean(&o.masquerade),
+		segment.OptICC:        segment.Boolean(&o.icc),
+		optInhibit4:           segment.Boolean(&o.inhibit4),
+		optBinding:            func(v string) error { return segment.Address(v, true) }, // the controller applies it to ports
+		optDefault:            segment.Boolean(new(bool)),
+		optMode4:              gatewayMode(&o.mode4),
+		optMode6:              gatewayMode(&o.mode6),
+		optTrusted:            interfaces(&o.trusted),
+		segment.OptMTU:        segment.Number(&o.mtu),
+		driver.OptIfPrefix:    segment.Prefix,
 	}
 	o.shared.known(known)
 	if err := driver.Decode(n, known); err != nil {
@@ -124,10 +118,10 @@ func decode(n *cnm.Network) (options, error) {
 func (s *shared) known(to map[string]func(string) error) {
 	to[optHost4] = address(&s.host4, true)
 	to[optHost6] = address(&s.host6, false)
-	to[optAdvertise] = bounded(&s.times, 0, 3, "messages")
+	to[optAdvertise] = segment.Bounded(&s.times, 0, 3, "messages")
 	to[optAdvertiseEvery] = func(v string) error {
 		ms := 0
-		err := bounded(&ms, 100, 2000, "milliseconds")(v)
+		err := segment.Bounded(&ms, 100, 2000, "milliseconds")(v)
 		s.every = time.Duration(ms) * time.Millisecond
 		return err
 	}
@@ -138,11 +132,8 @@ func (o options) check(n *cnm.Network) error {
 	refuse := func(format string, args ...any) error {
 		return cnm.Invalid("network %s: "+format, append([]any{n.Name}, args...)...)
 	}
-	if o.mtu != 0 && (o.mtu < 68 || o.mtu > 65535) {
-		return refuse("option %s=%d: not between 68 (RFC 791) and 65535 bytes", optMTU, o.mtu)
-	}
-	if o.mtu != 0 && o.mtu < 1280 && n.Pool6() != nil {
-		return refuse("option %s=%d: IPv6 needs 1280 bytes at least (RFC 8200)", optMTU, o.mtu)
+	if err := segment.CheckMTU(n, o.mtu); err != nil {
+		return err
 	}
 	for _, f := range []struct {
 		key, family, host string
@@ -158,7 +149,7 @@ func (o options) check(n *cnm.Network) error {
 		case m == modeRouted:
 			return refuse("%s is the address that %s is translated to, and %s=routed does not translate: leave one of them away", f.host, f.family, f.key)
 		case !o.masquerade:
-			return refuse("%s is the address that %s is translated to, and %s=false does not translate: leave one of them away", f.host, f.family, optMasquerade)
+			return refuse("%s is the address that %s is translated to, and %s=false does not translate: leave one of them away", f.host, f.family, segment.OptMasquerade)
 		}
 	}
 	return nil
@@ -187,40 +178,6 @@ func (o options) advertise(n *cnm.Network, e *cnm.Endpoint, own shared) dataplan
 	return dataplane.Advertise{Times: times, Every: every}
 }
 
-func boolean(to *bool) func(string) error {
-	return func(v string) error {
-		b, err := strconv.ParseBool(v)
-		if err != nil {
-			return fmt.Errorf("%q is neither true nor false", v)
-		}
-		*to = b
-		return nil
-	}
-}
-
-func number(to *int) func(string) error {
-	return func(v string) (err error) {
-		if *to, err = strconv.Atoi(v); err != nil {
-			return fmt.Errorf("%q is no number", v)
-		}
-		return nil
-	}
-}
-
-func bounded(to *int, low, high int, unit string) func(string) error {
-	return func(v string) error {
-		n := 0
-		if err := number(&n)(v); err != nil {
-			return err
-		}
-		if n < low || n > high {
-			return fmt.Errorf("%d is not between %d and %d %s", n, low, high, unit)
-		}
-		*to = n
-		return nil
-	}
-}
-
 func gatewayMode(to *mode) func(string) error {
 	return func(v string) error {
 		switch m := mode(v); m {
@@ -232,22 +189,11 @@ func gatewayMode(to *mode) func(string) error {
 	}
 }
 
-// device holds a name to the kernel's rules, and to what nft can write down.
-func device(v string) error {
-	if err := driver.CheckLinkName(v); err != nil {
-		return err
-	}
-	if strconv.Quote(v) != `"`+v+`"` {
-		return fmt.Errorf("%q is no device name for a bridge: no quotes, backslashes or control characters", v)
-	}
-	return nil
-}
-
 // interfaces reads a list of device names, parted by colons.
 func interfaces(to *[]string) func(string) error {
 	return func(v string) error {
 		for name := range strings.SplitSeq(v, ":") {
-			if err := device(name); err != nil {
+			if err := segment.Device(name); err != nil {
 				return fmt.Errorf("%w (several are parted by colons)", err)
 			}
 			if strings.Contains(name, ",") { // the kernel allows it, and nobody means it
@@ -259,21 +205,10 @@ func interfaces(to *[]string) func(string) error {
 	}
 }
 
-// prefix of interface names; a number follows it.
-func prefix(v string) error {
-	if v == "lo" {
-		return fmt.Errorf("lo is the loopback's: choose another beginning")
-	}
-	if err := driver.CheckLinkName(v + "999"); v == "" || err != nil {
-		return fmt.Errorf("%q begins no device names: 1 to 12 characters without slash, colon or space", v)
-	}
-	return nil
-}
-
 // address reads an address that packets may have as their source.
 func address(to *netip.Addr, v4 bool) func(string) error {
 	return func(v string) error {
-		if err := anyAddress(v, v4); err != nil {
+		if err := segment.Address(v, v4); err != nil {
 			return err
 		}
 		a := netip.MustParseAddr(v)
@@ -283,16 +218,4 @@ func address(to *netip.Addr, v4 bool) func(string) error {
 		*to = a
 		return nil
 	}
-}
-
-func anyAddress(v string, v4 bool) error {
-	a, err := netip.ParseAddr(v)
-	family := "IPv6"
-	if v4 {
-		family = "IPv4"
-	}
-	if err != nil || a.Is4() != v4 || a.Zone() != "" || a.Is4In6() {
-		return fmt.Errorf("%q is no %s address", v, family)
-	}
-	return nil
 }

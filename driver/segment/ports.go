@@ -1,4 +1,4 @@
-package bridge
+package segment
 
 import (
 	"fmt"
@@ -6,7 +6,6 @@ import (
 
 	"linkspan/cnm"
 	"linkspan/dataplane"
-	"linkspan/driver"
 )
 
 // rangeMin is how many ports a range must have to be one element of an interval map,
@@ -14,26 +13,36 @@ import (
 // take 3 µs each (BenchmarkRanges in dataplane/linux).
 const rangeMin = 16
 
-// ports plans the elements of the published ports: what translates, what opens them
-// to who routes to the container, or both, for each family that the endpoint has.
-func (p *plan) ports(env driver.Env, s *cnm.Sandbox, e *cnm.Endpoint, o options, ports []cnm.PublishedPort) {
+// Publishing says how published ports of one address family reach containers.
+type Publishing struct {
+	// Translated: the host's ports lead to them.
+	Translated bool
+	// Open: they are open to who routes to the container's own address.
+	Open bool
+}
+
+// Ports plans the elements of the published ports: what translates, what opens them
+// to who routes to the container, or both, for each family that the endpoint has. They
+// belong to the sandbox's ports.
+func (p *Plan) Ports(s *cnm.Sandbox, e *cnm.Endpoint, ports []cnm.PublishedPort, how func(v4 bool) Publishing) {
+	p.Owner = dataplane.Owner{Kind: dataplane.OwnerPort, ID: s.ID, Name: s.OwnerName}
 	open := map[string]bool{} // two host ports may lead to one
 	for _, pub := range ports {
 		for _, to := range leadsTo(pub, e) {
-			m := o.mode(to.Is4())
-			if m.translates() && !(to.Is6() && pub.HostIP.IsLoopback()) {
+			h := how(to.Is4())
+			if h.Translated && !(to.Is6() && pub.HostIP.IsLoopback()) {
 				p.translate(s, pub, to)
 			}
 			// What is published on the host's loopback is for the host alone.
-			if direct := m == modeRouted || m.translates() && (env.DirectRouting || len(o.trusted) > 0); !direct || pub.HostIP.IsLoopback() {
+			if !h.Open || pub.HostIP.IsLoopback() {
 				continue
 			}
 			last := pub.Port + uint16(pub.Count()-1)
-			why := p.because("published %s of %s, open to who routes to its address", numbers(pub.Port, last, pub.Proto), s.OwnerName)
-			for _, el := range dataplane.OpenElements(why, p.table, pub.Proto, netip.AddrPortFrom(to, pub.Port), last) {
+			why := p.Because("published %s of %s, open to who routes to its address", numbers(pub.Port, last, pub.Proto), s.OwnerName)
+			for _, el := range dataplane.OpenElements(why, p.Table, pub.Proto, netip.AddrPortFrom(to, pub.Port), last) {
 				if !open[el.Key()] {
 					open[el.Key()] = true
-					p.add(el)
+					p.Add(el)
 				}
 			}
 		}
@@ -45,17 +54,17 @@ func (p *plan) ports(env driver.Env, s *cnm.Sandbox, e *cnm.Endpoint, o options,
 // each port, since an interval's data cannot say a port that moves along; so is one
 // on a certain address, since the kernel's intervals of several fields are rebuilt
 // whole at each change (57 ms with 10,000 elements).
-func (p *plan) translate(s *cnm.Sandbox, pub cnm.PublishedPort, to netip.Addr) {
+func (p *Plan) translate(s *cnm.Sandbox, pub cnm.PublishedPort, to netip.Addr) {
 	any := !pub.HostIP.IsValid() || pub.HostIP.IsUnspecified()
 	if any && pub.HostPort == pub.Port && pub.Count() >= rangeMin {
-		p.add(dataplane.PublishRangeElement(p.because("host %s lead to the same ports of %s", numbers(pub.HostPort, pub.HostPortEnd, pub.Proto), s.OwnerName),
-			p.table, pub.Proto, pub.HostPort, pub.HostPortEnd, to))
+		p.Add(dataplane.PublishRangeElement(p.Because("host %s lead to the same ports of %s", numbers(pub.HostPort, pub.HostPortEnd, pub.Proto), s.OwnerName),
+			p.Table, pub.Proto, pub.HostPort, pub.HostPortEnd, to))
 		return
 	}
 	for i := range pub.Count() {
 		host, port := pub.HostPort+uint16(i), pub.Port+uint16(i)
-		p.add(dataplane.PublishElement(p.because("host port %d/%s leads to port %d of %s", host, pub.Proto, port, s.OwnerName),
-			p.table, pub.Proto, pub.HostIP, host, netip.AddrPortFrom(to, port)))
+		p.Add(dataplane.PublishElement(p.Because("host port %d/%s leads to port %d of %s", host, pub.Proto, port, s.OwnerName),
+			p.Table, pub.Proto, pub.HostIP, host, netip.AddrPortFrom(to, port)))
 	}
 }
 
