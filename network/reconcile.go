@@ -28,10 +28,15 @@ func (c *Controller) reconcile(ctx context.Context, dryRun bool) (*Report, error
 	if err != nil {
 		return nil, err
 	}
-	r := &Report{Ops: p.Ops, Drift: p.Drift}
 	if dryRun {
-		return r, nil
+		return &Report{Ops: p.Ops, Drift: p.Drift}, nil
 	}
+	return c.bring(ctx, p)
+}
+
+// bring does what a comparison asks for, and has the keeper hold what it should.
+func (c *Controller) bring(ctx context.Context, p diff.Plan) (*Report, error) {
+	r := &Report{Ops: p.Ops, Drift: p.Drift}
 	if err := c.cfg.Kernel.Apply(ctx, p.Ops); err != nil {
 		r.Failures = split(err)
 	}
@@ -53,8 +58,16 @@ func (c *Controller) compare(ctx context.Context) (p diff.Plan, seen *dataplane.
 	if err != nil {
 		return p, nil, fmt.Errorf("observe the kernel: %w", err)
 	}
-	// The kernel does not say which sysctls were set, nor who holds a name that we
-	// want: both are asked for one by one.
+	if err := c.askNamed(ctx, want, have); err != nil {
+		return p, nil, err
+	}
+	c.counted(want)
+	return diff.Compute(want, have), have, nil
+}
+
+// askNamed adds to what was observed what the kernel does not tell by itself: which
+// sysctls were set, and who holds a name that we want. Both are asked for one by one.
+func (c *Controller) askNamed(ctx context.Context, want, have *dataplane.State) error {
 	var ask []dataplane.Object
 	for _, o := range want.All() {
 		_, there := have.Get(o.Key())
@@ -69,11 +82,10 @@ func (c *Controller) compare(ctx context.Context) (p diff.Plan, seen *dataplane.
 	}
 	named, err := c.cfg.Kernel.ObserveKeys(ctx, ask)
 	if err != nil {
-		return p, nil, fmt.Errorf("observe the kernel: %w", err)
+		return fmt.Errorf("observe the kernel: %w", err)
 	}
 	have.Add(named.All()...)
-	c.counted(want)
-	return diff.Compute(want, have), have, nil
+	return nil
 }
 
 // split takes joined errors apart.

@@ -3,9 +3,11 @@ package network
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"linkspan/cnm"
+	"linkspan/dataplane/diff"
 	"linkspan/store"
 )
 
@@ -32,7 +34,43 @@ func (c *Controller) Start(ctx context.Context) (*Report, error) {
 	if err := c.defaultBridge(ctx, true); err != nil {
 		return nil, fmt.Errorf("default bridge: %w", err)
 	}
-	return c.reconcile(ctx, false)
+	return c.resume(ctx)
+}
+
+// resume is reconcile for a daemon that starts: it looks into those sandboxes alone in
+// which its predecessor may have been killed at work. What people changed inside of the
+// others is theirs, and walking through five hundred of them is most of a start; the
+// first full check tells of it.
+func (c *Controller) resume(ctx context.Context) (*Report, error) {
+	if err := c.noteForwarding(ctx); err != nil {
+		return nil, err
+	}
+	want, _, err := c.desired(ctx)
+	if err != nil {
+		return nil, err
+	}
+	have, err := c.cfg.Kernel.Observe(ctx, nil)
+	if err != nil {
+		return nil, fmt.Errorf("observe the kernel: %w", err)
+	}
+	c.counted(want)
+	half := diff.Half(want, have)
+	if len(half) > 0 {
+		if have, err = c.cfg.Kernel.Observe(ctx, half); err != nil {
+			return nil, fmt.Errorf("observe the kernel: %w", err)
+		}
+	}
+	for _, o := range want.All() {
+		if p, inside := insideOf(o); inside {
+			if _, look := slices.BinarySearch(half, p.ns); !look {
+				want.Remove(o.Key())
+			}
+		}
+	}
+	if err := c.askNamed(ctx, want, have); err != nil {
+		return nil, err
+	}
+	return c.bring(ctx, diff.Compute(want, have))
 }
 
 // add commits a predefined network.

@@ -10,7 +10,12 @@
 //     deleting keeps traffic flowing while things move.
 package diff
 
-import "linkspan/dataplane"
+import (
+	"maps"
+	"slices"
+
+	"linkspan/dataplane"
+)
 
 // Plan is what has to be done, and what is left alone.
 type Plan struct {
@@ -30,6 +35,22 @@ type Plan struct {
 func Compute(desired, observed *dataplane.State, repairInside ...string) Plan {
 	c := newComputer(desired, observed, false, repairInside)
 	return Plan{Ops: c.run(), Drift: c.drift}
+}
+
+// Half says in which sandboxes a kill may have left something half-made or
+// half-removed, by what is observed outside of them: only the insides of these would
+// Compute ever change, and of all others it could but tell what drifted.
+func Half(desired, observed *dataplane.State) (pins []string) {
+	c := newComputer(desired, observed, false, nil)
+	for p := range c.fresh.namespaces {
+		c.inside[p] = true
+	}
+	for p := range c.fresh.links {
+		if p.ns != "" {
+			c.inside[p.ns] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(c.inside))
 }
 
 // Update returns the ops that bring one declared fragment to another: what was
@@ -67,7 +88,11 @@ func Delete(objs []dataplane.Object) []dataplane.Op {
 	g := newGone(objs)
 	var steps []step
 	for _, o := range objs {
-		if _, sysctl := o.(dataplane.Sysctl); sysctl || g.implied(o) {
+		switch o.(type) {
+		case dataplane.Sysctl, dataplane.Offload:
+			continue
+		}
+		if g.implied(o) {
 			continue
 		}
 		steps = append(steps, newStep(clearing, dataplane.Delete, o))
@@ -81,6 +106,8 @@ func within(o dataplane.Object) int {
 	switch o := o.(type) {
 	case dataplane.Veth:
 		return 1
+	case dataplane.VXLAN:
+		return 1 // and its underlay before it
 	case dataplane.Route:
 		if o.Via.IsValid() {
 			return 1

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -43,6 +44,7 @@ func TestStories(t *testing.T) {
 				case "plan":
 					p := diff.Compute(dataplane.NewState(in["desired"]...), dataplane.NewState(in["observed"]...), inside(string(ar.Comment))...)
 					got = render(p)
+					restarted(t, in["desired"], in["observed"])
 				case "update":
 					got = renderOps(diff.Update(in["was"], in["now"]))
 				case "create":
@@ -140,5 +142,31 @@ func BenchmarkCreate(b *testing.B) {
 	}
 	for b.Loop() {
 		diff.Create(objs)
+	}
+}
+
+// restarted: who looks only into the sandboxes that Half names does the same.
+func restarted(t *testing.T, desired, observed []dataplane.Object) {
+	t.Helper()
+	whole := diff.Compute(dataplane.NewState(desired...), dataplane.NewState(observed...))
+	half := diff.Half(dataplane.NewState(desired...), dataplane.NewState(observed...))
+	outside := func(objs []dataplane.Object) *dataplane.State {
+		return dataplane.NewState(slices.DeleteFunc(slices.Clone(objs), func(o dataplane.Object) bool {
+			ns := dataplane.InSandbox(o)
+			return ns != "" && !slices.Contains(half, ns)
+		})...)
+	}
+	// What Half sees is the outside alone.
+	var out []dataplane.Object
+	for _, o := range observed {
+		if dataplane.InSandbox(o) == "" {
+			out = append(out, o)
+		}
+	}
+	if again := diff.Half(dataplane.NewState(desired...), dataplane.NewState(out...)); !slices.Equal(again, half) {
+		t.Errorf("half, by all %v, by the outside %v", half, again)
+	}
+	if got, want := renderOps(diff.Compute(outside(desired), outside(observed)).Ops), renderOps(whole.Ops); got != want {
+		t.Errorf("looking into %v only:\n%s--- want\n%s", half, got, want)
 	}
 }
