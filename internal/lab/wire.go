@@ -85,7 +85,10 @@ func (h *Host) nextDev() string {
 }
 
 // Switch joins any number of hosts.
-type Switch struct{ host *Host }
+type Switch struct {
+	host  *Host
+	wires map[*Host]*Wire
+}
 
 // Switch adds one.
 func (l *Lab) Switch(name string) *Switch {
@@ -93,7 +96,7 @@ func (l *Lab) Switch(name string) *Switch {
 	h := l.Host(name)
 	h.Run("ip", "link", "add", "sw", "type", "bridge")
 	h.Run("ip", "link", "set", "sw", "up")
-	return &Switch{h}
+	return &Switch{h, map[*Host]*Wire{}}
 }
 
 // Plug joins a host with addresses and returns its interface.
@@ -101,6 +104,7 @@ func (s *Switch) Plug(h *Host, addrs ...string) (dev string) {
 	s.host.lab.t.Helper()
 	w := s.host.lab.Wire(h, s.host)
 	s.host.Run("ip", "link", "set", w.DevB, "master", "sw")
+	s.wires[h] = w
 	for _, a := range addrs {
 		h.Addr(w.DevA, netip.MustParsePrefix(a))
 	}
