@@ -246,6 +246,23 @@ func (d *Daemon) RemoveAll() {
 	}
 }
 
+// KillAll ends everything of this daemon with SIGKILL, as a host does that loses its
+// power: the daemon, the keeper, containerd, shims and containers.
+func (d *Daemon) KillAll() {
+	d.t.Helper()
+	for range 20 {
+		all := d.processes()
+		for _, p := range all {
+			_ = unix.Kill(p.pid, unix.SIGKILL)
+		}
+		if len(all) == 0 {
+			break
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	_ = d.Wait(stopTime)
+}
+
 type proc struct {
 	pid int
 	cmd string

@@ -66,9 +66,17 @@ func (c *cluster) join(i int) {
 // leave takes a host out at the end, so that the leak check finds it as it was; a test
 // may have done so itself.
 func (c *cluster) leave(i int) {
-	if c.Daemons[i].PID() != 0 {
-		c.Daemons[i].Linkspan("mesh", "leave", "--force")
+	d := c.Daemons[i]
+	if d.PID() == 0 {
+		return
 	}
+	if ids := strings.Fields(d.TryDocker("ps", "-aq").Stdout); len(ids) > 0 {
+		d.TryDocker(append([]string{"rm", "-f", "-v"}, ids...)...)
+	}
+	for _, n := range strings.Fields(d.TryDocker("network", "ls", "-q", "--filter", "type=custom").Stdout) {
+		d.TryDocker("network", "rm", n) // the last host's attempt succeeds
+	}
+	d.Linkspan("mesh", "leave", "--force")
 }
 
 // reaches waits until a container on host i reaches a name (or address) with ping.
