@@ -42,6 +42,11 @@ func (c Client) Ask(ctx context.Context, method, path string, body []byte, v any
 	if err != nil {
 		return err
 	}
+	return read(r, v)
+}
+
+// read reads a whole answer into v, and closes it.
+func read(r io.ReadCloser, v any) error {
 	defer r.Close()
 	data, err := io.ReadAll(r)
 	if err != nil {
@@ -56,11 +61,16 @@ func (c Client) Ask(ctx context.Context, method, path string, body []byte, v any
 // Stream asks a door and returns its answer to be read as it comes; the caller closes
 // it.
 func (c Client) Stream(ctx context.Context, method, path string, body []byte) (io.ReadCloser, error) {
-	req, err := http.NewRequestWithContext(ctx, method, "http://linkspan"+Prefix+path, bytes.NewReader(body))
+	return c.send(ctx, method, path, bytes.NewReader(body), "application/json")
+}
+
+// send is Stream with any body.
+func (c Client) send(ctx context.Context, method, path string, body io.Reader, kind string) (io.ReadCloser, error) {
+	req, err := http.NewRequestWithContext(ctx, method, "http://linkspan"+Prefix+path, body)
 	if err != nil {
 		return nil, fmt.Errorf("asking the daemon: %w", err)
 	}
-	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Content-Type", kind)
 	resp, err := c.HTTP.Do(req)
 	if err != nil {
 		if errors.Is(err, syscall.ENOENT) || errors.Is(err, syscall.ECONNREFUSED) {

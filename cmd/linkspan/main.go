@@ -44,6 +44,7 @@ func verbs() map[string]verb {
 		"capture":   {help: "Copy a container's packets, of both sides of NAT, as pcapng", run: runCapture},
 		"ui":        {help: "Serve a read-only page of networks, explanations and findings", run: runUI},
 		"gc":        {help: "Remove what nothing declares any more: links, tables, ports, folders", run: runGC},
+		"mesh":      {help: "Networks that span hosts: make a mesh, join one, look at it", run: runMesh},
 		"manual":    {help: "Write the man pages (make install does)", run: runManual, hidden: true},
 	}
 }

@@ -63,7 +63,7 @@ func writeManual(dir string) error {
 
 // sectionOf follows man-pages(7): 8 is the administrator's.
 func sectionOf(c *cobra.Command) string {
-	if c.Annotations[ownVerb] != "" && slices.Contains([]string{"daemon", "uninstall", "reconcile", "doctor", "gc"}, c.Name()) {
+	if c.Annotations[ownVerb] != "" && slices.Contains([]string{"daemon", "uninstall", "reconcile", "doctor", "gc", "mesh"}, c.Name()) {
 		return "8"
 	}
 	return "1"
