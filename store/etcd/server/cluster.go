@@ -1,0 +1,390 @@
+package server
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
+	"google.golang.org/grpc"
+
+	"linkspan/cnm"
+)
+
+// Cluster is the members as a client sees them: who they are, how they are, and changes
+// to them. Any host of the mesh may ask.
+type Cluster struct {
+	c    *clientv3.Client
+	tls  *tls.Config
+	urls []string
+	log  *slog.Logger
+}
+
+// ClusterConfig says where the members are (https://10.0.0.1:2379) and who asks.
+type ClusterConfig struct {
+	Endpoints []string
+	// TLS has the CA and a certificate as client; nil: no TLS.
+	TLS *tls.Config
+	Log *slog.Logger
+}
+
+// NewCluster waits for nothing: the first question does.
+func NewCluster(c ClusterConfig) (*Cluster, error) {
+	if len(c.Endpoints) == 0 {
+		return nil, cnm.Invalid("no etcd member is named")
+	}
+	cl := &Cluster{tls: c.TLS, urls: slices.Clone(c.Endpoints), log: c.Log}
+	var err error
+	cl.c, err = cl.client(c.Endpoints)
+	return cl, err
+}
+
+func (c *Cluster) client(urls []string) (*clientv3.Client, error) {
+	cl, err := clientv3.New(clientv3.Config{
+		Endpoints: urls, TLS: c.tls, DialTimeout: 5 * time.Second,
+		DialKeepAliveTime: 10 * time.Second, DialKeepAliveTimeout: 5 * time.Second,
+		MaxUnaryRetries: 3, Logger: zap.NewNop(),
+		DialOptions: []grpc.DialOption{grpc.WithDisableServiceConfig()},
+	})
+	if err != nil {
+		return nil, cnm.Invalid("etcd at %s: %w", strings.Join(urls, ", "), err)
+	}
+	return cl, nil
+}
+
+// Close ends it.
+func (c *Cluster) Close() error { return c.c.Close() }
+
+// Member is one of the cluster.
+type Member struct {
+	ID uint64
+	// Name is empty of one that was added and has never run.
+	Name                 string
+	PeerURLs, ClientURLs []string
+	// Learner: it is told everything and does not count for a majority (yet).
+	Learner bool
+}
+
+// Members lists them as the majority knows them.
+func (c *Cluster) Members(ctx context.Context) ([]Member, error) {
+	r, err := c.c.MemberList(ctx)
+	if err != nil {
+		return nil, c.words("the members", err)
+	}
+	ms := make([]Member, 0, len(r.Members))
+	for _, m := range r.Members {
+		ms = append(ms, Member{ID: m.ID, Name: m.Name, PeerURLs: m.PeerURLs, ClientURLs: m.ClientURLs, Learner: m.IsLearner})
+	}
+	slices.SortFunc(ms, func(a, b Member) int { return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID)) })
+	return ms, nil
+}
+
+// AddLearner makes a member known that is about to start: cluster is for its Config, with
+// Existing. One with the same address that never started is used again, so that a
+// promotion that was cut off can be repeated.
+func (c *Cluster) AddLearner(ctx context.Context, name, peerURL string) (id uint64, cluster string, err error) {
+	ms, err := c.Members(ctx)
+	if err != nil {
+		return 0, "", err
+	}
+	for _, m := range ms {
+		switch same := slices.Contains(m.PeerURLs, peerURL); {
+		case same && m.Name == "" && m.Learner:
+			id = m.ID
+		case same, m.Name == name:
+			return 0, "", cnm.Conflict("etcd member %s: the cluster has one already, %s at %s: demote that host first", name, cmp.Or(m.Name, "unnamed"), strings.Join(m.PeerURLs, ", "))
+		}
+	}
+	if id == 0 {
+		err := c.patiently(ctx, func() error {
+			r, err := c.c.MemberAddAsLearner(ctx, []string{peerURL})
+			if err == nil {
+				id = r.Member.ID
+			}
+			return err
+		})
+		if err != nil {
+			return 0, "", c.words("member "+name+" was not added", err)
+		}
+		if ms, err = c.Members(ctx); err != nil {
+			return 0, "", err
+		}
+	}
+	var parts []string
+	for _, m := range ms {
+		if m.ID == id {
+			m.Name = name
+		}
+		for _, u := range m.PeerURLs {
+			if m.Name != "" { // another one that never started
+				parts = append(parts, m.Name+"="+u)
+			}
+		}
+	}
+	slices.Sort(parts)
+	return id, strings.Join(parts, ","), nil
+}
+
+// Promote makes a learner a member that counts. It waits until the learner has what the
+// others have, or ctx ends. One that counts already is left as it is.
+func (c *Cluster) Promote(ctx context.Context, id uint64) error {
+	what := fmt.Sprintf("member %x was not promoted", id)
+	for {
+		_, err := c.c.MemberPromote(ctx, id)
+		switch {
+		case err == nil, errors.Is(err, rpctypes.ErrMemberNotLearner):
+			return nil
+		case errors.Is(err, rpctypes.ErrMemberLearnerNotReady), temporary(err):
+			select {
+			case <-ctx.Done():
+				return cnm.Errorf(cnm.ErrUnavailable, "etcd: member %x has not caught up with the others: is its daemon running, and TCP port 2381 open between the members? %w", id, context.Cause(ctx))
+			case <-time.After(200 * time.Millisecond):
+			}
+		default:
+			return c.words(what, err)
+		}
+	}
+}
+
+// temporary are answers during an election, or when a configuration is being changed.
+func temporary(err error) bool {
+	for _, e := range []error{rpctypes.ErrNoLeader, rpctypes.ErrLeaderChanged, rpctypes.ErrNotLeader, rpctypes.ErrTooManyRequests, rpctypes.ErrUnhealthy} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
+// Remove takes a member out. The last one, and one without which the rest would have no
+// majority, stay.
+func (c *Cluster) Remove(ctx context.Context, id uint64) error {
+	ms, err := c.Members(ctx)
+	if err != nil {
+		return err
+	}
+	at := slices.IndexFunc(ms, func(m Member) bool { return m.ID == id })
+	if at < 0 {
+		return cnm.NotFound("etcd: the cluster has no member %x", id)
+	}
+	voters := 0
+	for _, m := range ms {
+		if !m.Learner {
+			voters++
+		}
+	}
+	if voters == 1 && !ms[at].Learner {
+		return cnm.Conflict("etcd: %s is the last member that keeps the mesh's state: promote another host first, or end the mesh by `linkspan mesh leave` on each host", cmp.Or(ms[at].Name, fmt.Sprintf("%x", id)))
+	}
+	c.handOver(ctx, ms, id)
+	err = c.patiently(ctx, func() error {
+		_, err := c.c.MemberRemove(ctx, id)
+		return err
+	})
+	if err != nil && !errors.Is(err, rpctypes.ErrMemberNotFound) {
+		return c.words(fmt.Sprintf("member %s was not removed", ms[at].Name), err)
+	}
+	return nil
+}
+
+// settling is how long a leader may take to count members as healthy that are: it wants
+// to have been connected to them for five seconds (etcd's HealthInterval).
+const settling = 8 * time.Second
+
+// patiently tries again what a cluster refuses that is not settled yet.
+func (c *Cluster) patiently(ctx context.Context, f func() error) error {
+	for began := time.Now(); ; {
+		err := f()
+		if err == nil || !temporary(err) || time.Since(began) > settling {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
+}
+
+// handOver makes another member the leader when id is: an office that is handed over
+// costs no election. It is a kindness, not a condition.
+func (c *Cluster) handOver(ctx context.Context, ms []Member, id uint64) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	at := slices.IndexFunc(ms, func(m Member) bool { return m.ID == id })
+	if at < 0 || len(ms[at].ClientURLs) == 0 {
+		return
+	}
+	cl, err := c.client(ms[at].ClientURLs) // only the leader can
+	if err != nil {
+		return
+	}
+	defer cl.Close()
+	if st, err := cl.Status(ctx, ms[at].ClientURLs[0]); err != nil || st.Leader != id {
+		return
+	}
+	for _, m := range ms {
+		if m.ID != id && !m.Learner {
+			if _, err := cl.MoveLeader(ctx, m.ID); err == nil {
+				return
+			}
+		}
+	}
+}
+
+// Health is one member as a client sees it.
+type Health struct {
+	Member
+	// Err is why it does not answer; the rest is zero then.
+	Err             error
+	Took            time.Duration
+	Leader          bool
+	LeaderID        uint64
+	DBSize, DBInUse int64
+	Version         string
+	// Alarms are those of this member, in words.
+	Alarms []string
+}
+
+// Health asks every member, at once. The list of members is the majority's, or what was
+// configured when there is none (then Err of the call says so, and the rest stands).
+func (c *Cluster) Health(ctx context.Context) ([]Health, error) {
+	short, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	ms, all := c.Members(short)
+	if all != nil {
+		for _, u := range c.urls {
+			ms = append(ms, Member{ClientURLs: []string{u}})
+		}
+	}
+	hs := make([]Health, len(ms))
+	var wg sync.WaitGroup
+	for i, m := range ms {
+		hs[i].Member = m
+		if len(m.ClientURLs) == 0 {
+			hs[i].Err = cnm.Errorf(cnm.ErrUnavailable, "etcd: this member was added and has never run")
+			continue
+		}
+		wg.Go(func() { c.ask(ctx, &hs[i]) })
+	}
+	wg.Wait()
+	return hs, all
+}
+
+func (c *Cluster) ask(ctx context.Context, h *Health) {
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	cl, err := c.client(h.ClientURLs)
+	if err != nil {
+		h.Err = err
+		return
+	}
+	defer cl.Close()
+	began := time.Now()
+	st, err := cl.Status(ctx, h.ClientURLs[0])
+	if err != nil {
+		h.Err = c.words("the member at "+h.ClientURLs[0]+" does not answer", err)
+		return
+	}
+	h.Took = time.Since(began)
+	h.ID, h.LeaderID, h.Leader = st.Header.MemberId, st.Leader, st.Leader != 0 && st.Leader == st.Header.MemberId
+	h.DBSize, h.DBInUse, h.Version, h.Learner = st.DbSize, st.DbSizeInUse, st.Version, st.IsLearner
+	for _, e := range st.Errors {
+		if strings.Contains(e, "memberID:"+fmt.Sprint(h.ID)+" ") || strings.HasPrefix(e, "etcdserver:") {
+			h.Alarms = append(h.Alarms, e)
+		}
+	}
+}
+
+// Compact forgets history up to now, and Defrag makes one member's file as small as its
+// data; the member does not answer meanwhile.
+func (c *Cluster) Compact(ctx context.Context) error {
+	r, err := c.c.Get(ctx, "\x00")
+	if err == nil {
+		_, err = c.c.Compact(ctx, r.Header.Revision, clientv3.WithCompactPhysical())
+	}
+	if err == nil || errors.Is(err, rpctypes.ErrCompacted) {
+		return nil
+	}
+	return c.words("its history was not compacted", err)
+}
+
+// Defrag is of the member with this client URL.
+func (c *Cluster) Defrag(ctx context.Context, clientURL string) error {
+	if _, err := c.c.Defragment(ctx, clientURL); err != nil {
+		return c.words("the member at "+clientURL+" was not defragmented", err)
+	}
+	return nil
+}
+
+// Disarm takes all alarms back. A member that still has no room raises its own again.
+func (c *Cluster) Disarm(ctx context.Context) error {
+	if _, err := c.c.AlarmDisarm(ctx, &clientv3.AlarmMember{}); err != nil {
+		return c.words("its alarms were not taken back", err)
+	}
+	return nil
+}
+
+// Snapshot writes the whole database from the first member that gives it; a majority is
+// not needed. It ends with its SHA-256. What was written is of no use when err is set.
+func (c *Cluster) Snapshot(ctx context.Context, w io.Writer) error {
+	var last error
+	for _, u := range c.urls {
+		n, err := c.snapshot(ctx, u, w)
+		if err == nil {
+			return nil
+		}
+		last = c.words("no backup from the member at "+u, err)
+		if n > 0 { // another one cannot go on where this one ended
+			break
+		}
+	}
+	return last
+}
+
+func (c *Cluster) snapshot(ctx context.Context, url string, w io.Writer) (int64, error) {
+	cl, err := c.client([]string{url})
+	if err != nil {
+		return 0, err
+	}
+	defer cl.Close()
+	up, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	if _, err := cl.Status(up, url); err != nil {
+		return 0, err
+	}
+	r, err := cl.SnapshotWithVersion(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer r.Snapshot.Close()
+	return io.Copy(w, r.Snapshot)
+}
+
+// words turns what a client answers into a sentence.
+func (c *Cluster) words(what string, err error) error {
+	at := strings.Join(c.urls, ", ")
+	switch {
+	case errors.Is(err, rpctypes.ErrUnhealthy), errors.Is(err, rpctypes.ErrMemberNotEnoughStarted):
+		return cnm.Errorf(cnm.ErrConflict, "etcd: %s: the members that run would have no majority: bring the others back, or remove one that is gone first: %w", what, err)
+	case errors.Is(err, rpctypes.ErrTooManyLearners):
+		return cnm.Errorf(cnm.ErrConflict, "etcd: %s: two hosts are being promoted already: wait, or demote one: %w", what, err)
+	case errors.Is(err, rpctypes.ErrMemberNotFound):
+		return cnm.Errorf(cnm.ErrNotFound, "etcd: %s: the cluster has no such member: %w", what, err)
+	case errors.Is(err, rpctypes.ErrNoSpace):
+		return cnm.Errorf(cnm.ErrExhausted, "etcd: %s: a member has no room: %w", what, err)
+	case errors.Is(err, rpctypes.ErrNoLeader), errors.Is(err, rpctypes.ErrTimeout), errors.Is(err, rpctypes.ErrTimeoutDueToLeaderFail), errors.Is(err, rpctypes.ErrTimeoutDueToConnectionLost):
+		return cnm.Errorf(cnm.ErrUnavailable, "etcd: %s: the majority of the members cannot be reached: bring them back, or restore a backup: %w", what, err)
+	}
+	return cnm.Errorf(cnm.ErrUnavailable, "etcd at %s: %s: is a member running there, and TCP port 2379 open? %w", at, what, err)
+}

@@ -1,0 +1,206 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"go.etcd.io/etcd/server/v3/embed"
+	"go.uber.org/zap/zapcore"
+	"golang.org/x/sys/unix"
+)
+
+// member is one run of etcd, from its start to its end.
+type member struct {
+	dir    string
+	listen []netip.AddrPort
+	etcd   *embed.Etcd
+	ready  <-chan struct{}
+	fail   sync.Once
+	failed chan struct{} // closed when err is set
+	err    error
+}
+
+// OnWrite is what zap calls at a fatal line or a panic. The goroutine ends here, with its
+// deferred calls, instead of the process: a full disk under etcd must not end the daemon.
+// What it held stays held, so that nothing goes on from a state that etcd calls
+// impossible; sever takes the files away from what is left.
+func (m *member) OnWrite(e *zapcore.CheckedEntry, fields []zapcore.Field) {
+	err := errors.New(e.Message)
+	for _, f := range fields {
+		if cause, ok := f.Interface.(error); ok && f.Type == zapcore.ErrorType {
+			err = fmt.Errorf("%s: %w", e.Message, cause)
+		}
+	}
+	m.end(err)
+	runtime.Goexit()
+}
+
+func (m *member) end(err error) {
+	m.fail.Do(func() {
+		m.err = err
+		close(m.failed)
+	})
+}
+
+// begin starts etcd. It returns when etcd runs, which is before it knows the others.
+func begin(c Config) (*member, error) {
+	m := &member{dir: c.Dir, listen: []netip.AddrPort{c.Client, c.Peer}, failed: make(chan struct{})}
+	ec, err := c.embed(logger(c.Log, m))
+	if err != nil {
+		return nil, err
+	}
+	type answer struct {
+		etcd *embed.Etcd
+		err  error
+	}
+	got := make(chan answer, 1)
+	go func() {
+		e, err := embed.StartEtcd(ec)
+		got <- answer{e, err}
+	}()
+	var a answer
+	select {
+	case a = <-got:
+	case <-m.failed:
+		// The goroutine above has ended, or is held by one that has.
+		m.sever()
+		return nil, m.err
+	}
+	if a.err != nil {
+		return nil, a.err
+	}
+	m.etcd = a.etcd
+	m.ready = a.etcd.Server.ReadyNotify()
+	go func() {
+		select {
+		case err, ok := <-a.etcd.Err():
+			if ok && err != nil {
+				m.end(err)
+			}
+		case <-a.etcd.Server.StopNotify():
+			id := a.etcd.Server.MemberID()
+			if a.etcd.Server.IsIDRemoved(uint64(id)) {
+				m.end(errRemoved)
+			} else {
+				m.end(errStopped)
+			}
+		}
+	}()
+	return m, nil
+}
+
+var (
+	errRemoved = errors.New("this host's member was removed from the cluster")
+	errStopped = errors.New("etcd stopped")
+)
+
+// patience is how long etcd may take to stop. It waits for requests under way, and for a
+// second for each connection of a peer.
+const patience = 12 * time.Second
+
+// close stops etcd, whatever state it is in, and frees its folder and addresses.
+func (m *member) close() {
+	select {
+	case <-m.failed:
+		if !errors.Is(m.err, errRemoved) && !errors.Is(m.err, errStopped) {
+			// Something in it has ended that others wait for.
+			m.abandon()
+			return
+		}
+	default:
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		m.etcd.Close()
+	}()
+	select {
+	case <-done:
+		return
+	case <-time.After(patience):
+	case <-m.failed:
+		// It fails while it stops: a disk that is full.
+		select {
+		case <-done:
+			return
+		case <-time.After(2 * time.Second):
+		}
+	}
+	m.abandon()
+}
+
+// abandon gives up what can no longer be stopped.
+func (m *member) abandon() {
+	for _, l := range m.etcd.Clients {
+		_ = l.Close()
+	}
+	for _, l := range m.etcd.Peers {
+		_ = l.Close()
+	}
+	m.sever()
+	// What is not held ends by itself, and cannot touch the files any more.
+	go m.etcd.Close()
+}
+
+// sever takes the files below the folder, and the sockets that listen at the member's
+// addresses, away from what is left of it: the locks are undone, and the descriptors lead
+// to /dev/null, where no late write can hurt. The next run in this process can have them
+// then. The locks are open file description locks (fcntl(2)) and flock(2), which any
+// descriptor of the same description can undo.
+func (m *member) sever() {
+	null, err := unix.Open(os.DevNull, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return
+	}
+	defer unix.Close(null)
+	dir, err := filepath.EvalSymlinks(m.dir)
+	if err != nil {
+		return
+	}
+	fds, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return
+	}
+	for _, e := range fds {
+		fd, err := strconv.Atoi(e.Name())
+		if err != nil {
+			continue
+		}
+		to, err := os.Readlink("/proc/self/fd/" + e.Name())
+		if err != nil || !strings.HasPrefix(to, dir+"/") && !(strings.HasPrefix(to, "socket:") && m.listens(fd)) {
+			continue
+		}
+		_ = syscall.FcntlFlock(uintptr(fd), unix.F_OFD_SETLK, &syscall.Flock_t{Type: syscall.F_UNLCK})
+		_ = unix.Flock(fd, unix.LOCK_UN)
+		_ = unix.Dup3(null, fd, unix.O_CLOEXEC)
+	}
+}
+
+// listens says whether a descriptor is a socket that listens at one of the addresses.
+func (m *member) listens(fd int) bool {
+	if on, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ACCEPTCONN); err != nil || on == 0 {
+		return false
+	}
+	sa, err := unix.Getsockname(fd)
+	if err != nil {
+		return false
+	}
+	var at netip.AddrPort
+	switch sa := sa.(type) {
+	case *unix.SockaddrInet4:
+		at = netip.AddrPortFrom(netip.AddrFrom4(sa.Addr), uint16(sa.Port))
+	case *unix.SockaddrInet6:
+		at = netip.AddrPortFrom(netip.AddrFrom16(sa.Addr).Unmap(), uint16(sa.Port))
+	}
+	return slices.Contains(m.listen, at)
+}
