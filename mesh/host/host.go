@@ -1,0 +1,4 @@
+package host
+
+// Host is this host in the mesh.
+type Host struct{}
