@@ -18,6 +18,15 @@ func Changes(o Object) []string {
 		}
 		return append(c, "ip link set "+o.Name+" master "+o.Master,
 			words("bridge link set dev", o.Name, "hairpin", offOn(o.Hairpin), "isolated", offOn(o.Isolated)))
+	case VXLAN:
+		c := []string{words("ip link set", o.Name, mtu(o.InnerMTU()), opt("address", o.MAC)), "ip link set " + o.Name + " type vxlan nolearning"}
+		if o.Master == "" {
+			return append(c, "ip link set "+o.Name+" nomaster")
+		}
+		return append(c, "ip link set "+o.Name+" master "+o.Master,
+			"bridge link set dev "+o.Name+" neigh_suppress on learning off flood off mcast_flood on")
+	case WireGuard:
+		return []string{words("ip link set", o.Name, mtu(o.MTU))}
 	case Addr:
 		subnet := o.Prefix.Masked().String() + " dev " + o.Link + " proto kernel"
 		if o.Prefix.Addr().Is6() {

@@ -52,9 +52,17 @@ func (o Route) Commands() (create, remove []string) {
 	if o.Via.IsValid() {
 		via = o.Via.String()
 	}
+	if o.Unreachable {
+		r := in(o.NS) + fam + "route %s unreachable " + dst
+		return []string{fmt.Sprintf(r, "add") + " metric " + lastMetric}, []string{fmt.Sprintf(r, "del") + " metric " + lastMetric}
+	}
 	r := words(dst, opt("via", via), opt("dev", o.Link))
-	return []string{in(o.NS) + fam + "route add " + r}, []string{in(o.NS) + fam + "route del " + r}
+	return []string{in(o.NS) + fam + "route add " + words(r, flag("onlink", o.OnLink))}, []string{in(o.NS) + fam + "route del " + r}
 }
+
+// lastMetric is that of a route of the last resort, as people write it (ip-vrf(8)).
+// dataplane/linux has one of each instance's own close to it.
+const lastMetric = "4278198272"
 
 func (o Sysctl) Commands() (create, remove []string) {
 	return []string{fmt.Sprintf("%ssysctl -w %s=%s", in(o.NS), o.Name, o.Value)}, nil

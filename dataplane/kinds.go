@@ -165,9 +165,14 @@ func (o Bridge) Key() string    { return "link " + o.Name }
 func (o Veth) Key() string      { return "link " + o.Name }
 func (o Addr) Key() string      { return "addr " + at(o.NS, o.Link) + " " + o.Prefix.String() }
 func (o Up) Key() string        { return "up " + at(o.NS, o.Link) }
-func (o Route) Key() string     { return "route " + at(o.NS, o.Link) + " " + o.Dst.String() }
-func (o Sysctl) Key() string    { return "sysctl " + at(o.NS, o.Name) }
-func (o Page) Key() string      { return "table " + o.Family + " " + o.Table }
+func (o Route) Key() string {
+	if o.Unreachable {
+		return "unreachable " + at(o.NS, o.Dst.String())
+	}
+	return "route " + at(o.NS, o.Link) + " " + o.Dst.String()
+}
+func (o Sysctl) Key() string { return "sysctl " + at(o.NS, o.Name) }
+func (o Page) Key() string   { return "table " + o.Family + " " + o.Table }
 func (o Element) Key() string {
 	return fmt.Sprintf("element %s %s %s { %s }", o.Family, o.Table, o.Set, o.KeyText)
 }
@@ -189,7 +194,7 @@ func (o Addr) Spec() string {
 func (o Up) Spec() string { return "" }
 func (o Route) Spec() string {
 	if o.Via.IsValid() {
-		return "via " + o.Via.String()
+		return words("via "+o.Via.String(), flag("onlink", o.OnLink))
 	}
 	return ""
 }

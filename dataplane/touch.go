@@ -15,6 +15,8 @@ type Touch struct {
 	Page bool
 	// Sets are those of our table in which elements came or went.
 	Sets map[string]bool
+	// Routes are those of ours that are on no link (Route.Unreachable).
+	Routes bool
 	// Sysctls are parameters of the host, by their path below /proc/sys.
 	Sysctls map[string]bool
 	// By is who did it, as far as the kernel says: "nft (pid 4711)".
@@ -23,12 +25,12 @@ type Touch struct {
 
 // Empty says that there is no news.
 func (t *Touch) Empty() bool {
-	return !t.All && !t.Page && len(t.Links)+len(t.Sets)+len(t.Sysctls) == 0
+	return !t.All && !t.Page && !t.Routes && len(t.Links)+len(t.Sets)+len(t.Sysctls) == 0
 }
 
 // Add puts more news in.
 func (t *Touch) Add(o Touch) {
-	t.All, t.Page = t.All || o.All, t.Page || o.Page
+	t.All, t.Page, t.Routes = t.All || o.All, t.Page || o.Page, t.Routes || o.Routes
 	merge(&t.Links, o.Links)
 	merge(&t.Sets, o.Sets)
 	merge(&t.Sysctls, o.Sysctls)
@@ -63,12 +65,22 @@ func (t *Touch) Has(o Object) bool {
 		return t.Links[o.Name]
 	case Foreign:
 		return t.Links[o.Name]
+	case VXLAN:
+		return t.Links[o.Name]
+	case WireGuard:
+		return t.Links[o.Name]
+	case FDB:
+		return t.Links[o.Dev]
+	case Neighbour:
+		return t.Links[o.Link]
+	case Offload:
+		return t.Links[o.Link]
 	case Addr:
 		return o.NS == "" && t.Links[o.Link]
 	case Up:
 		return o.NS == "" && t.Links[o.Link]
 	case Route:
-		return o.NS == "" && t.Links[o.Link]
+		return o.NS == "" && (o.Unreachable && t.Routes || !o.Unreachable && t.Links[o.Link])
 	case Sysctl:
 		return o.NS == "" && (t.Sysctls[o.Name] || t.Links[SysctlLink(o.Name)])
 	case Page:
@@ -100,6 +112,16 @@ func TouchOf(o Object) (t Touch) {
 		link(o.Name)
 	case Foreign:
 		link(o.Name)
+	case VXLAN:
+		link(o.Name)
+	case WireGuard:
+		link(o.Name)
+	case FDB:
+		link(o.Dev)
+	case Neighbour:
+		link(o.Link)
+	case Offload:
+		link(o.Link)
 	case Addr:
 		if o.NS == "" {
 			link(o.Link)
@@ -109,7 +131,9 @@ func TouchOf(o Object) (t Touch) {
 			link(o.Link)
 		}
 	case Route:
-		if o.NS == "" {
+		if o.NS == "" && o.Unreachable {
+			t.Routes = true
+		} else if o.NS == "" {
 			link(o.Link)
 		}
 	case Sysctl:

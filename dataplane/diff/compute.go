@@ -25,7 +25,7 @@ func newComputer(desired, observed *dataplane.State, declared bool, inside []str
 			if _, ok := observed.Get(o.Key()); !ok {
 				c.fresh.add(o)
 			}
-		case dataplane.Bridge, dataplane.Veth:
+		case dataplane.Bridge, dataplane.Veth, dataplane.VXLAN, dataplane.WireGuard:
 			if c.remake(o) {
 				c.fresh.add(o)
 			}
@@ -80,6 +80,12 @@ func (c *computer) remake(want dataplane.Object) bool {
 		h, same := have.(dataplane.Veth)
 		return !same || h.PeerNS != w.PeerNS || c.fresh.namespaces[w.PeerNS] ||
 			c.declared && (h.PeerName != w.PeerName || h.PeerMAC != w.PeerMAC)
+	case dataplane.VXLAN:
+		h, same := have.(dataplane.VXLAN)
+		return !same || w.Remade(h)
+	case dataplane.WireGuard:
+		h, same := have.(dataplane.WireGuard)
+		return !same || h.UserSpace != w.UserSpace
 	}
 	return false
 }
@@ -124,8 +130,14 @@ func (c *computer) redirected(o dataplane.Object) bool {
 
 // portOfFresh: a bridge that is made anew has no ports, whatever was observed.
 func (c *computer) portOfFresh(o dataplane.Object) bool {
-	v, ok := o.(dataplane.Veth)
-	return ok && v.Master != "" && c.fresh.links[place{"", v.Master}]
+	master := ""
+	switch o := o.(type) {
+	case dataplane.Veth:
+		master = o.Master
+	case dataplane.VXLAN:
+		master = o.Master
+	}
+	return master != "" && c.fresh.links[place{"", master}]
 }
 
 // insideOnly: the two veths differ only in what the sandbox's owner may change,
@@ -143,7 +155,7 @@ func (c *computer) insideOnly(want, have dataplane.Object) bool {
 // drop plans for one observed object that nobody wants.
 func (c *computer) drop(o dataplane.Object) {
 	switch o.(type) {
-	case dataplane.Sysctl, dataplane.Foreign:
+	case dataplane.Sysctl, dataplane.Offload, dataplane.Foreign:
 		return
 	}
 	if dataplane.InSandbox(o) != "" && !c.declared || c.fresh.implied(o) || c.dying.implied(o) {
@@ -162,8 +174,13 @@ func (c *computer) drop(o dataplane.Object) {
 
 // frees says that a wanted object which is yet to be made needs o gone first.
 func (c *computer) frees(o dataplane.Object) bool {
-	if e, ok := o.(dataplane.Element); ok && e.Last == nil {
-		return false // thousands of ports: their keys collide only with themselves
+	switch e := o.(type) {
+	case dataplane.Element:
+		if e.Last == nil {
+			return false // thousands of ports: their keys collide only with themselves
+		}
+	case dataplane.FDB, dataplane.Neighbour:
+		return false // and so do these
 	}
 	for _, s := range c.steps {
 		if s.op.Verb != dataplane.Delete && collide(o, s.op.Object) {
@@ -190,6 +207,10 @@ func collide(old, wanted dataplane.Object) bool {
 	case dataplane.Veth:
 		w, ok := wanted.(dataplane.Veth)
 		return ok && w.PeerNS == o.PeerNS && w.PeerName == o.PeerName
+	case dataplane.VXLAN:
+		// One number is of one device (vxlan_config_validate: EEXIST).
+		w, ok := wanted.(dataplane.VXLAN)
+		return ok && w.VNI == o.VNI && w.UDPPort() == o.UDPPort()
 	case dataplane.Element:
 		w, ok := wanted.(dataplane.Element)
 		return ok && w.Overlaps(o)

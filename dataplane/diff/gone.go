@@ -36,6 +36,10 @@ func (g *gone) add(o dataplane.Object) {
 		if o.PeerNS != "" {
 			g.links[place{o.PeerNS, o.PeerName}] = true
 		}
+	case dataplane.VXLAN:
+		g.links[place{"", o.Name}] = true
+	case dataplane.WireGuard:
+		g.links[place{"", o.Name}] = true
 	case dataplane.Page:
 		g.tables[[2]string{o.Family, o.Table}] = true
 	}
@@ -62,7 +66,11 @@ func on(o dataplane.Object) (p place, ok bool) {
 	case dataplane.Up:
 		return place{o.NS, o.Link}, true
 	case dataplane.Route:
-		return place{o.NS, o.Link}, true
+		return place{o.NS, o.Link}, !o.Unreachable || o.NS != ""
+	case dataplane.FDB:
+		return place{"", o.Dev}, true
+	case dataplane.Neighbour:
+		return place{"", o.Link}, true
 	case dataplane.Sysctl:
 		link := sysctlLink(o.Name)
 		return place{o.NS, link}, link != "" || o.NS != ""

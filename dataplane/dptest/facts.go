@@ -13,6 +13,7 @@ type facts struct {
 	links  map[string]dataplane.HostLink
 	routes []dataplane.HostRoute
 	stats  map[string][]dataplane.LinkStats
+	tuns   map[string]bool // devices that a keeper has made
 }
 
 // StrangerLink puts a link there that is not ours, with all that HostLink tells.
@@ -30,6 +31,20 @@ func (k *Kernel) StrangerLink(name string, l dataplane.HostLink) {
 		}
 	}
 	k.facts.links[name], k.strange[name] = l, l.What
+}
+
+// Tun has a keeper make a TUN device of that name, or, with false, close it.
+func (k *Kernel) Tun(name string, there bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.facts.tuns == nil {
+		k.facts.tuns = map[string]bool{}
+	}
+	k.facts.tuns[name] = there
+	if o, ok := k.objs["link "+name]; ok && !there {
+		k.news(o)
+		k.remove(o)
+	}
 }
 
 // SetHostRoutes says what prefixes the host uses.

@@ -144,7 +144,7 @@ func (k *Kernel) one(op dataplane.Op) error {
 		return err
 	}
 	if op.Verb == dataplane.Delete {
-		if have, ok := k.objs[op.Object.Key()]; ok && op.Object.Phase() != dataplane.PhaseSysctl {
+		if have, ok := k.objs[op.Object.Key()]; ok && !unasked(op.Object) {
 			k.remove(have)
 		}
 	} else if err := k.put(op.Verb, op.Object); err != nil {
@@ -165,7 +165,7 @@ func (k *Kernel) Observe(ctx context.Context, sandboxes []string) (*dataplane.St
 	}
 	s := dataplane.NewState()
 	for _, o := range k.objs {
-		if _, sysctl := o.(dataplane.Sysctl); !sysctl && asked[dataplane.InSandbox(o)] {
+		if !unasked(o) && asked[dataplane.InSandbox(o)] {
 			s.Add(bare(o))
 		}
 	}

@@ -24,6 +24,25 @@ func (k *Kernel) put(v dataplane.Verb, o dataplane.Object) error {
 		}
 	case dataplane.Veth:
 		return k.putVeth(v, o)
+	case dataplane.VXLAN:
+		return k.putVXLAN(v, o)
+	case dataplane.WireGuard:
+		if err := k.nameFree(v, o.Name, o.Key()); err != nil {
+			return err
+		}
+		if o.UserSpace && !k.facts.tuns[o.Name] {
+			return fmt.Errorf("the keeper has not made the TUN device %s yet, or closed it: no such device", o.Name)
+		}
+	case dataplane.FDB:
+		if err := k.putFDB(o); err != nil {
+			return err
+		}
+	case dataplane.Neighbour:
+		if err := k.linkThere("", o.Link); err != nil {
+			return err
+		}
+	case dataplane.Offload:
+		return k.putOffload(o)
 	case dataplane.Addr:
 		if err := k.linkThere(o.NS, o.Link); err != nil {
 			return err
@@ -33,14 +52,17 @@ func (k *Kernel) put(v dataplane.Verb, o dataplane.Object) error {
 			return err
 		}
 	case dataplane.Route:
+		if o.Unreachable {
+			break
+		}
 		if err := k.linkThere(o.NS, o.Link); err != nil {
 			return err
 		}
-		if o.Via.IsValid() && !k.onLink(o.NS, o.Link, o.Via) {
+		if o.Via.IsValid() && !o.OnLink && !k.onLink(o.NS, o.Link, o.Via) {
 			return fmt.Errorf("gateway %s is not on a network of %s: network is unreachable", o.Via, o.Link)
 		}
 		for key, other := range k.objs { // one destination, one route: the new one replaces
-			if r, ok := other.(dataplane.Route); ok && r.NS == o.NS && r.Dst == o.Dst {
+			if r, ok := other.(dataplane.Route); ok && !r.Unreachable && r.NS == o.NS && r.Dst == o.Dst {
 				delete(k.objs, key)
 			}
 		}
@@ -204,7 +226,16 @@ func (k *Kernel) remove(o dataplane.Object) {
 				v.Master, v.Hairpin, v.Isolated = "", false, false
 				k.objs[key] = v
 			}
+			if v, ok := other.(dataplane.VXLAN); ok && v.Master == o.Name {
+				v.Master = ""
+				k.objs[key] = v
+				k.dropWays(v.Name)
+			}
 		}
+	case dataplane.VXLAN:
+		k.dropOn("", o.Name)
+	case dataplane.WireGuard:
+		k.dropOn("", o.Name)
 	case dataplane.Veth:
 		k.dropOn("", o.Name)
 		k.dropOn(o.PeerNS, o.PeerName)
@@ -227,6 +258,10 @@ func (k *Kernel) dropOn(ns, link string) {
 			n, l = o.NS, o.Link
 		case dataplane.Route:
 			n, l = o.NS, o.Link
+		case dataplane.FDB:
+			l = o.Dev
+		case dataplane.Neighbour:
+			l = o.Link
 		case dataplane.Sysctl:
 			n, l = o.NS, sysctlLink(o.Name)
 		}
@@ -269,6 +304,21 @@ func bare(o dataplane.Object) dataplane.Object {
 	case dataplane.Redirect:
 		o.Meta = dataplane.Meta{}
 		return o
+	case dataplane.VXLAN:
+		o.Meta = dataplane.Meta{}
+		return o
+	case dataplane.WireGuard:
+		o.Meta = dataplane.Meta{}
+		return o
+	case dataplane.FDB:
+		o.Meta = dataplane.Meta{}
+		return o
+	case dataplane.Neighbour:
+		o.Meta = dataplane.Meta{}
+		return o
+	case dataplane.Offload:
+		o.Meta = dataplane.Meta{}
+		return o
 	}
 	return o
 }
@@ -278,6 +328,10 @@ func linkName(o dataplane.Object) string {
 	case dataplane.Bridge:
 		return o.Name
 	case dataplane.Veth:
+		return o.Name
+	case dataplane.VXLAN:
+		return o.Name
+	case dataplane.WireGuard:
 		return o.Name
 	}
 	return ""

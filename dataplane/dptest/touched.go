@@ -12,12 +12,12 @@ func (k *Kernel) ObserveTouched(ctx context.Context, t dataplane.Touch, want []d
 	defer k.mu.Unlock()
 	s := dataplane.NewState()
 	for _, o := range k.objs {
-		if _, sysctl := o.(dataplane.Sysctl); !sysctl && t.Has(o) {
+		if !unasked(o) && t.Has(o) {
 			s.Add(bare(o))
 		}
 	}
 	for _, w := range want {
-		if _, sysctl := w.(dataplane.Sysctl); sysctl && dataplane.InSandbox(w) == "" {
+		if unasked(w) && dataplane.InSandbox(w) == "" {
 			if o, ok := k.objs[w.Key()]; ok {
 				s.Add(bare(o))
 			}
@@ -66,6 +66,9 @@ func (k *Kernel) news(o dataplane.Object) {
 	if b, ok := o.(dataplane.Bridge); ok { // its ports lose their master
 		for _, p := range k.objs {
 			if v, ok := p.(dataplane.Veth); ok && v.Master == b.Name {
+				t.Add(dataplane.TouchOf(v))
+			}
+			if v, ok := p.(dataplane.VXLAN); ok && v.Master == b.Name {
 				t.Add(dataplane.TouchOf(v))
 			}
 		}

@@ -198,7 +198,7 @@ func (a *applier) up(o dataplane.Up, del bool) (err error) {
 		flags = 0
 	}
 	if err := c.set(l.index, l.name, flags, unix.IFF_UP); err != nil {
-		return err
+		return a.k.portTaken(l, err)
 	}
 	l.flags = l.flags&^unix.IFF_UP | flags
 	return nil

@@ -24,6 +24,8 @@ func (k *Kernel) Apply(ctx context.Context, ops []dataplane.Op) error {
 			a.elements(ops[:n])
 		} else if n = sysctlRun(ops); n > 0 {
 			a.sysctls(ops[:n])
+		} else if n = neighRun(ops); n > 0 {
+			a.neighbours(ops[:n])
 		} else {
 			n = 1
 			a.one(ops[0])
@@ -89,6 +91,10 @@ func (a *applier) dispatch(op dataplane.Op) error {
 		return a.bridge(op.Verb, o)
 	case dataplane.Veth:
 		return a.veth(op.Verb, o)
+	case dataplane.VXLAN:
+		return a.vxlan(op.Verb, o)
+	case dataplane.WireGuard:
+		return a.wireguard(op.Verb, o)
 	case dataplane.Addr:
 		return a.addr(o, del)
 	case dataplane.Up:

@@ -230,7 +230,7 @@ func (a *applier) adjustVeth(v dataplane.Verb, o dataplane.Veth, master int) err
 			return err
 		}
 	}
-	if l.master == master && l.hairpin == o.Hairpin && l.isolated == o.Isolated || master == 0 {
+	if l.master == master && l.port.hairpin == o.Hairpin && l.port.isolated == o.Isolated || master == 0 {
 		return nil
 	}
 	return k.rt.setPort(l.index, o.Hairpin, o.Isolated)

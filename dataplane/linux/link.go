@@ -1,9 +1,11 @@
 package linux
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
@@ -16,11 +18,23 @@ type link struct {
 	group, flags  uint32
 	mtu           int
 	mac           net.HardwareAddr
-	peer          int // ifindex of a veth's other end
-	peerNS        int // nsid of the namespace the other end is in; -1: the same or unknown
-	hairpin       bool
-	isolated      bool
+	peer          int  // ifindex of a veth's other end
+	peerNS        int  // nsid of the namespace the other end is in; -1: the same or unknown
 	nfCall        bool // a bridge's
+	port          portFlags
+	vxlan         *vxlanLink
+}
+
+// portFlags are what a bridge keeps of its port.
+type portFlags struct{ hairpin, isolated, learning, flood, mcast, bcast, suppress bool }
+
+// vxlanLink is what a VXLAN device says of itself.
+type vxlanLink struct {
+	id       uint32
+	dev      int // ifindex of the underlay; 0: none
+	local    netip.Addr
+	port     uint16
+	learning bool
 }
 
 func (l *link) up() bool { return l.flags&unix.IFF_UP != 0 }
@@ -173,6 +187,9 @@ func (l *link) parseInfo(b []byte) {
 			}
 		}
 	})
+	if l.kind == "vxlan" {
+		l.vxlan = parseVXLAN(data)
+	}
 	if l.kind == "bridge" {
 		eachAttr(data, func(t int, b []byte) {
 			if t == nl.IFLA_BR_NF_CALL_IPTABLES {
@@ -184,13 +201,43 @@ func (l *link) parseInfo(b []byte) {
 
 func (l *link) parsePort(b []byte) {
 	eachAttr(b, func(t int, b []byte) {
+		on := len(b) > 0 && b[0] != 0
 		switch t {
 		case nl.IFLA_BRPORT_MODE:
-			l.hairpin = len(b) > 0 && b[0] != 0
+			l.port.hairpin = on
 		case nl.IFLA_BRPORT_ISOLATED:
-			l.isolated = len(b) > 0 && b[0] != 0
+			l.port.isolated = on
+		case nl.IFLA_BRPORT_LEARNING:
+			l.port.learning = on
+		case nl.IFLA_BRPORT_UNICAST_FLOOD:
+			l.port.flood = on
+		case nl.IFLA_BRPORT_MCAST_FLOOD:
+			l.port.mcast = on
+		case nl.IFLA_BRPORT_BCAST_FLOOD:
+			l.port.bcast = on
+		case nl.IFLA_BRPORT_NEIGH_SUPPRESS:
+			l.port.suppress = on
 		}
 	})
+}
+
+func parseVXLAN(data []byte) *vxlanLink {
+	v := &vxlanLink{}
+	eachAttr(data, func(t int, b []byte) {
+		switch {
+		case t == nl.IFLA_VXLAN_ID && len(b) == 4:
+			v.id = nl.NativeEndian().Uint32(b)
+		case t == nl.IFLA_VXLAN_LINK && len(b) == 4:
+			v.dev = int(nl.NativeEndian().Uint32(b))
+		case t == nl.IFLA_VXLAN_LOCAL, t == nl.IFLA_VXLAN_LOCAL6:
+			v.local, _ = netip.AddrFromSlice(b)
+		case t == nl.IFLA_VXLAN_PORT && len(b) == 2:
+			v.port = binary.BigEndian.Uint16(b)
+		case t == nl.IFLA_VXLAN_LEARNING:
+			v.learning = len(b) > 0 && b[0] != 0
+		}
+	})
+	return v
 }
 
 func flagByte(on bool) []byte {

@@ -32,6 +32,7 @@ type linkWatch struct {
 	pending      map[int]bool
 	names        map[string]bool
 	sure         map[int]bool // pending, and no operation of ours explains it
+	neigh        neighWatch
 }
 
 type knownLink struct {
@@ -42,7 +43,7 @@ type knownLink struct {
 func (w *linkWatch) open() (err error) {
 	w.known, w.pending, w.sure, w.names = map[int]*knownLink{}, map[int]bool{}, map[int]bool{}, map[string]bool{}
 	if w.l, err = newListener(unix.NETLINK_ROUTE, unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR,
-		unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE); err != nil {
+		unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE, unix.RTNLGRP_NEIGH); err != nil {
 		return err
 	}
 	if w.rt, err = newRTNL(); err != nil {
@@ -59,7 +60,10 @@ func (w *linkWatch) look() error {
 			w.known[l.index] = &knownLink{*l, l.group == w.k.doom}
 		}
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	return w.neigh.look(w.rt, func(i int) bool { return w.known[i] != nil })
 }
 
 func (w *linkWatch) close() {
@@ -91,6 +95,8 @@ func (w *linkWatch) message(h unix.NlMsghdr, m []byte) {
 		if len(m) >= unix.SizeofIfInfomsg {
 			w.linkMessage(h.Type == unix.RTM_DELLINK, parseLink(m), nl.DeserializeIfInfomsg(m).Family)
 		}
+	case unix.RTM_NEWNEIGH, unix.RTM_DELNEIGH:
+		w.neighMessage(h.Pid, h.Type == unix.RTM_DELNEIGH, m)
 	case unix.RTM_NEWADDR, unix.RTM_DELADDR:
 		if len(m) >= unix.SizeofIfAddrmsg {
 			// The kernel's own (no sender): it makes link-local ones when a link comes up, and
@@ -102,12 +108,21 @@ func (w *linkWatch) message(h unix.NlMsghdr, m []byte) {
 		if len(m) < unix.SizeofRtMsg {
 			return
 		}
-		index := 0
+		index, metric := 0, uint32(0)
 		eachAttr(m[unix.SizeofRtMsg:], func(t int, b []byte) {
-			if t == unix.RTA_OIF && len(b) >= 4 {
+			switch {
+			case t == unix.RTA_OIF && len(b) >= 4:
 				index = int(nl.NativeEndian().Uint32(b))
+			case t == unix.RTA_PRIORITY && len(b) >= 4:
+				metric = nl.NativeEndian().Uint32(b)
 			}
 		})
+		if r := nl.DeserializeRtMsg(m); r.Type == unix.RTN_UNREACHABLE && r.Protocol == routeProtocol && metric == w.k.lastMetric() {
+			if h.Type == unix.RTM_DELROUTE && !w.own(h.Pid) {
+				w.tell(dataplane.Touch{Routes: true})
+			}
+			return
+		}
 		// What the kernel takes away itself, with an address or a link, is told of these.
 		w.onLink(h.Pid, index, h.Type == unix.RTM_DELROUTE && h.Pid != 0)
 		if h.Type == unix.RTM_NEWROUTE && h.Flags&unix.NLM_F_REPLACE != 0 && !w.own(h.Pid) {
@@ -159,7 +174,7 @@ func (w *linkWatch) linkMessage(gone bool, l *link, family uint8) {
 	had := w.known[l.index]
 	if family == unix.AF_BRIDGE {
 		if had != nil && !gone {
-			had.hairpin, had.isolated = l.hairpin, l.isolated
+			had.port = l.port
 			w.touch(l.index)
 		}
 		return
@@ -174,6 +189,8 @@ func (w *linkWatch) linkMessage(gone bool, l *link, family uint8) {
 			w.names[had.name], w.names[l.name] = true, true
 		}
 		delete(w.known, l.index)
+		w.neigh.forget(l.index)
+		w.k.ways.forget(l.index)
 	case !w.ours(l):
 		if had != nil && !had.doomed { // somebody took our mark off
 			w.touch(l.index)

@@ -113,6 +113,7 @@ type Kernel struct {
 
 	// What the watch compares news with: see Watch.
 	made   madeLinks
+	ways   ways
 	runs   runs
 	params parameters
 }

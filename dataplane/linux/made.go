@@ -1,6 +1,7 @@
 package linux
 
 import (
+	"net/netip"
 	"sync"
 	"time"
 
@@ -43,7 +44,10 @@ func (m *madeLinks) isBusy(name string) bool {
 type madeLink struct {
 	kind              string
 	master, mtu       int
-	mac               string // a bridge's
+	mac               string     // a bridge's or VXLAN device's
+	local             netip.Addr // a VXLAN device's, as the next two
+	dev               int
+	lax               bool
 	hairpin, isolated bool
 	nfCall            bool
 	up                bool
@@ -85,9 +89,12 @@ func (k *Kernel) asMade(l *link) bool {
 	k.made.mu.Lock()
 	defer k.made.mu.Unlock()
 	m, known := k.made.by[l.name]
-	now := madeLink{kind: l.kind, master: l.master, mtu: l.mtu, hairpin: l.hairpin, isolated: l.isolated, nfCall: l.nfCall, up: l.up()}
+	now := madeLink{kind: l.kind, master: l.master, mtu: l.mtu, hairpin: l.port.hairpin, isolated: l.port.isolated, nfCall: l.nfCall, up: l.up()}
 	if l.kind == "bridge" {
 		now.mac = l.mac.String()
+	}
+	if l.vxlan != nil {
+		now.mac, now.local, now.dev, now.lax = l.mac.String(), l.vxlan.local, l.vxlan.dev, l.lax()
 	}
 	return known && now == m
 }
@@ -101,6 +108,20 @@ func (k *Kernel) madeBridge(o dataplane.Bridge, fresh bool) {
 
 func (k *Kernel) madeVeth(o dataplane.Veth, master int, fresh bool) {
 	k.made.note(o.Name, fresh, madeLink{kind: "veth", master: master, mtu: mtuOf(o.MTU), hairpin: o.Hairpin, isolated: o.Isolated})
+}
+
+func (k *Kernel) madeVXLAN(o dataplane.VXLAN, master, dev *link, fresh bool) {
+	m := madeLink{kind: "vxlan", mtu: o.InnerMTU(), local: o.Local}
+	if mac, err := k.mac(o.Name, o.MAC); err == nil {
+		m.mac = mac.String()
+	}
+	if master != nil {
+		m.master = master.index
+	}
+	if dev != nil {
+		m.dev = dev.index
+	}
+	k.made.note(o.Name, fresh, m)
 }
 
 // runs are the processes that run nft for us now, or did and are still to be heard of.

@@ -23,7 +23,11 @@ func (k *Kernel) Observe(ctx context.Context, sandboxes []string) (*dataplane.St
 	if err := host.layers(); err != nil {
 		return nil, err
 	}
+	if err := host.entries(k.mine); err != nil {
+		return nil, err
+	}
 	s := dataplane.NewState(host.objects(k.mine)...)
+	s.Add(k.lastRoutes(host)...)
 
 	pins, err := netns.List(k.cfg.PinDir)
 	if err != nil {

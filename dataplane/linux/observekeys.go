@@ -40,6 +40,12 @@ func (k *Kernel) ObserveKeys(ctx context.Context, want []dataplane.Object) (*dat
 			err = o.link(s, w.Name, "")
 		case dataplane.Veth:
 			err = o.link(s, w.Name, w.PeerNS)
+		case dataplane.VXLAN:
+			err = o.link(s, w.Name, "")
+		case dataplane.WireGuard:
+			err = o.link(s, w.Name, "")
+		case dataplane.FDB, dataplane.Neighbour:
+			err = o.hanging(s, hanging, "", w)
 		case dataplane.Addr:
 			err = o.hanging(s, hanging, w.NS, w)
 		case dataplane.Up:
@@ -100,6 +106,12 @@ func (o *observer) hanging(s *dataplane.State, seen map[string]*dataplane.State,
 			return err
 		}
 		all = dataplane.NewState()
+		if v != nil && ns == "" {
+			if err := v.entries(o.k.mine); err != nil {
+				return err
+			}
+			all.Add(o.k.lastRoutes(v)...)
+		}
 		if v != nil {
 			all.Add(v.objects(func(l *link) bool { return ns != "" || o.k.mine(l) })...)
 		}

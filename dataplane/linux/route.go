@@ -16,6 +16,9 @@ func (a *applier) route(o dataplane.Route, del bool) error {
 	if o.Via.IsValid() && o.Via.Is4() != o.Dst.Addr().Is4() {
 		return cnm.Unsupported("route to %s via %s: a gateway of the other family is not yet possible", o.Dst, o.Via)
 	}
+	if o.Unreachable {
+		return a.lastRoute(o, del)
+	}
 	c, l, err := a.place(o.NS, o.Link)
 	if err != nil {
 		return err
@@ -56,6 +59,9 @@ func (c *rtnl) route(typ, flags, index int, o dataplane.Route) error {
 	} else if !o.Via.IsValid() {
 		msg.Scope = unix.RT_SCOPE_LINK
 	}
+	if o.OnLink && o.Via.IsValid() {
+		msg.Flags |= unix.RTNH_F_ONLINK
+	}
 	parts := []nl.NetlinkRequestData{msg, u32(unix.RTA_OIF, uint32(index))}
 	if o.Dst.Bits() > 0 {
 		parts = append(parts, nl.NewRtAttr(unix.RTA_DST, o.Dst.Masked().Addr().AsSlice()))
@@ -74,11 +80,11 @@ func (c *rtnl) adjustRoute(l *link, o dataplane.Route) error {
 		return err
 	}
 	for _, r := range all {
-		if r.dst != o.Dst.Masked() || r.metric != defaultMetric(o.Dst) {
+		if r.dst != o.Dst.Masked() || r.unreachable || r.metric != defaultMetric(o.Dst) {
 			continue
 		}
 		switch {
-		case r.index == l.index && r.via == o.Via:
+		case r.index == l.index && r.via == o.Via && (r.onLink || !o.OnLink):
 			return nil
 		case r.protocol != routeProtocol:
 			return cnm.Conflict("a route to %s exists and is not ours (via %s, protocol %d)", o.Dst, r.via, r.protocol)
@@ -104,6 +110,9 @@ type route4or6 struct {
 	via      netip.Addr
 	metric   uint32
 	protocol uint8
+	onLink   bool
+	// unreachable is on no link, and so are those who look for a link's routes to skip it.
+	unreachable bool
 }
 
 func (c *rtnl) routes() ([]route4or6, error) {
@@ -115,10 +124,10 @@ func (c *rtnl) routes() ([]route4or6, error) {
 	var out []route4or6
 	for _, m := range msgs {
 		h := nl.DeserializeRtMsg(m)
-		if h.Type != unix.RTN_UNICAST || h.Flags&unix.RTM_F_CLONED != 0 {
+		if h.Type != unix.RTN_UNICAST && h.Type != unix.RTN_UNREACHABLE || h.Flags&unix.RTM_F_CLONED != 0 {
 			continue
 		}
-		r := route4or6{protocol: h.Protocol}
+		r := route4or6{protocol: h.Protocol, onLink: h.Flags&unix.RTNH_F_ONLINK != 0, unreachable: h.Type == unix.RTN_UNREACHABLE}
 		dst, table := netip.IPv4Unspecified(), uint32(h.Table)
 		if h.Family == unix.AF_INET6 {
 			dst = netip.IPv6Unspecified()
@@ -142,8 +151,51 @@ func (c *rtnl) routes() ([]route4or6, error) {
 		if table != unix.RT_TABLE_MAIN || !dst.IsValid() {
 			continue
 		}
+		if r.unreachable {
+			r.index = 0 // of IPv6 it is the loopback's
+		}
 		r.dst = netip.PrefixFrom(dst, int(h.Dst_len))
 		out = append(out, r)
 	}
 	return out, nil
+}
+
+// lastMetric marks a route of the last resort as this instance's: it is on no link that
+// could say whose it is. Nobody's own choice is as high.
+func (k *Kernel) lastMetric() uint32 { return 0xFF<<24 | k.cfg.Instance&instanceBits }
+
+// lastRoute answers "unreachable" for what has no better route.
+func (a *applier) lastRoute(o dataplane.Route, del bool) error {
+	if o.NS != "" {
+		return cnm.Unsupported("%s: a route that leads nowhere is not yet possible inside of a sandbox", o.Key())
+	}
+	msg := nl.NewRtMsg()
+	typ, flags := unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_EXCL
+	if del {
+		msg, typ, flags = nl.NewRtDelMsg(), unix.RTM_DELROUTE, 0
+	}
+	msg.Family, msg.Table, msg.Protocol, msg.Type = unix.AF_INET, unix.RT_TABLE_MAIN, routeProtocol, unix.RTN_UNREACHABLE
+	msg.Dst_len, msg.Scope = uint8(o.Dst.Bits()), unix.RT_SCOPE_UNIVERSE
+	if o.Dst.Addr().Is6() {
+		msg.Family = unix.AF_INET6
+	}
+	parts := []nl.NetlinkRequestData{msg, u32(unix.RTA_PRIORITY, a.k.lastMetric())}
+	if o.Dst.Bits() > 0 {
+		parts = append(parts, nl.NewRtAttr(unix.RTA_DST, o.Dst.Masked().Addr().AsSlice()))
+	}
+	err := a.k.rt.do(typ, flags, parts...)
+	if errors.Is(err, unix.EEXIST) || del && (errors.Is(err, unix.ESRCH) || errors.Is(err, unix.ENOENT)) {
+		return nil
+	}
+	return err
+}
+
+// lastRoutes are those of this instance.
+func (k *Kernel) lastRoutes(host *view) (out []dataplane.Object) {
+	for _, r := range host.routes {
+		if r.unreachable && r.protocol == routeProtocol && r.metric == k.lastMetric() {
+			out = append(out, dataplane.Route{Dst: r.dst, Unreachable: true})
+		}
+	}
+	return out
 }

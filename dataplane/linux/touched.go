@@ -27,9 +27,15 @@ func (k *Kernel) ObserveTouched(ctx context.Context, t dataplane.Touch, want []d
 			veths[o.Name], wanted[o.Name] = o, true
 		case dataplane.Bridge:
 			wanted[o.Name] = true
+		case dataplane.VXLAN:
+			wanted[o.Name] = true
+		case dataplane.WireGuard:
+			wanted[o.Name] = true
+		case dataplane.Offload:
+			ask = append(ask, o)
 		}
 	}
-	if len(t.Links) > 0 {
+	if len(t.Links) > 0 || t.Routes {
 		if err := k.touchedLinks(s, t, veths, wanted); err != nil {
 			return nil, err
 		}
@@ -75,7 +81,14 @@ func (k *Kernel) touchedLinks(s *dataplane.State, t dataplane.Touch, veths map[s
 		}
 		s.Add(o)
 	}
-	s.Add(host.objects(func(l *link) bool { return k.mine(l) && t.Links[l.name] })...)
+	here := func(l *link) bool { return k.mine(l) && t.Links[l.name] }
+	if err := host.entries(here); err != nil {
+		return err
+	}
+	s.Add(host.objects(here)...)
+	if t.Routes {
+		s.Add(k.lastRoutes(host)...)
+	}
 	return nil
 }
 

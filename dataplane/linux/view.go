@@ -18,7 +18,8 @@ type view struct {
 	byName map[string]*link
 	addrs  []address
 	routes []route4or6
-	nsid   int // by which the host knows it
+	neighs []neigh // of links of ours in the host: entries that are declared
+	nsid   int     // by which the host knows it
 }
 
 func newView(ns string, rt *rtnl) (*view, error) {
@@ -39,6 +40,41 @@ func (v *view) layers() (err error) {
 		return err
 	}
 	v.routes, err = v.rt.routes()
+	return err
+}
+
+// entries reads the forwarding databases of the VXLAN devices that keep lets through,
+// and the neighbours of all such links that may have permanent ones.
+func (v *view) entries(keep func(*link) bool) error {
+	v.neighs = []neigh{}
+	some := false
+	for _, l := range v.byIdx {
+		if !keep(l) {
+			continue
+		}
+		some = some || l.kind != "veth"
+		if l.kind != "vxlan" {
+			continue
+		}
+		all, err := v.rt.fdbs(l.index)
+		if err != nil {
+			return err
+		}
+		for _, n := range all {
+			if _, ok := n.fdb(l.name); ok {
+				v.neighs = append(v.neighs, n)
+			}
+		}
+	}
+	if !some {
+		return nil
+	}
+	all, err := v.rt.neighbours(0)
+	for _, n := range all {
+		if _, ok := n.neighbour(""); ok {
+			v.neighs = append(v.neighs, n)
+		}
+	}
 	return err
 }
 
@@ -63,13 +99,24 @@ func (v *view) objects(keep func(*link) bool) (out []dataplane.Object) {
 		}
 		out = append(out, dataplane.Addr{NS: v.ns, Link: l.name, Prefix: a.prefix, Stranded: v.ns == "" && v.stranded(l, a.prefix)})
 	}
+	for _, n := range v.neighs {
+		l := v.byIdx[n.index]
+		if l == nil || !keep(l) {
+			continue
+		}
+		if o, ok := n.neighbour(l.name); ok {
+			out = append(out, o)
+		} else if o, ok := n.fdb(l.name); ok {
+			out = append(out, o)
+		}
+	}
 	for _, r := range v.routes {
 		l := v.byIdx[r.index]
 		if l == nil || !keep(l) || r.protocol == unix.RTPROT_KERNEL || r.protocol == unix.RTPROT_RA ||
 			v.ns == "" && r.protocol != routeProtocol {
 			continue
 		}
-		out = append(out, dataplane.Route{NS: v.ns, Dst: r.dst, Via: r.via, Link: l.name})
+		out = append(out, dataplane.Route{NS: v.ns, Dst: r.dst, Via: r.via, Link: l.name, OnLink: r.onLink && r.via.IsValid()})
 	}
 	return out
 }
@@ -97,7 +144,7 @@ func (k *Kernel) linkObject(host *view, l *link, peers []*view) dataplane.Object
 	case "bridge":
 		return dataplane.Bridge{Name: l.name, MTU: l.mtu, MAC: k.macText(l.name, l.mac), NFCall: l.nfCall}
 	case "veth":
-		o := dataplane.Veth{Name: l.name, MTU: l.mtu, Hairpin: l.hairpin, Isolated: l.isolated}
+		o := dataplane.Veth{Name: l.name, MTU: l.mtu, Hairpin: l.port.hairpin, Isolated: l.port.isolated}
 		if m := host.byIdx[l.master]; m != nil {
 			o.Master, o.Borrowed = m.name, !k.mine(m)
 		}
@@ -107,6 +154,17 @@ func (k *Kernel) linkObject(host *view, l *link, peers []*view) dataplane.Object
 			}
 		}
 		return o
+	case "vxlan":
+		o := dataplane.VXLAN{Name: l.name, VNI: l.vxlan.id, Local: l.vxlan.local, Port: l.vxlan.port, MTU: l.mtu, MAC: k.macText(l.name, l.mac), Lax: l.lax()}
+		if d := host.byIdx[l.vxlan.dev]; d != nil {
+			o.Dev = d.name
+		}
+		if m := host.byIdx[l.master]; m != nil {
+			o.Master = m.name
+		}
+		return o
+	case "wireguard", "tun":
+		return dataplane.WireGuard{Name: l.name, MTU: l.mtu, UserSpace: l.kind == "tun"}
 	}
 	// Ours by its mark, and of a kind we never make: a bridge of that name with no
 	// properties has another Spec than any that is wanted.
