@@ -44,6 +44,8 @@ type Underlay struct {
 	Secure     string
 	SecureAddr netip.Addr
 	SecureMTU  int
+	// SecureUserSpace: the keeper makes the WireGuard device, since the kernel has none.
+	SecureUserSpace bool
 }
 
 // Peer is another host of the mesh, as it is seen from here.

@@ -61,6 +61,8 @@ type Traits struct {
 	// ("com.docker.network.bridge.name"); a device of that name that is there
 	// already and is fit is borrowed. Empty: none.
 	Device string
+	// Spans: the driver's networks are the mesh's (cnm.ScopeGlobal): it is a Spanner.
+	Spans bool
 }
 
 // Registry holds the drivers by name. It is filled by cmd and read-only after.

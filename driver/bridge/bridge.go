@@ -28,10 +28,7 @@ func (Driver) Check(n *cnm.Network) error {
 	if _, err := decode(n); err != nil {
 		return err
 	}
-	if len(n.Pools) == 0 {
-		return cnm.Invalid("network %s: the bridge driver needs a subnet; give one with --subnet", n.Name)
-	}
-	return nil
+	return segment.CheckPools(n)
 }
 
 // plan is a bridge network's.

@@ -60,8 +60,8 @@ func (p *Plan) Loopback(br string, shared bool) {
 }
 
 // Outside is what a network that translates both ways, or is internal, needs besides its
-// bridge. bits is the length of the gateway's address on the bridge; nil: the subnet's.
-func (p *Plan) Outside(env driver.Env, n *cnm.Network, br string, masquerade bool, bits func(cnm.Pool) int) {
+// bridge. alone: the gateway's address on the bridge brings no subnet with it.
+func (p *Plan) Outside(env driver.Env, n *cnm.Network, br string, masquerade, alone bool) {
 	if n.Internal {
 		p.Inner(br)
 	} else {
@@ -69,15 +69,15 @@ func (p *Plan) Outside(env driver.Env, n *cnm.Network, br string, masquerade boo
 		p.Direct(env, br)
 	}
 	for _, pool := range n.Pools {
-		length := pool.Subnet.Bits()
-		if bits != nil {
-			length = bits(pool)
-		}
 		if pool.Gateway.IsValid() {
+			bits := pool.Subnet.Bits()
+			if alone {
+				bits = pool.Gateway.BitLen()
+			}
 			if n.Internal {
 				p.Visible(pool.Gateway, br)
 			}
-			p.Gateway(netip.PrefixFrom(pool.Gateway, length), br)
+			p.Gateway(netip.PrefixFrom(pool.Gateway, bits), br)
 		}
 		if n.Internal {
 			continue

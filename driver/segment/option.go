@@ -79,6 +79,11 @@ func Device(v string) error {
 	return nil
 }
 
+// OneName refuses a device's name on networks that have one on every host.
+func OneName(string) error {
+	return fmt.Errorf("the bridge of such a network has one name on all hosts (br- and 12 digits of its id): leave the option away")
+}
+
 // Prefix of interface names (driver.OptIfPrefix); a number follows it.
 func Prefix(v string) error {
 	if v == "lo" {

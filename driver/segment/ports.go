@@ -6,6 +6,7 @@ import (
 
 	"linkspan/cnm"
 	"linkspan/dataplane"
+	"linkspan/driver"
 )
 
 // rangeMin is how many ports a range must have to be one element of an interval map,
@@ -19,6 +20,11 @@ type Publishing struct {
 	Translated bool
 	// Open: they are open to who routes to the container's own address.
 	Open bool
+}
+
+// Translated is how ports are published on networks that translate both families.
+func Translated(env driver.Env) func(v4 bool) Publishing {
+	return func(bool) Publishing { return Publishing{Translated: true, Open: env.DirectRouting} }
 }
 
 // Ports plans the elements of the published ports: what translates, what opens them
