@@ -11,6 +11,7 @@ import (
 
 	"linkspan/dns"
 	"linkspan/keeper"
+	"linkspan/wireguard"
 )
 
 // failPoint is the crash tests' way in: with LINKSPAN_FAIL_AT=REGEXP the process
@@ -133,6 +134,14 @@ func (p points) RemoveNames(ctx context.Context, zone string, endpoints []string
 
 func (p points) KeepZones(ctx context.Context, zones []string) error {
 	return p.around("zones.keep", func() error { return p.Keeper.KeepZones(ctx, zones) })
+}
+
+func (p points) SetTunnel(ctx context.Context, c wireguard.Config) error {
+	return p.around("tunnel.set", func() error { return p.Keeper.SetTunnel(ctx, c) })
+}
+
+func (p points) RemoveTunnel(ctx context.Context, name string) error {
+	return p.around("tunnel.remove", func() error { return p.Keeper.RemoveTunnel(ctx, name) })
 }
 
 // hooked puts fail points around the keeper when there are any.

@@ -15,7 +15,7 @@ type silent struct{ keeper.Keeper }
 // TestKeeperPoints: whatever changes the keeper is between two fail points. Calls of the
 // silent keeper end in a nil dereference, after the first point.
 func TestKeeperPoints(t *testing.T) {
-	looks := []string{"Info", "Drain", "Streams", "Ports", "Views"}
+	looks := []string{"Info", "Drain", "Streams", "Ports", "Views", "Tunnels"}
 	var passed []string
 	k := hooked(silent{}, func(p string) { passed = append(passed, p) })
 	typ := reflect.TypeFor[keeper.Keeper]()

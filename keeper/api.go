@@ -1,7 +1,8 @@
 // Package keeper is the small process that outlives the daemon and the client
 // side that the daemon uses. It holds what a connection or a container depends
 // on in user space: container stdio and logs, attach streams, reserved host
-// ports, forwarders that the kernel cannot do. It has no policy, no store and
+// ports, forwarders that the kernel cannot do, encrypted tunnels where it has no
+// WireGuard. It has no policy, no store and
 // no netlink. It runs in the network namespace in which the daemon was started.
 package keeper
 
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"linkspan/dns"
+	"linkspan/wireguard"
 )
 
 // StreamSpec declares the stdio of one container or exec.
@@ -168,4 +170,13 @@ type Keeper interface {
 	RemoveNames(ctx context.Context, zone string, endpoints []string) error
 	// KeepZones forgets all zones but these.
 	KeepZones(ctx context.Context, zones []string) error
+
+	// SetTunnel makes an encrypted tunnel (WireGuard in user space, on a TUN device in
+	// the keeper's network namespace), or changes one by what is different. It errs with
+	// cnm.ErrConflict when another has the UDP port or the device's name.
+	SetTunnel(ctx context.Context, c wireguard.Config) error
+	// RemoveTunnel ends a tunnel, and its network device. One that is not there is success.
+	RemoveTunnel(ctx context.Context, name string) error
+	// Tunnels lists what the keeper holds, by name.
+	Tunnels(ctx context.Context) ([]wireguard.Status, error)
 }

@@ -66,6 +66,12 @@ func (s *server) handle(ctx context.Context, c *control, q request, files []int)
 		return with(q, func(b zonesBody) (any, error) { s.resolvers.server.KeepZones(b.Zones); return nil, nil })
 	case opResolvers:
 		return s.resolvers.server.Metrics(), nil
+	case opSetTunnel:
+		return with(q, s.setTunnel)
+	case opRemoveTunnel:
+		return with(q, func(b idBody) (any, error) { s.tunnels.remove(b.ID); return nil, nil })
+	case opTunnels:
+		return s.tunnels.list(), nil
 	case opShutdown:
 		return nil, nil // control asks for the stop once this is answered
 	case opUpgrade:

@@ -33,7 +33,7 @@ type Config struct {
 	// 0: 5 minutes.
 	Stall time.Duration
 	// IdleExit, when not 0: leave after so long with no daemon, no stream, no
-	// port and no resolver. Nothing depends on such a keeper, and the next daemon starts another.
+	// port, no resolver and no tunnel. Nothing depends on such a keeper, and the next daemon starts another.
 	IdleExit time.Duration
 	// Ready is called once the socket accepts.
 	Ready func()
@@ -55,6 +55,7 @@ type server struct {
 	ports *portTable
 	// resolvers is another after an upgrade that failed.
 	resolvers *resolvers
+	tunnels   *tunnels
 	began     time.Time
 	lock      *os.File
 	l         *net.UnixListener
@@ -124,6 +125,7 @@ func newServer(cfg Config) *server {
 	}
 	s.ports = newPortTable(logger, s.env.chunks)
 	s.resolvers = newResolvers(logger)
+	s.tunnels = newTunnels(logger)
 	return s
 }
 
@@ -261,10 +263,10 @@ func (s *server) leaveWhenIdle(ctx context.Context) {
 		case <-tick.C:
 		}
 		s.mu.Lock()
-		idle := len(s.controls) == 0 && len(s.streams) == 0 && len(s.retired) == 0 && s.ports.empty() && s.resolvers.empty()
+		idle := len(s.controls) == 0 && len(s.streams) == 0 && len(s.retired) == 0 && s.ports.empty() && s.resolvers.empty() && s.tunnels.empty()
 		s.mu.Unlock()
 		if idle && quiet {
-			s.env.logger.Info("keeper leaves: no daemon, no stream, no port, no resolver", "after", s.cfg.IdleExit)
+			s.env.logger.Info("keeper leaves: no daemon, no stream, no port, no resolver, no tunnel", "after", s.cfg.IdleExit)
 			s.ask(stopKeep)
 			return
 		}
@@ -290,6 +292,7 @@ func (s *server) stop(r stopReason) {
 	s.mu.Unlock()
 	s.ports.release("")
 	s.resolvers.close()
+	s.tunnels.close()
 	var wg sync.WaitGroup
 	for _, st := range streams {
 		wg.Go(func() {

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"linkspan/dns"
+	"linkspan/wireguard/userspace"
 )
 
 // stateFormat numbers the form in which a keeper hands itself to its next
@@ -33,6 +34,8 @@ type (
 		Ports    []savedPort
 		Views    []savedView `json:",omitempty"`
 		Names    *dns.State  `json:",omitempty"`
+
+		Tunnels []userspace.Saved `json:",omitempty"`
 	}
 	savedControl struct {
 		Conn    int

@@ -109,6 +109,7 @@ func (s *server) freeze(b *bag) savedServer {
 	}
 	st.Ports = s.ports.freeze(b)
 	st.Views, st.Names = s.resolvers.freeze(b)
+	st.Tunnels = s.tunnels.freeze(b)
 	s.mu.Lock()
 	s.resolvers = newResolvers(s.env.logger) // for a thaw in this process
 	s.mu.Unlock()
@@ -157,6 +158,7 @@ func (s *server) thaw(st savedServer, upgraded error) error {
 	}
 	s.ports.thaw(st.Ports)
 	s.resolvers.thaw(st.Views, st.Names)
+	s.tunnels.thaw(st.Tunnels)
 	for _, saved := range st.Streams {
 		x := s.env.thaw(saved, controls)
 		if saved.Retired {

@@ -254,6 +254,10 @@ const (
 	opKeepZones   = "keep-zones"
 	opResolvers   = "resolvers"
 
+	opSetTunnel    = "set-tunnel"
+	opRemoveTunnel = "remove-tunnel"
+	opTunnels      = "tunnels"
+
 	eventEnded       = "ended"
 	eventStdinClosed = "stdin-closed"
 )

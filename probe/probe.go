@@ -53,7 +53,7 @@ type Result struct {
 // All tries every feature.
 func All() []Result {
 	var out []Result
-	for _, f := range []Feature{Root, NetNS, Veth, Bridge, NFT, NFTProgram, Conntrack, NFLog, BridgeNetfilter, IPv6, SCTP, Overlayfs, Containerd, Runc} {
+	for _, f := range []Feature{Root, NetNS, Veth, Bridge, NFT, NFTProgram, Conntrack, NFLog, BridgeNetfilter, IPv6, WireGuard, TUN, SCTP, Overlayfs, Containerd, Runc} {
 		out = append(out, Result{f, f.Check()})
 	}
 	return out
@@ -106,6 +106,12 @@ var (
 
 	IPv6 = Feature{"IPv6", "IPv6 networks and publishing on [::]", "boot without ipv6.disable=1",
 		func() error { return inNew(func() error { return exists("/proc/sys/net/ipv6/conf/all/disable_ipv6") }) }}
+
+	WireGuard = Feature{"WireGuard in the kernel", "encrypted networks at full speed; without it the keeper encrypts in user space", "load the module wireguard (CONFIG_WIREGUARD)",
+		func() error { return inNew(func() error { return makeLink("wireguard") }) }}
+
+	TUN = Feature{"TUN devices", "encrypted networks where the kernel has no WireGuard", "load the module tun (CONFIG_TUN)",
+		func() error { return inNew(makeTUN) }}
 
 	SCTP = Feature{"SCTP", "publishing SCTP ports of programs on this host", "load the module sctp",
 		func() error { return socket(unix.AF_INET, unix.SOCK_STREAM, unix.IPPROTO_SCTP) }}

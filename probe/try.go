@@ -51,6 +51,21 @@ func makeLink(kind string) error {
 	return converse(unix.NETLINK_ROUTE, m)
 }
 
+// makeTUN makes a TUN device, which ends with its descriptor.
+func makeTUN() error {
+	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("/dev/net/tun: %w", err)
+	}
+	defer unix.Close(fd)
+	ifr, err := unix.NewIfreq("lsprobe")
+	if err != nil {
+		return err
+	}
+	ifr.SetUint16(unix.IFF_TUN | unix.IFF_NO_PI)
+	return unix.IoctlIfreq(fd, unix.TUNSETIFF, ifr)
+}
+
 func makeTable() error {
 	batch := func(typ uint16, seq uint32) []byte {
 		return message(typ, 0, seq, []byte{0, 0, 0, unix.NFNL_SUBSYS_NFTABLES})
