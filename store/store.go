@@ -1,7 +1,7 @@
 // Package store is the one truth that the engine is reconciled to: a small
 // ordered map of keys to bytes with compare-and-set commits and watches.
 // bbolt serves one host (store/bolt), memory serves tests (store/mem), etcd
-// serves a mesh later; all pass the same suite (store/storetest).
+// serves a mesh (store/etcd); all pass the same suite (store/storetest).
 package store
 
 import (
@@ -20,6 +20,18 @@ var (
 	ErrClosed = errors.New("store: closed")
 	// ErrFull: the medium has no room; nothing was written.
 	ErrFull = errors.New("store: no space left")
+	// ErrUnclear: a commit left for the store and no answer came: it is written, or not,
+	// or will be in a while (it may wait in a server that is cut off). Only a store
+	// elsewhere (etcd) answers this. What a caller may do:
+	//   - a commit all of whose writes are of keys that only the caller writes, and say all
+	//     there is to say: commit again what is true then;
+	//   - a commit with a guard that it breaks itself (a put or a delete with IfRev not 0, or
+	//     a put with IfRev 0): commit the very same again. At most one of the two is written.
+	//     If the second answers ErrCompare, either the first was written or another came
+	//     before: read back and look for what only this caller can have written (its own
+	//     name in the value);
+	//   - anything else: read back, and count with both.
+	ErrUnclear = errors.New("store: it is not known whether it was written")
 )
 
 // Entry is one key with its value. Rev is the revision of the commit that last

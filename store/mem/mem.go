@@ -21,6 +21,7 @@ type Store struct {
 	closed bool
 	log    *history.Log
 	hook   func(point string)
+	held   map[string]chan struct{} // by key: closed when the key is no longer its holder's
 }
 
 // Options of New; the zero value is good.
@@ -39,7 +40,7 @@ func New(o Options) *Store {
 	if o.Hook == nil {
 		o.Hook = func(string) {}
 	}
-	return &Store{kv: map[string]store.Entry{}, log: history.New(o.History, 0), hook: o.Hook}
+	return &Store{kv: map[string]store.Entry{}, log: history.New(o.History, 0), hook: o.Hook, held: map[string]chan struct{}{}}
 }
 
 // Get implements [store.Store].
@@ -99,6 +100,10 @@ func (s *Store) Commit(ctx context.Context, ops ...store.Op) (int64, error) {
 func (s *Store) commit(ops []store.Op) (int64, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.apply(ops)
+}
+
+func (s *Store) apply(ops []store.Op) (int64, error) {
 	if s.closed {
 		return 0, store.ErrClosed
 	}
@@ -111,6 +116,10 @@ func (s *Store) commit(ops []store.Op) (int64, error) {
 	for _, op := range ops {
 		if op.Keep {
 			continue
+		}
+		if lost, ok := s.held[op.Key]; ok {
+			close(lost)
+			delete(s.held, op.Key)
 		}
 		if op.Value == nil {
 			if _, ok := s.kv[op.Key]; !ok {

@@ -18,9 +18,34 @@ import (
 	"linkspan/store"
 )
 
-// Run holds a store to its contract. open makes an empty store that keeps at
-// least 256 and at most 4,096 events; the suite closes it.
-func Run(t *testing.T, open func(t *testing.T) store.Store) {
+// Traits are what one kind of store does otherwise than the others. The zero Traits are
+// those of a store that takes commits of any size and keeps at least 256 and at most
+// 4,096 events.
+type Traits struct {
+	// MaxOps and MaxBytes are the limits of one commit; 0: none. What is larger must be
+	// refused as invalid.
+	MaxOps, MaxBytes int
+	// Compact makes the store forget all events up to now.
+	Compact func(t *testing.T, s store.Store)
+}
+
+// fill commits ops, as few commits as the store takes them in.
+func (tr Traits) fill(t testing.TB, s store.Store, ops []store.Op) {
+	t.Helper()
+	most := len(ops)
+	if tr.MaxOps > 0 {
+		most = min(most, tr.MaxOps)
+	}
+	for some := range slices.Chunk(ops, most) {
+		commit(t, s, some...)
+	}
+}
+
+// Run holds a store to its contract. open makes an empty store; the suite closes it.
+func Run(t *testing.T, open func(t *testing.T) store.Store) { RunWith(t, Traits{}, open) }
+
+// RunWith is Run for a store with traits.
+func RunWith(t *testing.T, tr Traits, open func(t *testing.T) store.Store) {
 	for _, c := range []struct {
 		name string
 		test func(*testing.T, store.Store)
@@ -34,15 +59,16 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		{"all or none", allOrNone},
 		{"conditions that write nothing", keep},
 		{"bad operations", badOps},
-		{"big values", bigValues},
+		{"too much at once", tr.tooMuch},
+		{"big values", tr.bigValues},
 		{"counter raced by many", counterRace},
 		{"create raced by many", createRace},
 		{"transfers keep the sum", transfers},
 		{"watch sees each change once", watch},
 		{"watch by prefix", watchPrefix},
 		{"watch from a list misses nothing", watchFromList},
-		{"watch of what is gone", watchCompacted},
-		{"slow watch ends", slowWatch},
+		{"watch of what is gone", tr.watchCompacted},
+		{"slow watch ends", tr.slowWatch},
 		{"contexts", contexts},
 		{"closed", closed},
 	} {
@@ -295,8 +321,11 @@ func badOps(t *testing.T, s store.Store) {
 	}
 }
 
-func bigValues(t *testing.T, s store.Store) {
+func (tr Traits) bigValues(t *testing.T, s store.Store) {
 	for _, n := range []int{1, 4095, 4096, 4097, 1 << 16, 1<<20 + 1} {
+		if tr.MaxBytes > 0 && n > tr.MaxBytes {
+			continue
+		}
 		v := bytes.Repeat([]byte{byte(n), 7}, n/2+1)
 		commit(t, s, store.Op{Key: "big", Value: v}, put("small", "x"))
 		if e, _ := get(t, s, "big"); !bytes.Equal(e.Value, v) {
@@ -307,9 +336,34 @@ func bigValues(t *testing.T, s store.Store) {
 	for i := range 500 {
 		ops = append(ops, store.Op{Key: fmt.Sprintf("many/%04d", i), Value: bytes.Repeat([]byte{'m'}, 1000)})
 	}
-	commit(t, s, ops...)
+	tr.fill(t, s, ops)
 	if got := len(keys(t, s, "many/")); got != 500 {
 		t.Errorf("%d of 500 keys", got)
+	}
+}
+
+// tooMuch: what is too large for one commit is refused whole; what just fits is taken.
+func (tr Traits) tooMuch(t *testing.T, s store.Store) {
+	if tr.MaxOps > 0 {
+		var ops []store.Op
+		for i := range tr.MaxOps + 1 {
+			ops = append(ops, put(fmt.Sprint("k", i), "x"))
+		}
+		if _, err := s.Commit(t.Context(), ops...); !errors.Is(err, cnm.ErrInvalid) {
+			t.Errorf("%d operations: %v", len(ops), err)
+		}
+		commit(t, s, ops[1:]...)
+		if got := len(keys(t, s, "")); got != tr.MaxOps {
+			t.Errorf("%d keys of %d", got, tr.MaxOps)
+		}
+	}
+	if tr.MaxBytes > 0 {
+		if _, err := s.Commit(t.Context(), put("big", strings.Repeat("x", tr.MaxBytes+1))); !errors.Is(err, cnm.ErrInvalid) {
+			t.Errorf("%d bytes: %v", tr.MaxBytes+1, err)
+		}
+		if _, ok := get(t, s, "big"); ok {
+			t.Error("it was written")
+		}
 	}
 }
 

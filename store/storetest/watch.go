@@ -198,14 +198,17 @@ func watchFromList(t *testing.T, s store.Store) {
 
 // watchCompacted: who asks for what is no longer known is told to list again,
 // rather than left with a gap.
-func watchCompacted(t *testing.T, s store.Store) {
+func (tr Traits) watchCompacted(t *testing.T, s store.Store) {
 	start := now(t, s)
 	var ops []store.Op
 	for i := range 500 {
 		ops = append(ops, put(fmt.Sprint("k", i), "x"))
 	}
 	for range 10 {
-		commit(t, s, ops...)
+		tr.fill(t, s, ops)
+	}
+	if tr.Compact != nil {
+		tr.Compact(t, s)
 	}
 	if _, err := s.Watch(t.Context(), "", start); !errors.Is(err, store.ErrCompacted) {
 		t.Errorf("Watch: %v", err)
@@ -221,7 +224,7 @@ func watchCompacted(t *testing.T, s store.Store) {
 }
 
 // slowWatch: a reader that sleeps is neither waited for nor given a gap.
-func slowWatch(t *testing.T, s store.Store) {
+func (tr Traits) slowWatch(t *testing.T, s store.Store) {
 	ch, _ := begin(t, s, "", now(t, s))
 	first := commit(t, s, put("first", "x"))
 	var ops []store.Op
@@ -229,7 +232,7 @@ func slowWatch(t *testing.T, s store.Store) {
 		ops = append(ops, put(fmt.Sprint("k", i), "x"))
 	}
 	for range 10 {
-		commit(t, s, ops...)
+		tr.fill(t, s, ops)
 	}
 	last, n := first, 0
 	limit := time.After(patience)
