@@ -8,11 +8,14 @@
 //
 //	links       IFLA_GROUP 0x4C000000 | instance (24 bits)
 //	dying links IFLA_GROUP 0x4D000000 | instance: renamed, down, about to be deleted
-//	routes      protocol 76 ("L"), registered with nobody, unused by iproute2
+//	routes      protocol 76 ("L"), registered with nobody, unused by iproute2; those on no
+//	            link (unreachable) by the metric 0xFF000000 | instance as well
+//	neighbours  protocol 76
 //	namespaces  the pin, in the instance's own folder
 //	nftables    the table, by name
 //
-// Addresses, flags and sysctls belong to the link they are on. What carries no
+// Addresses, flags, entries of forwarding databases and sysctls belong to the link they
+// are on. What carries no
 // mark of this instance is never changed.
 package linux
 

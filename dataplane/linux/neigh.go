@@ -20,6 +20,10 @@ import (
 // source comes in there (linux/neighbour.h, since 4.20).
 const ntfSticky = 0x40
 
+// ndaProtocol says who made a neighbour (linux/neighbour.h, since 5.0): as with routes, a
+// person's own on a bridge of ours are theirs.
+const ndaProtocol = 12
+
 const sizeofNdmsg = 12
 
 // neigh is one entry, wanted or observed.
@@ -30,6 +34,7 @@ type neigh struct {
 	master        int // ifindex of the bridge that the entry is of; 0: the device's own
 	mac           net.HardwareAddr
 	dst           netip.Addr
+	protocol      byte // who made a neighbour
 	special       bool // of a VLAN, or through another device: none of ours
 }
 
@@ -45,6 +50,9 @@ func (n neigh) body() []byte {
 	}
 	if n.mac != nil {
 		b = appendAttr(b, unix.NDA_LLADDR, n.mac)
+	}
+	if n.protocol != 0 {
+		b = appendAttr(b, ndaProtocol, []byte{n.protocol})
 	}
 	return b
 }
@@ -70,6 +78,10 @@ func parseNeigh(m []byte) (n neigh, ok bool) {
 			n.dst, _ = netip.AddrFromSlice(b)
 		case unix.NDA_LLADDR:
 			n.mac = append(net.HardwareAddr(nil), b...)
+		case ndaProtocol:
+			if len(b) > 0 {
+				n.protocol = b[0]
+			}
 		case unix.NDA_MASTER:
 			if len(b) == 4 {
 				n.master = int(ne.Uint32(b))
@@ -96,11 +108,11 @@ func (n neigh) fdb(dev string) (o dataplane.FDB, ok bool) {
 	return o, n.dst.IsValid()
 }
 
-// neighbour says whether an entry is a permanent neighbour.
+// neighbour says whether an entry is a permanent neighbour that bears our mark.
 func (n neigh) neighbour(link string) (o dataplane.Neighbour, ok bool) {
 	ip := n.family == unix.AF_INET || n.family == unix.AF_INET6
 	return dataplane.Neighbour{Link: link, Addr: n.dst, MAC: n.mac.String()},
-		ip && n.dst.IsValid() && n.state&unix.NUD_PERMANENT != 0 && n.flags&unix.NTF_PROXY == 0
+		ip && n.dst.IsValid() && n.state&unix.NUD_PERMANENT != 0 && n.flags&unix.NTF_PROXY == 0 && n.protocol == routeProtocol
 }
 
 // wanted is the entry of a declared object; del is for its deletion.
@@ -121,7 +133,7 @@ func wantedNeigh(o dataplane.Object, index int, del bool) (n neigh, flags int, e
 		}
 	case dataplane.Neighbour:
 		mac = o.MAC
-		n = neigh{family: unix.AF_INET, index: index, dst: o.Addr, state: unix.NUD_PERMANENT}
+		n = neigh{family: unix.AF_INET, index: index, dst: o.Addr, state: unix.NUD_PERMANENT, protocol: routeProtocol}
 		if o.Addr.Is6() {
 			n.family = unix.AF_INET6
 		}

@@ -134,6 +134,9 @@ func told(t dataplane.Touch) string {
 	if t.Page {
 		out = append(out, "page")
 	}
+	if t.Routes {
+		out = append(out, "routes")
+	}
 	for _, l := range slices.Sorted(maps.Keys(t.Links)) {
 		out = append(out, "link "+l)
 	}

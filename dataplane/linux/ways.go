@@ -12,9 +12,17 @@ import (
 // tunnels: the kernel does not say who changed an entry (vxlan_fdb_notify and
 // br_fdb_notify name no sender). As madeLinks, it is no truth: what is not in it is looked at.
 type ways struct {
-	mu   sync.Mutex
-	made map[way]netip.Addr // where it leads
-	gone map[way]time.Time
+	mu sync.Mutex
+	by map[way]made
+	// most is how many there may be before what is old is purged.
+	most int
+}
+
+// made is what was done to an entry last, and before that: its news comes later.
+type made struct {
+	dst, was netip.Addr
+	gone     bool
+	at       time.Time
 }
 
 // way is an entry: dst is of those of which there are several only.
@@ -25,8 +33,8 @@ type way struct {
 	dst    netip.Addr
 }
 
-// goneHeard is far more than is between a deletion and its news.
-const goneHeard = 10 * time.Second
+// wayHeard is far more than is between an operation and its news.
+const wayHeard = 10 * time.Second
 
 func wayOf(index int, o dataplane.FDB) way {
 	w := way{index: index, mac: o.MAC, master: !o.Dst.IsValid()}
@@ -41,17 +49,22 @@ func wayOf(index int, o dataplane.FDB) way {
 func (w *ways) note(index int, o dataplane.FDB, del bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.made == nil {
-		w.made, w.gone = map[way]netip.Addr{}, map[way]time.Time{}
+	if w.by == nil {
+		w.by = map[way]made{}
 	}
-	k := wayOf(index, o)
-	if !del {
-		delete(w.gone, k)
-		w.made[k] = o.Dst
-		return
+	k, now := wayOf(index, o), time.Now()
+	was, known := w.by[k]
+	if !known && len(w.by) >= w.most {
+		w.purge()
+		w.most = 2*len(w.by) + 1024
 	}
-	delete(w.made, k)
-	w.gone[k] = time.Now()
+	switch {
+	case del:
+		w.by[k] = made{dst: was.dst, was: was.dst, gone: true, at: now}
+	case known && was.dst == o.Dst && !was.gone:
+	default:
+		w.by[k] = made{dst: o.Dst, was: was.dst, at: now}
+	}
 }
 
 // ours says that an entry that came, or went, did so by an operation of ours. What we
@@ -59,27 +72,30 @@ func (w *ways) note(index int, o dataplane.FDB, del bool) {
 func (w *ways) ours(index int, o dataplane.FDB, del bool) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	k := wayOf(index, o)
+	m, ok := w.by[wayOf(index, o)]
+	late := time.Since(m.at) < wayHeard
 	if del {
-		_, ok := w.gone[k]
-		return ok
+		return ok && m.gone
 	}
-	dst, ok := w.made[k]
-	return ok && dst == o.Dst
+	return ok && (m.dst == o.Dst && !m.gone || m.was == o.Dst && late)
 }
 
-// forget is for a link that is gone, and for news of long ago.
+// forget is for a link that is gone.
 func (w *ways) forget(index int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for k := range w.made {
+	for k := range w.by {
 		if k.index == index {
-			delete(w.made, k)
+			delete(w.by, k)
 		}
 	}
-	for k, at := range w.gone {
-		if k.index == index || time.Since(at) > goneHeard {
-			delete(w.gone, k)
+}
+
+// purge forgets deletions of which everything was heard; the caller holds mu.
+func (w *ways) purge() {
+	for k, m := range w.by {
+		if m.gone && time.Since(m.at) > wayHeard {
+			delete(w.by, k)
 		}
 	}
 }
