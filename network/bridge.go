@@ -104,7 +104,7 @@ func (c *Controller) noBridge(ctx context.Context, old *cnm.Network) error {
 	defer c.mu.Unlock()
 	c.vacate(old)
 	delete(c.networks, old.ID)
-	delete(c.names, old.Name)
+	c.unname(old)
 	delete(c.pools, old.ID)
 	return nil
 }

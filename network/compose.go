@@ -102,6 +102,9 @@ func (c *Controller) endpoint(s, was *cnm.Sandbox, n *cnm.Network, t driver.Trai
 			return &e, nil
 		}
 	}
+	if err := c.usable(n); err != nil {
+		return nil, err
+	}
 	e := &cnm.Endpoint{ID: randomID(), NetworkID: n.ID, MAC: w.MAC}
 	if t.IfPrefix != "" {
 		var err error

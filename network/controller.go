@@ -81,6 +81,13 @@ type Config struct {
 	// BindIP is what -p without an address means; zero: every address.
 	BindIP netip.Addr
 	Bridge DefaultBridge
+	// Mesh is the mesh that this host is in; nil: none, or not yet (SetMesh).
+	Mesh Mesh
+	// UnderlayObjects plan what a host in a mesh needs whatever its networks; nil:
+	// driver.UnderlayObjects.
+	UnderlayObjects func(env driver.Env, peers []cnm.Peer) ([]dataplane.Object, error)
+	// NameGrace is how long names of a host that is dead, or cut off, are kept; 0: 60 s.
+	NameGrace time.Duration
 	// Predefined networks exist besides bridge, host and none.
 	Predefined []cnm.Network
 	Log        *slog.Logger
@@ -126,6 +133,7 @@ type Controller struct {
 
 	mending   mending     // see Repair
 	host      hostSpace   // what the host uses
+	spans     spans       // the mesh
 	sixRouted bool        // a network that needs IPv6 forwarding was made; under mu
 	noSix     atomic.Bool // the host has no IPv6: ports on every address are reserved on IPv4
 
@@ -144,6 +152,7 @@ type Controller struct {
 	defined   map[string]*definition       // container id → what its definition holds
 	refs      map[string]map[string]bool   // network reference → containers whose definitions name it
 	shared    map[string]string            // host-wide sysctls we changed → prior value
+	outside   map[string]bool              // global networks whose subnets this host uses otherwise, and so are not in space
 }
 
 // Keys in the store.
@@ -158,15 +167,21 @@ func New(ctx context.Context, cfg Config) (*Controller, error) {
 	c := &Controller{cfg: cfg, log: cfg.Log,
 		networks: map[string]*cnm.Network{}, names: map[string]string{}, devices: map[string]string{}, users: map[string]map[string]string{},
 		sandboxes: map[string]*cnm.Sandbox{}, member: map[string]string{}, owners: map[string]string{}, linkers: map[string]map[string]bool{},
-		revs: map[string]int64{}, pools: map[string][]*ipam.Pool{}, shared: map[string]string{},
+		outside: map[string]bool{}, revs: map[string]int64{}, pools: map[string][]*ipam.Pool{}, shared: map[string]string{},
 		defined: map[string]*definition{}, refs: map[string]map[string]bool{}}
 	c.env.Store(&cfg.Env)
 	c.cfg.Env = c.hostEnv
+	if c.cfg.UnderlayObjects == nil {
+		c.cfg.UnderlayObjects = driver.UnderlayObjects
+	}
+	c.meet(cfg.Mesh)
 	c.watchPorts()
 	c.chooser = publish.NewChooser((*reserver)(c), publish.Options{Publisher: c.publisher})
-	if err := load(ctx, c, networkKeys, c.index); err != nil {
+	var all []*cnm.Network
+	if err := load(ctx, c, networkKeys, func(n *cnm.Network) { all = append(all, n) }); err != nil {
 		return nil, err
 	}
+	c.indexAll(all)
 	if err := load(ctx, c, sandboxKeys, func(s *cnm.Sandbox) { c.remember(s) }); err != nil {
 		return nil, err
 	}

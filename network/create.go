@@ -18,6 +18,9 @@ import (
 
 // CreateNetwork implements Service.
 func (c *Controller) CreateNetwork(ctx context.Context, w NetworkWish) (_ *cnm.Network, warning string, err error) {
+	if c.spanning(w.Driver) && !w.ConfigOnly {
+		return c.createGlobal(ctx, w)
+	}
 	c.world.RLock()
 	defer c.world.RUnlock()
 	n, warning, err := c.wished(w)
@@ -37,7 +40,7 @@ func (c *Controller) CreateNetwork(ctx context.Context, w NetworkWish) (_ *cnm.N
 	if err := c.realize(ctx, n); err != nil {
 		c.mu.Lock()
 		c.vacate(n)
-		delete(c.names, n.Name)
+		c.unname(n)
 		c.mu.Unlock()
 		return nil, "", err
 	}
@@ -305,6 +308,9 @@ func (c *Controller) tellNetwork(action string, n *cnm.Network) {
 func (c *Controller) networkObjects(env driver.Env, n *cnm.Network) ([]dataplane.Object, error) {
 	if n.ConfigOnly {
 		return nil, nil
+	}
+	if n.Global() {
+		return c.spannedObjects(env, n)
 	}
 	d, err := c.cfg.Drivers.Get(n.Driver)
 	if err != nil {

@@ -75,6 +75,11 @@ func (c *Controller) desired(ctx context.Context) (*dataplane.State, []string, e
 	}
 	env := planned(c.cfg.Env(), host)
 	st := dataplane.NewState(host...)
+	under, err := c.underlayObjects(env, c.knownPeers())
+	if err != nil {
+		return nil, nil, err
+	}
+	st.Add(under...)
 	for _, n := range c.Networks() {
 		objs, err := c.networkObjects(env, n)
 		if err != nil {

@@ -1,13 +1,15 @@
 package network
 
 import (
+	"errors"
 	"net/netip"
 
 	"linkspan/cnm"
 	"linkspan/ipam"
 )
 
-// real hands out addresses for good.
+// real hands out addresses for good. Where this host needs one more block of addresses
+// for it, the error is a *needError.
 type real Controller
 
 func (r *real) enlist(n *cnm.Network, s *cnm.Sandbox) error { return (*Controller)(r).enlist(n, s) }
@@ -28,7 +30,7 @@ func (r *real) give(n *cnm.Network, owner string, w EndpointWish) (addrs []netip
 			for i, got := range addrs {
 				pools[i].Release(got.Addr())
 			}
-			return nil, err
+			return nil, needs(n, p, err)
 		}
 		addrs = append(addrs, netip.PrefixFrom(a, p.Pool().Subnet.Bits()))
 	}
@@ -56,6 +58,12 @@ func (d dry) give(n *cnm.Network, owner string, w EndpointWish) (addrs []netip.P
 			err = p.Available(a, owner, d.lineage)
 		} else if a, err = p.Peek(); err != nil && d.full {
 			a, err = p.Pool().Subnet.Addr().Next(), nil
+		}
+		if need := (*needError)(nil); errors.As(needs(n, p, err), &need) {
+			// It would be asked for: what only the other hosts can tell is told at the start.
+			if err = nil; !a.IsValid() {
+				a = p.Pool().Subnet.Addr().Next()
+			}
 		}
 		if err != nil {
 			return nil, err

@@ -13,17 +13,54 @@ import (
 	"linkspan/store"
 )
 
-// index puts a stored network in memory. Only New calls it.
+// indexAll puts the stored networks in memory, this host's own first: theirs are their
+// names and subnets. Only New calls it.
+func (c *Controller) indexAll(all []*cnm.Network) {
+	for _, global := range []bool{false, true} {
+		for _, n := range all {
+			if n.Global() == global {
+				c.index(n)
+			}
+		}
+	}
+}
+
+// index puts a network in memory. The caller holds mu, or is New.
 func (c *Controller) index(n *cnm.Network) {
 	c.networks[n.ID] = n
-	c.names[n.Name] = n.ID
+	if _, taken := c.names[n.Name]; !taken {
+		c.names[n.Name] = n.ID
+	}
 	c.occupy(n)
 }
 
-// occupy puts a network's subnets and device in use. The caller holds mu.
+// unname frees a network's name: another host's network of that name may have waited for
+// it. The caller holds mu.
+func (c *Controller) unname(n *cnm.Network) {
+	if c.names[n.Name] != n.ID {
+		return
+	}
+	delete(c.names, n.Name)
+	for id, other := range c.networks {
+		if other.Name == n.Name && id != n.ID {
+			c.names[n.Name] = id
+			return
+		}
+	}
+}
+
+// occupy puts a network's subnets and device in use; a global network's only where
+// nobody here uses them: it may be used on the other hosts all the same. The caller
+// holds mu.
 func (c *Controller) occupy(n *cnm.Network) {
 	if n.ConfigOnly {
 		return
+	}
+	if n.Global() {
+		if _, _, taken := c.overlaps(n); taken {
+			c.outside[n.ID] = true
+			return
+		}
 	}
 	for _, p := range n.Pools {
 		c.space.Add(p.Subnet, "network "+n.Name)
@@ -38,6 +75,11 @@ func (c *Controller) vacate(n *cnm.Network) {
 	if n.ConfigOnly {
 		return
 	}
+	if c.outside[n.ID] {
+		delete(c.outside, n.ID)
+		return
+	}
+	defer c.readmit()
 	for _, p := range n.Pools {
 		c.space.Remove(p.Subnet)
 	}
@@ -66,6 +108,9 @@ func (c *Controller) openPools(n *cnm.Network) error {
 			return err
 		}
 		pools = append(pools, pool)
+	}
+	if err := c.restrict(n, pools); err != nil {
+		return err
 	}
 	c.mu.Lock()
 	c.pools[n.ID] = pools

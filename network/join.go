@@ -18,8 +18,13 @@ import (
 
 // Join implements Service.
 func (c *Controller) Join(ctx context.Context, r Request) (*cnm.Sandbox, error) {
-	s, err := c.join(ctx, r)
+	var s *cnm.Sandbox
+	err := c.claiming(ctx, func() (err error) {
+		s, err = c.join(ctx, r)
+		return err
+	})
 	if err == nil {
+		c.awaitNews(ctx, s)
 		c.relink(ctx, r.ContainerID)
 	}
 	return s, err
@@ -88,6 +93,7 @@ func (c *Controller) make(ctx context.Context, r Request) (_ *cnm.Sandbox, err e
 		}
 		c.giveBack(s, nil)
 		c.unlist(s, nil)
+		c.depart(ctx, c.networksOf(s)...)
 	}
 	if err == nil {
 		err = c.choose(ctx, s, r.Publish)
@@ -96,10 +102,14 @@ func (c *Controller) make(ctx context.Context, r Request) (_ *cnm.Sandbox, err e
 	if err == nil {
 		objs, err = c.sandboxObjects(c.cfg.Env(), s)
 	}
+	if err == nil {
+		err = c.arrive(ctx, s)
+	}
 	if err != nil {
 		undo()
 		return nil, err
 	}
+	c.publish(nil, s)
 	stored, err := c.meanwhile(true,
 		func() error { return c.commit(ctx, s.ID, s) },
 		func() error {
@@ -111,6 +121,7 @@ func (c *Controller) make(ctx context.Context, r Request) (_ *cnm.Sandbox, err e
 			return errors.Join(err, <-known)
 		})
 	if stored != nil {
+		c.publish(s, nil)
 		c.dismantle(context.WithoutCancel(ctx), s, objs)
 		undo()
 		return nil, stored
@@ -180,19 +191,18 @@ func (c *Controller) release(ctx context.Context, s *cnm.Sandbox) error {
 	if err != nil {
 		return err
 	}
-	networks := make([]*cnm.Network, len(s.Endpoints)) // which may go once nobody is on them
-	for i, e := range s.Endpoints {
-		networks[i], _ = c.Network(e.NetworkID)
-	}
+	networks := c.networksOf(s) // which may go once nobody is on them
 	if err := c.commit(ctx, s.ID, nil); err != nil {
 		return err
 	}
+	c.publish(s, nil)
 	err = c.cfg.Kernel.Apply(ctx, diff.Delete(objs))
 	if len(s.Ports) > 0 {
 		err = errors.Join(err, c.cfg.Ports.Release(ctx, s.ID))
 	}
 	err = errors.Join(err, c.named(ctx, s, nil))
 	c.giveBack(s, nil)
+	c.depart(context.WithoutCancel(ctx), networks...)
 	for _, n := range networks {
 		c.tellOf("disconnect", s, n)
 	}
@@ -200,6 +210,15 @@ func (c *Controller) release(ctx context.Context, s *cnm.Sandbox) error {
 		c.log.Warn("something of a released sandbox is left; the next reconciliation takes it", "container", s.OwnerName, "err", err)
 	}
 	return nil
+}
+
+// networksOf are a sandbox's, in the order of its endpoints; nil for one that is gone.
+func (c *Controller) networksOf(s *cnm.Sandbox) []*cnm.Network {
+	out := make([]*cnm.Network, len(s.Endpoints))
+	for i, e := range s.Endpoints {
+		out[i], _ = c.Network(e.NetworkID)
+	}
+	return out
 }
 
 // tell publishes Docker's network event of an endpoint.

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
+	"strings"
 
 	"linkspan/cnm"
 	"linkspan/dns"
@@ -122,7 +123,7 @@ func (c *Controller) view(s *cnm.Sandbox) dns.View {
 		}
 		for _, l := range e.Links {
 			// Containers are known by the short form of their ids.
-			v.Links = append(v.Links, dns.Alias{Name: l.Alias, Zone: n.ID, Target: l.Target[:min(12, len(l.Target))]})
+			v.Links = append(v.Links, dns.Alias{Name: l.Alias, Zone: n.ID, Target: linkTarget(l.Target)})
 		}
 	}
 	var host, gateway []netip.Addr
@@ -145,6 +146,15 @@ func (c *Controller) view(s *cnm.Sandbox) dns.View {
 		v.Own = append(v.Own, dns.Host{Name: gatewayName, Addrs: gateway})
 	}
 	return v
+}
+
+// linkTarget is the name by which a zone knows what is linked to: the short form of an id,
+// or, of a container that is on another host, its name as it was written.
+func linkTarget(target string) string {
+	if strings.Trim(target, "0123456789abcdef") == "" {
+		return target[:min(12, len(target))]
+	}
+	return target
 }
 
 // hostOf is where a sandbox reaches the host, and its router: on the network that
@@ -214,6 +224,14 @@ func (c *Controller) holdNames(ctx context.Context) error {
 		if n.HasNames() {
 			zones[n.ID] = nil
 			order = append(order, n.ID)
+		}
+	}
+	for _, n := range c.Networks() {
+		if _, ok := c.spanner(n); ok && c.used(n.ID) {
+			sp := c.span(n.ID)
+			sp.mu.Lock()
+			zones[n.ID] = c.remoteRecords(sp)
+			sp.mu.Unlock()
 		}
 	}
 	alive := map[string]bool{}

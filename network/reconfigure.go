@@ -44,4 +44,8 @@ func (c *Controller) adopt(from Config) {
 
 // hostEnv are the host's facts, by the latest configuration. It may be asked without
 // holding the world.
-func (c *Controller) hostEnv() driver.Env { return (*c.env.Load())() }
+func (c *Controller) hostEnv() driver.Env {
+	env := (*c.env.Load())()
+	env.Underlay = c.spans.underlay.Load()
+	return env
+}

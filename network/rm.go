@@ -12,10 +12,13 @@ import (
 
 // RemoveNetwork implements Service.
 func (c *Controller) RemoveNetwork(ctx context.Context, ref string) error {
+	n, err := c.Network(ref)
+	if err == nil && n.Global() {
+		return c.removeGlobal(ctx, n)
+	}
 	c.world.RLock()
 	defer c.world.RUnlock()
-	n, err := c.Network(ref)
-	if err != nil {
+	if n, err = c.Network(ref); err != nil {
 		return err
 	}
 	if n.Predefined {
@@ -43,7 +46,7 @@ func (c *Controller) RemoveNetwork(ctx context.Context, ref string) error {
 	}
 	c.mu.Lock()
 	delete(c.pools, n.ID)
-	delete(c.names, n.Name)
+	c.unname(n)
 	c.vacate(n)
 	c.mu.Unlock()
 	c.redefine(n)

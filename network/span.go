@@ -60,3 +60,16 @@ type Sink interface {
 	Ask(ctx context.Context, network string, addr netip.Addr, host string) error
 	Unask(ctx context.Context, network string, addr netip.Addr)
 }
+
+// Recaller is a Mesh that remembers across restarts what it was told.
+type Recaller interface {
+	// Recall returns what was last known of a network elsewhere, whole, at once.
+	Recall(network string) cnm.RemoteChange
+}
+
+// Releaser is a Mesh that takes single addresses back.
+type Releaser interface {
+	// Release says that this host needs an address that another host lent it no more. It
+	// returns at once.
+	Release(network string, single netip.Prefix)
+}

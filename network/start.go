@@ -34,7 +34,10 @@ func (c *Controller) Start(ctx context.Context) (*Report, error) {
 	if err := c.defaultBridge(ctx, true); err != nil {
 		return nil, fmt.Errorf("default bridge: %w", err)
 	}
-	return c.resume(ctx)
+	c.restored()
+	r, err := c.resume(ctx)
+	c.followed()
+	return r, err
 }
 
 // resume is reconcile for a daemon that starts: it looks into those sandboxes alone in

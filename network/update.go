@@ -20,7 +20,7 @@ func (c *Controller) Update(ctx context.Context, r Request) error {
 	if r.Target != "" {
 		return nil
 	}
-	err := func() error {
+	err := c.claiming(ctx, func() error {
 		defer c.locks.lock(r.ContainerID)()
 		c.world.RLock()
 		defer c.world.RUnlock()
@@ -29,7 +29,7 @@ func (c *Controller) Update(ctx context.Context, r Request) error {
 			return nil
 		}
 		return c.update(ctx, s, r)
-	}()
+	})
 	if err == nil {
 		c.relink(ctx, r.ContainerID)
 	}
@@ -50,6 +50,7 @@ func (c *Controller) update(ctx context.Context, was *cnm.Sandbox, r Request) (e
 		}
 		c.giveBack(now, was)
 		c.unlist(now, was)
+		c.depart(context.WithoutCancel(ctx), c.networksOf(now)...)
 	}
 	if err == nil && len(was.Ports) == 0 && len(r.Publish) > 0 {
 		// It had no network that publishes until now.
@@ -65,14 +66,20 @@ func (c *Controller) update(ctx context.Context, was *cnm.Sandbox, r Request) (e
 		return nil
 	}
 	ops, err := c.difference(c.cfg.Env(), was, now)
+	if err == nil {
+		err = c.arrive(ctx, now)
+	}
 	if err != nil {
 		undo()
 		return err
 	}
+	left := c.networksOf(was)
+	c.publish(was, now)
 	stored, err := c.meanwhile(apart(ops, was, now),
 		func() error { return c.commitWith(ctx, now.ID, now, r.With) },
 		func() error { return c.move(ctx, ops, was, now) })
 	if stored != nil || err != nil {
+		c.publish(now, was)
 		c.revert(context.WithoutCancel(ctx), now, was, stored == nil)
 		undo()
 		if stored != nil {
@@ -91,6 +98,7 @@ func (c *Controller) update(ctx context.Context, was *cnm.Sandbox, r Request) (e
 		}
 	}
 	c.giveBack(was, now)
+	c.depart(context.WithoutCancel(ctx), left...)
 	return nil
 }
 

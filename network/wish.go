@@ -34,15 +34,16 @@ func (c *Controller) wished(w NetworkWish) (n *cnm.Network, warning string, err 
 	switch {
 	case w.Ingress:
 		return nil, "", cnm.Unsupported("network %s: an ingress network belongs to a swarm's routing mesh, and this daemon is in no swarm: publish ports with -p instead of --ingress", w.Name)
-	case w.Scope != "" && w.Scope != "local":
-		return nil, "", cnm.Unsupported("network %s: scope %q needs a swarm or a cluster store, which this daemon has not: leave --scope away, or say local", w.Name, w.Scope)
+	case c.spanning(w.Driver) && w.Scope == cnm.ScopeLocal:
+		return nil, "", cnm.Invalid("network %s: networks of driver %s span the hosts of the mesh: leave --scope away, or say global", w.Name, w.Driver)
+	case c.spanning(w.Driver) && (w.Scope == "" || w.Scope == cnm.ScopeGlobal || w.Scope == "swarm"):
+	case w.Scope != "" && w.Scope != cnm.ScopeLocal:
+		return nil, "", cnm.Unsupported("network %s: networks of driver %s are of one host, and scope %q is of several: leave --scope away, or use -d overlay or -d routed", w.Name, driverOr(w.Driver), w.Scope)
 	}
 	n = &cnm.Network{ID: randomID(), Name: w.Name, Driver: w.Driver, Created: time.Now(), IPAMDriver: w.IPAMDriver, IPAMOptions: maps.Clone(w.IPAMOptions),
 		Internal: w.Internal, Attachable: w.Attachable, ConfigOnly: w.ConfigOnly, ConfigFrom: w.ConfigFrom,
 		Options: maps.Clone(w.Options), Labels: maps.Clone(w.Labels)}
-	if n.Driver == "" || n.Driver == "default" {
-		n.Driver = "bridge"
-	}
+	n.Driver = driverOr(n.Driver)
 	if n.IPAMDriver == "" {
 		n.IPAMDriver = "default"
 	}
@@ -86,6 +87,13 @@ func (c *Controller) wished(w NetworkWish) (n *cnm.Network, warning string, err 
 		n.Options[optMTU] = strconv.Itoa(mtu)
 	}
 	return n, warning, nil
+}
+
+func driverOr(name string) string {
+	if name == "" || name == "default" {
+		return "bridge"
+	}
+	return name
 }
 
 // checkName refuses names that no one could type or tell from something else.
