@@ -29,6 +29,10 @@ type Case struct {
 	// Sandbox may be nil: then only the network is planned. Its ports are given to
 	// the endpoint.
 	Sandbox *cnm.Sandbox
+	// Peers and Home are what a driver.Spanner's network has elsewhere, and the blocks of
+	// addresses that are this host's.
+	Peers []Peering
+	Home  []cnm.Block
 }
 
 // Run holds a driver to the contract for each case, and its plans to the golden
@@ -37,6 +41,9 @@ func Run(t *testing.T, d driver.Driver, cases ...Case) {
 	t.Helper()
 	if d.Name() == "" {
 		t.Error("a driver without a name")
+	}
+	if _, spans := d.(driver.Spanner); spans != d.Traits().Spans {
+		t.Errorf("it is a Spanner: %v, and says so in its traits: %v", spans, d.Traits().Spans)
 	}
 	for _, c := range cases {
 		t.Run(c.Name, func(t *testing.T) {
@@ -54,6 +61,9 @@ func Run(t *testing.T, d driver.Driver, cases ...Case) {
 			p.owners(t)
 			p.reach(t, c.Env)
 			p.lives(t, c.Env)
+			if sp, ok := d.(driver.Spanner); ok {
+				spans(t, sp, c, p)
+			}
 			planIs(t, filepath.Join("testdata", strings.ReplaceAll(c.Name, " ", "-")+".txtar"), p)
 		})
 		t.Run(c.Name+"/options", func(t *testing.T) { unknownOption(t, d, c.Network) })
@@ -63,8 +73,29 @@ func Run(t *testing.T, d driver.Driver, cases ...Case) {
 // planned is what a driver wants for a case.
 type planned struct {
 	network, endpoint []dataplane.Object
-	n                 *cnm.Network
-	s                 *cnm.Sandbox
+	// span are a Spanner's further plans: one for each peer and each of its endpoints.
+	span []fragment
+	// paths say how each peer is reached, one line each.
+	paths string
+	n     *cnm.Network
+	s     *cnm.Sandbox
+}
+
+// fragment is a plan that comes and goes as one.
+type fragment struct {
+	what   string
+	objs   []dataplane.Object
+	owners []dataplane.Owner
+}
+
+func (p *planned) fragments() []fragment {
+	n := dataplane.Owner{Kind: dataplane.OwnerNetwork, ID: p.n.ID}
+	all := []fragment{{"network", p.network, []dataplane.Owner{n}}}
+	if p.s != nil {
+		all = append(all, fragment{"endpoint", p.endpoint,
+			[]dataplane.Owner{{Kind: dataplane.OwnerEndpoint, ID: p.s.Endpoints[0].ID}, {Kind: dataplane.OwnerPort, ID: p.s.ID}}})
+	}
+	return append(all, p.span...)
 }
 
 // plan asks the driver, and sees that it leaves its input alone.
@@ -81,6 +112,9 @@ func plan(t *testing.T, d driver.Driver, c Case) *planned {
 			t.Fatalf("Endpoint: %v", err)
 		}
 	}
+	if sp, ok := d.(driver.Spanner); ok {
+		p.spread(t, sp, c)
+	}
 	if after := stored(t, p); after != before {
 		t.Errorf("the plan changed the model:\n%s\nto\n%s", before, after)
 	}
@@ -96,10 +130,19 @@ func stored(t *testing.T, p *planned) string {
 	return string(b)
 }
 
-func (p *planned) all() []dataplane.Object { return slices.Concat(p.network, p.endpoint) }
+func (p *planned) all() (objs []dataplane.Object) {
+	for _, f := range p.fragments() {
+		objs = append(objs, f.objs...)
+	}
+	return objs
+}
 
 func (p *planned) text() string {
-	return dataplane.Text(p.network) + "--\n" + dataplane.Text(p.endpoint)
+	text := p.paths
+	for _, f := range p.fragments() {
+		text += "-- " + f.what + "\n" + dataplane.Text(f.objs)
+	}
+	return text
 }
 
 // owners: each object says for whom it exists and why, and what a person would
@@ -107,25 +150,23 @@ func (p *planned) text() string {
 func (p *planned) owners(t *testing.T) {
 	t.Helper()
 	seen := map[string]bool{}
-	for i, o := range p.all() {
-		m := o.About()
-		want := []dataplane.Owner{{Kind: dataplane.OwnerNetwork, ID: p.n.ID}}
-		if i >= len(p.network) {
-			want = []dataplane.Owner{{Kind: dataplane.OwnerEndpoint, ID: p.s.Endpoints[0].ID}, {Kind: dataplane.OwnerPort, ID: p.s.ID}}
+	for _, f := range p.fragments() {
+		for _, o := range f.objs {
+			m := o.About()
+			if !slices.Contains(f.owners, dataplane.Owner{Kind: m.Owner.Kind, ID: m.Owner.ID}) || m.Owner.Name == "" {
+				t.Errorf("%s belongs to %+v, want one of %+v with a name", o.Key(), m.Owner, f.owners)
+			}
+			if !strings.Contains(m.Reason, " ") {
+				t.Errorf("%s has no sentence for a reason: %q", o.Key(), m.Reason)
+			}
+			if create, _ := o.Commands(); len(create) == 0 {
+				t.Errorf("%s cannot be shown as commands", o.Key())
+			}
+			if seen[o.Key()] {
+				t.Errorf("%s is planned twice", o.Key())
+			}
+			seen[o.Key()] = true
 		}
-		if !slices.Contains(want, dataplane.Owner{Kind: m.Owner.Kind, ID: m.Owner.ID}) || m.Owner.Name == "" {
-			t.Errorf("%s belongs to %+v, want one of %+v with a name", o.Key(), m.Owner, want)
-		}
-		if !strings.Contains(m.Reason, " ") {
-			t.Errorf("%s has no sentence for a reason: %q", o.Key(), m.Reason)
-		}
-		if create, _ := o.Commands(); len(create) == 0 {
-			t.Errorf("%s cannot be shown as commands", o.Key())
-		}
-		if seen[o.Key()] {
-			t.Errorf("%s is planned twice", o.Key())
-		}
-		seen[o.Key()] = true
 	}
 }
 
@@ -193,8 +234,14 @@ func planIs(t *testing.T, path string, p *planned) {
 	ar := &txtar.Archive{Files: []txtar.File{
 		{Name: "network", Data: []byte(dataplane.Text(p.network))},
 		{Name: "endpoint", Data: []byte(dataplane.Text(p.endpoint))},
-		{Name: "commands", Data: []byte(commands)},
 	}}
+	for _, f := range p.span {
+		ar.Files = append(ar.Files, txtar.File{Name: f.what, Data: []byte(dataplane.Text(f.objs))})
+	}
+	if p.paths != "" {
+		ar.Files = append(ar.Files, txtar.File{Name: "paths", Data: []byte(p.paths)})
+	}
+	ar.Files = append(ar.Files, txtar.File{Name: "commands", Data: []byte(commands)})
 	if golden.Update() {
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			t.Fatal(err)

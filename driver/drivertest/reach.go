@@ -1,9 +1,11 @@
 package drivertest
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
+	"linkspan/cnm"
 	"linkspan/dataplane"
 	"linkspan/dataplane/diff"
 	"linkspan/dataplane/dptest"
@@ -15,17 +17,23 @@ import (
 func (p *planned) reach(t *testing.T, env driver.Env) {
 	t.Helper()
 	own, up := map[string]bool{}, map[string]bool{}
-	for i, o := range p.all() {
-		inEndpoint := i >= len(p.network)
-		switch o := o.(type) {
-		case dataplane.Bridge:
-			own[o.Name] = true
-		case dataplane.Veth:
-			own[o.Name] = true
-			if !inEndpoint {
-				t.Errorf("%s: a network has no wire into a sandbox", o.Key())
+	for _, f := range p.fragments() {
+		for _, o := range f.objs {
+			switch o := o.(type) {
+			case dataplane.Bridge:
+				own[o.Name] = true
+			case dataplane.VXLAN:
+				own[o.Name] = true
+			case dataplane.Veth:
+				own[o.Name] = true
+				if f.what != "endpoint" {
+					t.Errorf("%s: a %s has no wire into a sandbox", o.Key(), f.what)
+				}
 			}
 		}
+	}
+	for _, l := range common(env, p) {
+		own[l], up[l] = true, true
 	}
 	ns := func(o dataplane.Object, ns string) {
 		t.Helper()
@@ -40,13 +48,10 @@ func (p *planned) reach(t *testing.T, env driver.Env) {
 			t.Errorf("%s touches %s, which this plan does not make", o.Key(), name)
 		}
 	}
-	for i, o := range p.all() {
-		inEndpoint := i >= len(p.network)
-		if dataplane.InSandbox(o) != "" && !inEndpoint {
-			t.Errorf("%s: a network reaches into a sandbox", o.Key())
-		}
+	each := func(f fragment, o dataplane.Object) {
+		t.Helper()
 		switch o := o.(type) {
-		case dataplane.Namespace, dataplane.Page, dataplane.Foreign:
+		case dataplane.Namespace, dataplane.Page, dataplane.Foreign, dataplane.WireGuard, dataplane.Offload:
 			t.Errorf("%s is not a driver's to plan", o.Key())
 		case dataplane.Veth:
 			ns(o, o.PeerNS)
@@ -65,7 +70,19 @@ func (p *planned) reach(t *testing.T, env driver.Env) {
 			link(o, o.NS, o.Link)
 			up[o.Link] = true
 		case dataplane.Route:
-			link(o, o.NS, o.Link)
+			if !o.Unreachable {
+				link(o, o.NS, o.Link)
+			} else if !slices.ContainsFunc(p.n.Pools, func(pool cnm.Pool) bool { return pool.Subnet == o.Dst }) {
+				t.Errorf("%s shuts off what is no subnet of the network's", o.Key())
+			}
+		case dataplane.VXLAN:
+			if o.Master != "" {
+				link(o, "", o.Master)
+			}
+		case dataplane.FDB:
+			link(o, "", o.Dev)
+		case dataplane.Neighbour:
+			link(o, "", o.Link)
 		case dataplane.Sysctl:
 			// net/ipv4/conf/LINK/NAME; on a borrowed link with the prior value on record.
 			f := strings.Split(o.Name, "/")
@@ -79,6 +96,14 @@ func (p *planned) reach(t *testing.T, env driver.Env) {
 			if o.Table != env.Table {
 				t.Errorf("%s is in another's table", o.Key())
 			}
+		}
+	}
+	for _, f := range p.fragments() {
+		for _, o := range f.objs {
+			if dataplane.InSandbox(o) != "" && f.what != "endpoint" {
+				t.Errorf("%s: a %s reaches into a sandbox", o.Key(), f.what)
+			}
+			each(f, o)
 		}
 	}
 	for l := range own {
