@@ -143,6 +143,7 @@ func (c *Cluster) Promote(ctx context.Context, id uint64) error {
 		_, err := c.c.MemberPromote(ctx, id)
 		switch {
 		case err == nil, errors.Is(err, rpctypes.ErrMemberNotLearner):
+			c.knows(ctx, id)
 			return nil
 		case errors.Is(err, rpctypes.ErrMemberLearnerNotReady), temporary(err):
 			select {
@@ -152,6 +153,35 @@ func (c *Cluster) Promote(ctx context.Context, id uint64) error {
 			}
 		default:
 			return c.words(what, err)
+		}
+	}
+}
+
+// knows waits, for a moment, until a promoted member has heard of it itself: until then
+// it refuses its own host's requests.
+func (c *Cluster) knows(ctx context.Context, id uint64) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	ms, err := c.Members(ctx)
+	if err != nil {
+		return
+	}
+	at := slices.IndexFunc(ms, func(m Member) bool { return m.ID == id })
+	if at < 0 || len(ms[at].ClientURLs) == 0 {
+		return
+	}
+	cl, err := c.client(ms[at].ClientURLs)
+	if err != nil {
+		return
+	}
+	defer cl.Close()
+	for ctx.Err() == nil {
+		if st, err := cl.Status(ctx, ms[at].ClientURLs[0]); err == nil && !st.IsLearner {
+			return
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(20 * time.Millisecond):
 		}
 	}
 }

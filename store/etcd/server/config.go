@@ -36,8 +36,8 @@ type Config struct {
 	// at each handshake, so that a renewed certificate needs no restart. Clients and
 	// peers must show a certificate of the same CA. Empty: no TLS, for tests.
 	Cert, Key, CA string
-	// CRL is a file of certificates (PEM or DER) that are refused although the CA made
-	// them; read at each handshake. Empty: none.
+	// CRL is a file (DER) of certificates that are refused although the CA made
+	// them. It is read at each handshake, and must be there. Empty: none.
 	CRL string
 	// Cluster is what Members.AddLearner answered, for a member that joins others
 	// (Existing). A first member has none. Once the folder has data neither is read.

@@ -327,7 +327,7 @@ func TestAllAtOnce(t *testing.T) {
 }
 
 func TestDemote(t *testing.T) {
-	cs, ss, cl := three(t)
+	cs, ss, _ := three(t)
 	// The leader goes: the first one, as nobody else ever was.
 	st := ss[0].Status()
 	lead, _ := NewCluster(ClusterConfig{Endpoints: []string{cs[1].ClientURL(), cs[2].ClientURL()}})
@@ -351,6 +351,8 @@ func TestDemote(t *testing.T) {
 	c := cs[0]
 	c.Dir += "2"
 	promote(t, lead, &c)
+	last, _ := NewCluster(ClusterConfig{Endpoints: []string{c.ClientURL()}})
+	defer last.Close()
 
 	ms, err := lead.Members(within(t, 10*time.Second))
 	if err != nil || len(ms) != 3 {
@@ -358,19 +360,11 @@ func TestDemote(t *testing.T) {
 	}
 	for _, m := range ms {
 		if m.Name == "b" || m.Name == "c" {
-			if err := cl.Remove(within(t, 20*time.Second), m.ID); err != nil && m.Name == "b" {
-				cl2, _ := NewCluster(ClusterConfig{Endpoints: []string{c.ClientURL()}})
-				defer cl2.Close()
-				if err := cl2.Remove(within(t, 20*time.Second), m.ID); err != nil {
-					t.Fatal(err)
-				}
-			} else if err != nil {
+			if err := last.Remove(within(t, 20*time.Second), m.ID); err != nil {
 				t.Fatal(err)
 			}
 		}
 	}
-	last, _ := NewCluster(ClusterConfig{Endpoints: []string{c.ClientURL()}})
-	defer last.Close()
 	ms, err = last.Members(within(t, 10*time.Second))
 	if err != nil || len(ms) != 1 {
 		t.Fatalf("%+v %v", ms, err)
