@@ -123,6 +123,9 @@ var (
 	// Browser is for tests alone, and no part of All.
 	Browser = Feature{"a headless browser", "the test of the web page", "apt install chromium-headless-shell", program("chromium-headless-shell")}
 
+	// Etcd is for tests alone too: the engine has its own.
+	Etcd = Feature{"the etcd program", "the test with an etcd that is not ours", "apt install etcd-server", program("etcd")}
+
 	Runc = Feature{"the runc program", "running containers", "apt install runc", program("runc")}
 )
 

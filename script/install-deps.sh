@@ -15,7 +15,7 @@ test="mmdebstrap:mmdebstrap docker-registry:docker-registry unshare:util-linux n
 	mariadb:mariadb-client psql:postgresql-client redis-cli:redis-tools curl:curl ping:iputils-ping
 	brctl:bridge-utils ethtool:ethtool netstat:net-tools jq:jq conntrack:conntrack dig:bind9-dnsutils
 	iptables:iptables socat:socat nc:netcat-openbsd iperf3:iperf3 tar:tar ps:procps
-	tini:tini dnsmasq:dnsmasq-base script:bsdutils
+	tini:tini dnsmasq:dnsmasq-base script:bsdutils etcd:etcd-server
 	docker-compose:docker-compose /usr/lib/python3/dist-packages/docker/__init__.py:python3-docker
 	chromium-headless-shell:chromium-headless-shell
 	/usr/share/keyrings/debian-archive-keyring.gpg:debian-archive-keyring"
@@ -115,13 +115,15 @@ if [ -n "$packages" ]; then
 			exit 1
 		fi
 	fi
-	case " $(echo $packages) " in
-	*" docker-registry "*)
-		# Its unit is enabled by the package: at the next boot it would hold
-		# port 5000 with an empty registry.
-		! have systemctl || systemctl disable docker-registry > /dev/null 2>&1 || true
-		;;
-	esac
+	# Their units are enabled by the packages: at the next boot they would hold port
+	# 5000 with an empty registry, and ports 2379 and 2380 with an empty etcd.
+	for pair in docker-registry:docker-registry etcd-server:etcd; do
+		case " $(echo $packages) " in
+		*" ${pair%%:*} "*)
+			! have systemctl || systemctl disable "${pair#*:}" > /dev/null 2>&1 || true
+			;;
+		esac
+	done
 fi
 
 # The docker command alone: Debian's docker.io package would start a daemon of
