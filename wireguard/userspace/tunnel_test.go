@@ -61,7 +61,10 @@ func TestAllowed(t *testing.T) {
 	more := netip.MustParsePrefix("192.168.99.1/32")
 	a.Run("ip", "addr", "add", more.String(), "dev", "lo")
 	b.Run("ip", "route", "add", more.String(), "dev", device)
-	fromMore := func() error { _, err := a.Try("ping", "-c1", "-W1", "-I", more.Addr().String(), b.inner4.String()); return err }
+	fromMore := func() error {
+		_, err := a.Try("ping", "-c1", "-W1", "-I", more.Addr().String(), b.inner4.String())
+		return err
+	}
 	if err := fromMore(); err == nil {
 		t.Error("an address that is not allowed gets through")
 	}

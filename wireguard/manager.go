@@ -1,0 +1,330 @@
+package wireguard
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"linkspan/cnm"
+	"linkspan/probe"
+)
+
+// ManagerConfig of NewManager.
+type ManagerConfig struct {
+	// Dir is where the key is kept (<data-root>/mesh).
+	Dir string
+	// Device is the network device's name.
+	Device string
+	// Port is UDP; 0: DefaultPort.
+	Port uint16
+	// Kernel and UserSpace are the two kinds. The kernel's is taken if Probe, which is
+	// probe.WireGuard's when nil, finds it.
+	Kernel, UserSpace Device
+	Probe             func() error
+	// Publish has this host's public key written into its record, for the others; it
+	// does not wait for that. Update tells when it is there.
+	Publish func(PublicKey)
+	// Changed is called, in a goroutine of the manager's, when what Ready answers is
+	// another than before; may be nil.
+	Changed func()
+	// RotateEvery is how old a key gets (24 h).
+	RotateEvery time.Duration
+	// CheckEvery is how often the device is compared with what it should be (15 s).
+	CheckEvery time.Duration
+	Log        *slog.Logger
+}
+
+// Wanted is what the mesh says.
+type Wanted struct {
+	// MTU of the device in bytes, see MTU.
+	MTU int
+	// Published is the key in this host's own record; empty: none. Known is whether the
+	// record was read at all: else nothing is said of the key.
+	Published string
+	Known     bool
+	// Hosts are the others.
+	Hosts []Host
+	// Busy: there are encrypted networks. Then sessions are kept, so that the first packet
+	// need not wait for one.
+	Busy bool
+}
+
+// Host is another host, as its record has it.
+type Host struct {
+	ID, Name string
+	// Key is its public key; empty: it has published none.
+	Key string
+	// Endpoint is its address on the underlay and the tunnels' port.
+	Endpoint netip.AddrPort
+	// Addr is its address in the tunnel.
+	Addr netip.Addr
+}
+
+// Overhead of a packet in the tunnel, in bytes: the outer IP header, UDP's 8, WireGuard's
+// 16 and the 16 of the authenticator (section 5.4.6 of WireGuard's paper).
+const (
+	overheadOver4 = 20 + 8 + 16 + 16
+	overheadOver6 = 40 + 8 + 16 + 16
+)
+
+// MTU is what fits into a tunnel between addresses of outer's family over a wire of mtu
+// bytes.
+func MTU(mtu int, outer netip.Addr) int {
+	if outer.Is6() {
+		return mtu - overheadOver6
+	}
+	return mtu - overheadOver4
+}
+
+// keepalive is how often a session that has nothing to send is kept (the paper's
+// persistent keepalive; 25 s is below the usual 30 s of firewalls for UDP).
+const keepalive = 25 * time.Second
+
+// Manager keeps the device as the mesh says, and changes the key from time to time.
+// Methods are safe for concurrent use.
+type Manager struct {
+	cfg  ManagerConfig
+	log  *slog.Logger
+	dev  Device
+	kind string
+	bell chan struct{}
+
+	applying sync.Mutex // one Set at a time
+
+	mu      sync.Mutex
+	keys    *Keys
+	wanted  Wanted
+	asked   PublicKey // what Publish was last called with, and when
+	askedAt time.Time
+	allowed map[string]map[string][]netip.Prefix
+	ready   bool
+	err     error           // why it is not
+	skipped map[string]bool // what was said of hosts that cannot be peers
+	settled chan struct{}   // closed when a change of the key came to its end; nil: none
+}
+
+// The kinds.
+const (
+	KindKernel    = "kernel"
+	KindUserSpace = "user space"
+)
+
+// NewManager opens the key, which it makes at first use, and chooses the kind. That there
+// is neither kind is no error here: Ready says it.
+func NewManager(cfg ManagerConfig) (*Manager, error) {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Probe == nil {
+		cfg.Probe = probe.WireGuard.Check
+	}
+	if cfg.RotateEvery == 0 {
+		cfg.RotateEvery = 24 * time.Hour
+	}
+	if cfg.CheckEvery == 0 {
+		cfg.CheckEvery = 15 * time.Second
+	}
+	if cfg.Changed == nil {
+		cfg.Changed = func() {}
+	}
+	keys, err := OpenKeys(cfg.Dir)
+	if err != nil {
+		return nil, err
+	}
+	m := &Manager{
+		cfg: cfg, log: cfg.Log.With("device", cfg.Device), keys: keys, bell: make(chan struct{}, 1),
+		allowed: map[string]map[string][]netip.Prefix{}, skipped: map[string]bool{},
+		err: cnm.Errorf(cnm.ErrUnavailable, "the encrypted tunnels are not set up yet"),
+	}
+	missing := error(cnm.Unsupported("no kernel device was offered"))
+	if cfg.Kernel != nil {
+		if missing = cfg.Probe(); missing == nil {
+			m.dev, m.kind = cfg.Kernel, KindKernel
+			return m, nil
+		}
+	}
+	if cfg.UserSpace == nil {
+		m.err = cnm.Errorf(cnm.ErrUnavailable, "packets cannot be encrypted: %w", missing)
+		return m, nil
+	}
+	m.log.Info("encrypted tunnels run in user space", "because", missing)
+	m.dev, m.kind = cfg.UserSpace, KindUserSpace
+	return m, nil
+}
+
+// Update says what is wanted. It returns at once.
+func (m *Manager) Update(w Wanted) {
+	m.mu.Lock()
+	m.wanted = w
+	m.wanted.Hosts = slices.Clone(w.Hosts)
+	m.mu.Unlock()
+	m.Kick()
+}
+
+// Allow says which addresses of an encrypted routed network are on which host: blocks, and
+// single addresses outside of them. It replaces what was said of the network; nil ends it.
+func (m *Manager) Allow(network string, byHost map[string][]netip.Prefix) {
+	m.mu.Lock()
+	if len(byHost) == 0 {
+		delete(m.allowed, network)
+	} else {
+		m.allowed[network] = maps.Clone(byHost)
+	}
+	m.mu.Unlock()
+	m.Kick()
+}
+
+// Kick has the device compared with what is wanted now: the keeper was replaced, or the
+// data plane has made the device.
+func (m *Manager) Kick() {
+	select {
+	case m.bell <- struct{}{}:
+	default:
+	}
+}
+
+// Ready says whether the device can be used by the data plane, or why not. The kernel's
+// is made by the data plane, after this.
+func (m *Manager) Ready() (device string, userSpace bool, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.cfg.Device, m.kind == KindUserSpace, m.err
+}
+
+// PublicKey is this host's.
+func (m *Manager) PublicKey() PublicKey {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.keys.Current().Public()
+}
+
+// Run keeps the device right until ctx ends. The device then stays as it is.
+func (m *Manager) Run(ctx context.Context) {
+	if m.dev == nil {
+		m.log.Warn("networks with -o encrypted do not work on this host", "err", m.err)
+	}
+	tick := time.NewTicker(m.cfg.CheckEvery)
+	defer tick.Stop()
+	for {
+		m.settle()
+		m.apply(ctx)
+		m.renew(time.Now())
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		case <-m.bell:
+		}
+	}
+}
+
+// Remove ends the tunnels, when this host leaves its mesh, after Run. The key stays.
+func (m *Manager) Remove(ctx context.Context) error {
+	m.applying.Lock()
+	defer m.applying.Unlock()
+	m.mu.Lock()
+	m.ready, m.err = false, cnm.Errorf(cnm.ErrUnavailable, "the encrypted tunnels were removed")
+	m.mu.Unlock()
+	if m.dev == nil {
+		return nil
+	}
+	return m.dev.Remove(ctx, m.cfg.Device)
+}
+
+// apply sets the device.
+func (m *Manager) apply(ctx context.Context) {
+	if m.dev == nil {
+		return
+	}
+	m.applying.Lock()
+	defer m.applying.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	m.mu.Lock()
+	c := m.config()
+	m.mu.Unlock()
+	if c.MTU == 0 {
+		return // the mesh has said nothing yet
+	}
+	err := m.dev.Set(ctx, c)
+	if m.kind == KindKernel && errors.Is(err, cnm.ErrNotFound) {
+		err = nil // the data plane makes it once it hears of it, and until then nothing is sent
+	}
+	if err != nil && ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		return
+	}
+	m.mu.Lock()
+	was, wasReady := m.err, m.ready
+	m.ready, m.err = err == nil, err
+	m.mu.Unlock()
+	switch {
+	case err != nil && (was == nil || was.Error() != err.Error()):
+		m.log.Error("the encrypted tunnels cannot be set up", "err", err)
+	case err == nil && !wasReady:
+		m.log.Info("encrypted tunnels", "kind", m.kind, "port", c.Port, "key", c.PrivateKey.Public().Short(), "peers", len(c.Peers))
+	}
+	if wasReady != (err == nil) {
+		m.cfg.Changed()
+	}
+}
+
+// config is what the device should be. Hosts that cannot be peers are left out and said:
+// they must not keep the others from it.
+func (m *Manager) config() Config {
+	c := Config{Name: m.cfg.Device, PrivateKey: m.keys.Current(), Port: m.cfg.Port, MTU: m.wanted.MTU}
+	own := c.PrivateKey.Public()
+	skip := func(h Host, why string) {
+		if line := h.ID + " " + why; !m.skipped[line] {
+			m.skipped[line] = true
+			m.log.Warn("a host gets no encrypted packets: "+why, "host", h.Name)
+		}
+	}
+	hosts := slices.Clone(m.wanted.Hosts)
+	slices.SortFunc(hosts, func(a, b Host) int { return strings.Compare(a.ID, b.ID) })
+	byKey, byPrefix := map[PublicKey]string{}, map[netip.Prefix]string{}
+	for _, h := range hosts {
+		if h.Key == "" {
+			continue // it has none yet
+		}
+		key, err := ParsePublicKey(h.Key)
+		switch {
+		case err != nil:
+			skip(h, err.Error())
+			continue
+		case key == own:
+			skip(h, "its key is this host's own: was its data folder copied? (linkspan mesh rotate makes another)")
+			continue
+		case byKey[key] != "":
+			skip(h, "its key is also that of host "+byKey[key]+": was its data folder copied? (linkspan mesh rotate makes another)")
+			continue
+		}
+		byKey[key] = h.Name
+		p := Peer{PublicKey: key, Endpoint: h.Endpoint}
+		if m.wanted.Busy {
+			p.Keepalive = keepalive
+		}
+		allow := func(a netip.Prefix) {
+			a = a.Masked()
+			if by := byPrefix[a]; by == "" {
+				byPrefix[a] = h.ID
+				p.Allowed = append(p.Allowed, a)
+			}
+		}
+		if h.Addr.IsValid() {
+			allow(netip.PrefixFrom(h.Addr, h.Addr.BitLen()))
+		}
+		for _, network := range slices.Sorted(maps.Keys(m.allowed)) {
+			for _, a := range m.allowed[network][h.ID] {
+				allow(a)
+			}
+		}
+		c.Peers = append(c.Peers, p)
+	}
+	return c
+}
