@@ -33,6 +33,10 @@ var dropRules = []DropRule{
 		"connect one to the other's network: linkspan network connect"},
 	{"unpublished", "from outside, a container is reached through the ports that it publishes, not by its own address",
 		"publish the port (-p), and use the host's address"},
+	{"not-a-peer", "only hosts of the mesh send packets of its networks through the tunnel, and the sender is none that this host knows",
+		"if it should be one, see whether it is in the mesh under that address: linkspan mesh status"},
+	{"plain-text", "the network is encrypted, and this packet came, or would have left, in plain text",
+		"see whether the encrypted tunnel stands on both hosts: linkspan mesh status"},
 	{"not-forwarded", "this host did not forward packets before Linkspan, and does not for others now",
 		"let `sysctl net.ipv4.ip_forward=1` (net.ipv6.conf.all.forwarding=1) be the host's own setting before the daemon starts"},
 }

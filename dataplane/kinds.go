@@ -135,6 +135,9 @@ type Element struct {
 	// Last, when set, is the last key that the element covers in an interval set;
 	// KeyRaw is then the first.
 	Last []byte
+	// Each says that Last bounds every field of a concatenated key by itself (the last
+	// addresses of two prefixes), instead of the whole key.
+	Each bool
 	// Flow, when set, is what the element translates: conntrack entries with this
 	// original destination that lead elsewhere are stale once it changed.
 	Flow *Flow

@@ -26,12 +26,22 @@ func BasePage(table string, accept ...Mark) Page {
 		}
 	}
 	text := strings.Replace(pageText, "ACCEPTMARK\n\t\t", rules, 1)
+	return page(table, "inet", text, "the firewall: a constant number of rules, everything else is set elements")
+}
+
+//go:embed tunnels.nft
+var tunnelText string
+
+// TunnelPage is the page for bridges that have tunnels as ports (family bridge); see
+// TunnelElement. A host without such a network needs none.
+func TunnelPage(table string) Page {
+	return page(table, "bridge", tunnelText, "who has which address is not asked through tunnels")
+}
+
+func page(table, family, text, reason string) Page {
 	sum := sha256.Sum256([]byte(text))
 	hash := hex.EncodeToString(sum[:4])
 	daemons, people := DropGroups(table)
 	text = strings.NewReplacer("TABLE", table, "HASH", hash, "GROUP", strconv.Itoa(int(daemons)), "PEOPLE", strconv.Itoa(int(people))).Replace(text)
-	return Page{
-		Meta:   Meta{Owner{Kind: OwnerHost}, "the firewall: a constant number of rules, everything else is set elements"},
-		Family: "inet", Table: table, Text: text, Hash: hash,
-	}
+	return Page{Meta: Meta{Owner{Kind: OwnerHost}, reason}, Family: family, Table: table, Text: text, Hash: hash}
 }

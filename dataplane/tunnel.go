@@ -186,23 +186,3 @@ func OffloadOf(setting, value string) (o Offload, ok bool) {
 	link, feature, two := strings.Cut(rest, "/")
 	return Offload{Link: link, Feature: feature, On: value == "on"}, ok && two
 }
-
-// The elements of a mesh (page.nft).
-
-// MeshElement says that packets between two containers of subnet, of which one is on
-// another host, are of one network: let in, and never masqueraded.
-func MeshElement(m Meta, table string, subnet netip.Prefix) Element { return Element{Meta: m} }
-
-// PeerElement lets tunnelled packets in from another host of the mesh: those of our VNIs
-// from any other address are dropped.
-func PeerElement(m Meta, table string, addr netip.Addr) Element { return Element{Meta: m} }
-
-// VNIElement names a VNI on a UDP port as ours; secure is the one device by which its
-// packets may come and go ("" for any): plain text of an encrypted network is dropped.
-func VNIElement(m Meta, table string, port uint16, vni uint32, secure string) Element {
-	return Element{Meta: m}
-}
-
-// TunnelElement names a VXLAN device that is a bridge's port: ARP requests and neighbour
-// solicitations never leave by it, since the bridge knows all answers.
-func TunnelElement(m Meta, table, link string) Element { return Element{Meta: m} }

@@ -36,6 +36,7 @@ func Conformance(t *testing.T, open func(t *testing.T) *Rig) {
 		"lost": (*suite).lost, "sandbox": (*suite).sandbox, "peer": (*suite).peer, "cancelled": (*suite).cancelled, "points": (*suite).points,
 		"page": (*suite).page, "missing": (*suite).missing, "borrowed": (*suite).borrowed, "live": (*suite).live, "flags": (*suite).flags,
 		"ranges": (*suite).ranges, "tunnel": (*suite).tunnel, "tunnelchanges": (*suite).tunnelChanges, "tunnelbad": (*suite).tunnelBad, "onlink": (*suite).onlink,
+		"meshelements": (*suite).meshElements,
 	} {
 		t.Run(name, func(t *testing.T) { run(&suite{t, open(t)}) })
 	}

@@ -157,6 +157,40 @@ func (s *suite) tunnelBad() {
 	s.settled(s.overlay())
 }
 
+// meshElements: what the pages hold of networks that span hosts.
+func (s *suite) meshElements() {
+	m := meta(dataplane.OwnerNetwork, "span")
+	want := []dataplane.Object{
+		dataplane.BasePage(table), dataplane.TunnelPage(table),
+		dataplane.MeshElement(m, table, netip.MustParsePrefix("10.88.0.0/16")),
+		dataplane.MeshElement(m, table, netip.MustParsePrefix("10.90.0.7/32")),
+		dataplane.MeshElement(m, table, netip.MustParsePrefix("fd00:88::/64")),
+		dataplane.SealedElement(m, table, netip.MustParsePrefix("10.89.128.0/17")),
+		dataplane.SecureElement(m, table, "wg0"),
+		dataplane.SpanElement(m, table, "brx"),
+		dataplane.PeerElement(m, table, netip.MustParseAddr("10.99.0.2")),
+		dataplane.PeerElement(m, table, netip.MustParseAddr("fd00:99::2")),
+		dataplane.VNIElement(m, table, 4789, 0x4C0001, ""),
+		dataplane.VNIElement(m, table, 4789, 7, ""),
+		dataplane.VNIElement(m, table, 4790, 0xFFFFFF, "wg0"),
+		dataplane.TunnelElement(m, table, "vx0"),
+	}
+	s.must(diff.Create(want))
+	s.settled(want)
+	s.must(diff.Create(want))
+	if keys, err := s.Kernel.ObserveKeys(context.Background(), want); err != nil || keys.Len() != len(want) {
+		s.t.Errorf("ObserveKeys: %d of %d, %v", keys.Len(), len(want), err)
+	}
+	// A network becomes an encrypted one.
+	now := append([]dataplane.Object{}, want...)
+	now[2] = dataplane.SealedElement(m, table, netip.MustParsePrefix("10.88.0.0/16"))
+	s.must(diff.Update(want, now))
+	s.settled(now)
+	s.must(diff.Delete(now[2:]))
+	s.must(diff.Delete(now[2:]))
+	s.settled(now[:2])
+}
+
 // onlink: routes to what no address says is there, and to nowhere.
 func (s *suite) onlink() {
 	m := meta(dataplane.OwnerNetwork, "flat")

@@ -148,7 +148,11 @@ func (k *Kernel) readElement(e dataplane.Element) (*rawElement, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, have := range s.intervals(e.Family, e.Table, raw) {
+	all := s.intervals
+	if s.each() {
+		all = s.objects
+	}
+	for _, have := range all(e.Family, e.Table, raw) {
 		if bytes.Equal(have.KeyRaw, e.KeyRaw) && bytes.Equal(have.Last, e.Last) {
 			return &rawElement{key: have.KeyRaw, data: have.Data, verdict: have.Verdict}, nil
 		}

@@ -189,8 +189,10 @@ func (w *linkWatch) linkMessage(gone bool, l *link, family uint8) {
 			w.names[had.name], w.names[l.name] = true, true
 		}
 		delete(w.known, l.index)
-		w.neigh.forget(l.index)
-		w.k.ways.forget(l.index)
+		if had != nil && had.kind != "veth" { // those have no entries, and come and go
+			w.neigh.forget(l.index)
+			w.k.ways.forget(l.index)
+		}
 	case !w.ours(l):
 		if had != nil && !had.doomed { // somebody took our mark off
 			w.touch(l.index)

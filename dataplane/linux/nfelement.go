@@ -18,6 +18,10 @@ var families = map[string]byte{"inet": unix.NFPROTO_INET, "bridge": unix.NFPROTO
 // verdicts are the codes of verdict maps (nf_tables.h, enum nft_verdicts).
 var verdicts = map[string]int32{"drop": 0, "accept": 1, "continue": -1, "jump": -3, "goto": -4, "return": -5}
 
+// nftaSetElemKeyEnd is NFTA_SET_ELEM_KEY_END (nf_tables.h, since 5.6): the end of an
+// interval of concatenated fields, which is one entry and not two.
+const nftaSetElemKeyEnd = 10
+
 // encodeElement makes the list entry (or two, for an interval) of an element.
 // Deletes need the key only.
 func encodeElement(e dataplane.Element, del bool) ([]byte, error) {
@@ -34,7 +38,14 @@ func encodeElement(e dataplane.Element, del bool) ([]byte, error) {
 			data = nested(nil, unix.NFTA_SET_ELEM_DATA, attr(nil, unix.NFTA_DATA_VALUE, e.Data))
 		}
 	}
-	first := nested(nil, unix.NFTA_LIST_ELEM, append(encodeKey(e.KeyRaw), data...))
+	key := encodeKey(e.KeyRaw)
+	if e.Each {
+		key = nested(key, nftaSetElemKeyEnd, attr(nil, unix.NFTA_DATA_VALUE, e.Last))
+	}
+	first := nested(nil, unix.NFTA_LIST_ELEM, append(key, data...))
+	if e.Each {
+		return first, nil
+	}
 	if e.Last == nil {
 		return first, nil
 	}
@@ -89,6 +100,7 @@ func before(key []byte, size int) []byte {
 // rawElement is one observed list entry.
 type rawElement struct {
 	key, data []byte
+	last      []byte // of an interval of concatenated fields
 	verdict   string
 	end       bool // closes an interval
 }
@@ -108,6 +120,8 @@ func decodeElement(b []byte) (e rawElement) {
 		switch t {
 		case unix.NFTA_SET_ELEM_KEY:
 			value(b, func(v []byte) { e.key = v })
+		case nftaSetElemKeyEnd:
+			value(b, func(v []byte) { e.last = v })
 		case unix.NFTA_SET_ELEM_DATA:
 			value(b, func(v []byte) { e.data = v })
 		case unix.NFTA_SET_ELEM_FLAGS:
@@ -141,13 +155,21 @@ func (s setInfo) object(family, table string, r rawElement) dataplane.Element {
 	if r.data != nil {
 		e.DataText = textOf(s.dataType, r.data)
 	}
+	if s.each() {
+		e.Each, e.Last = true, r.last
+		if r.last == nil {
+			e.Last = r.key
+		}
+		e.KeyText = prefixesText(s.keyType, e.KeyRaw, e.Last)
+	}
 	e.Flow = s.flow(r)
 	return e
 }
 
 // guardSets are the page's sets whose elements close or name (page.nft); an
 // observed element does not say so itself.
-var guardSets = map[string]bool{"bridges": true, "borrowed": true, "internal": true, "forward_guard": true}
+var guardSets = map[string]bool{"bridges": true, "borrowed": true, "internal": true, "forward_guard": true,
+	"vnis": true, "vnis_secure": true, "tunnels": true}
 
 // flow reads a published port out of an element of the shape
 // [address .] protocol . port : address . port; a range's is known with its end.

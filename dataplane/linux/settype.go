@@ -18,7 +18,17 @@ type setInfo struct {
 	keyLen, dataLength uint32
 }
 
-func (s setInfo) interval() bool { return s.flags&unix.NFT_SET_INTERVAL != 0 }
+// nftSetConcat is NFT_SET_CONCAT (nf_tables.h, since 5.6).
+const nftSetConcat = 0x80
+
+// interval says that the set's elements are starts and ends; each, that they are
+// intervals of every field of a concatenation.
+func (s setInfo) interval() bool {
+	return s.flags&unix.NFT_SET_INTERVAL != 0 && s.flags&nftSetConcat == 0
+}
+func (s setInfo) each() bool {
+	return s.flags&unix.NFT_SET_INTERVAL != 0 && s.flags&nftSetConcat != 0
+}
 
 // ours says that the set holds elements which the engine declares: not an
 // anonymous one of a rule, and not the page's own marks.
@@ -39,7 +49,9 @@ type dtype struct {
 }
 
 var dtypes = map[uint32]dtype{
-	2:  {1, func(b []byte) string { return map[byte]string{2: "ipv4", 10: "ipv6"}[b[0]] }},
+	2: {1, func(b []byte) string { return map[byte]string{2: "ipv4", 10: "ipv6"}[b[0]] }},
+	// Of integers the set says no size; ours are the VNIs of 24 bits in page.nft.
+	4:  {3, func(b []byte) string { return fmt.Sprintf("0x%x", uint32(b[0])<<16|uint32(b[1])<<8|uint32(b[2])) }},
 	7:  {4, ipText},
 	8:  {16, ipText},
 	9:  {6, func(b []byte) string { return net.HardwareAddr(b).String() }},
@@ -70,6 +82,25 @@ func textOf(typ uint32, raw []byte) string {
 		}
 		parts = append(parts, d.text(b[:d.size]))
 		b = b[min(pad4(d.size), len(b)):]
+	}
+	return strings.Join(parts, " . ")
+}
+
+// prefixesText renders a key whose fields are intervals: prefixes, where they are.
+func prefixesText(typ uint32, first, last []byte) string {
+	var parts []string
+	for _, f := range fieldsOf(typ) {
+		d, ok := dtypes[f]
+		if !ok || len(first) < d.size || len(last) < d.size {
+			return fmt.Sprintf("0x%x-0x%x", first, last)
+		}
+		if p, ok := prefixOf(first[:d.size], last[:d.size]); ok && (f == typeIPv4 || f == typeIPv6) {
+			parts = append(parts, p.String())
+		} else {
+			parts = append(parts, d.text(first[:d.size])+"-"+d.text(last[:d.size]))
+		}
+		n := min(pad4(d.size), len(first), len(last))
+		first, last = first[n:], last[n:]
 	}
 	return strings.Join(parts, " . ")
 }

@@ -180,11 +180,16 @@ func (k *Kernel) setObjects(t tableRef, s setInfo) ([]dataplane.Element, error) 
 	if s.interval() {
 		return s.intervals(t.family, t.name, raw), nil
 	}
+	return s.objects(t.family, t.name, raw), nil
+}
+
+// objects makes the declared form of a set's elements, one each.
+func (s setInfo) objects(family, table string, raw []rawElement) []dataplane.Element {
 	out := make([]dataplane.Element, len(raw))
 	for i, r := range raw {
-		out[i] = s.object(t.family, t.name, r)
+		out[i] = s.object(family, table, r)
 	}
-	return out, nil
+	return out
 }
 
 // tableObjects reads the page and the elements of all its sets.
