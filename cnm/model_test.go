@@ -19,6 +19,7 @@ func full() (Network, Sandbox) {
 				Range: netip.MustParsePrefix("172.20.5.0/24"), Aux: map[string]netip.Addr{"router": netip.MustParseAddr("172.20.0.9")}},
 			{Subnet: netip.MustParsePrefix("fd00::/64"), Gateway: netip.MustParseAddr("fd00::1")},
 		},
+		Scope: ScopeGlobal, VNIs: []uint32{0x4C0001, 0x4C0001},
 		IPAMDriver: "default", IPAMOptions: map[string]string{"o": "1"}, NoIPv4: true, IPv6: true, Internal: true, Attachable: true,
 		ConfigOnly: true, ConfigFrom: "base", Borrowed: true, Predefined: true,
 		Options: map[string]string{"mtu": "1400"}, Labels: map[string]string{"team": "a"},

@@ -44,6 +44,9 @@ type Underlay struct {
 	Secure     string
 	SecureAddr netip.Addr
 	SecureMTU  int
+	// SoftChecksums: a device on the way spoils the checksums of what is inside of tunnels
+	// (package mesh/check found it), so that they are computed before packets are wrapped.
+	SoftChecksums bool
 	// SecureUserSpace: the keeper makes the WireGuard device, since the kernel has none.
 	SecureUserSpace bool
 }

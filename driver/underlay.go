@@ -2,19 +2,11 @@ package driver
 
 import (
 	"fmt"
-	"net"
 	"net/netip"
 	"strings"
 
 	"linkspan/cnm"
 	"linkspan/dataplane"
-)
-
-// What a tunnel adds to a packet, in bytes: the outer IP header, UDP's 8, and for VXLAN
-// its own 8 and the 14 of the inner Ethernet header (RFC 7348, section 5).
-const (
-	vxlanOver4 = 20 + 8 + 8 + 14
-	vxlanOver6 = 40 + 8 + 8 + 14
 )
 
 // SecureBits is the length of the prefix that all hosts' addresses in the WireGuard tunnel
@@ -27,70 +19,17 @@ func RoutedLink(env Env) string {
 	return "ls-r" + env.Table[strings.LastIndexByte(env.Table, '_')+1:]
 }
 
-// UnderlayMTU is the largest packet, in bytes, that every way to another host takes.
-func UnderlayMTU(u *cnm.Underlay) int {
-	mtu := u.MTU
-	if mtu == 0 {
-		mtu = 1500 // Ethernet's
-	}
-	if u.PathMTU != 0 {
-		mtu = min(mtu, u.PathMTU)
-	}
-	return mtu
-}
-
-// DeviceMTU is VXLANMTU as far as this host's own device goes, whatever is on the way.
-func DeviceMTU(u *cnm.Underlay, secure bool) int {
-	own := *u
-	own.PathMTU = 0
-	return VXLANMTU(&own, secure)
-}
-
-// VXLANMTU is the largest packet of a container that fits into a VXLAN tunnel: over the
-// wire, or, secure, inside of WireGuard.
-func VXLANMTU(u *cnm.Underlay, secure bool) int {
-	if secure {
-		return inside(u.SecureMTU, u.SecureAddr)
-	}
-	return inside(UnderlayMTU(u), u.Addr)
-}
-
-// inside is what a VXLAN tunnel between addresses of outer's family leaves of a packet.
-func inside(mtu int, outer netip.Addr) int {
-	if outer.Is6() {
-		return mtu - vxlanOver6
-	}
-	return mtu - vxlanOver4
-}
-
-// PathMTU is the largest packet, in bytes, that fits into a VXLAN tunnel to one peer.
-func PathMTU(u *cnm.Underlay, p cnm.Peer, secure bool) int {
-	mtu := VXLANMTU(u, secure)
-	if !secure && p.MTU != 0 {
-		mtu = min(mtu, inside(p.MTU, u.Addr))
-	}
-	return mtu
-}
-
 // NextHop is the address by which a peer's end of the routed VXLAN device is the next hop
-// of a route of that family: the peer's own on the wire, which serves IPv4 whatever it is
-// (RFC 5549), and for IPv6 over IPv4 the link-local one of its MAC (RFC 4291, appendix A).
-// The zero Addr: its MAC is not known.
-func NextHop(p cnm.Peer, v4 bool) netip.Addr {
-	if v4 || p.Addr.Is6() {
-		return p.Addr
-	}
-	return LinkLocal(p.MAC)
-}
-
-// LinkLocal is the IPv6 address that an interface with that MAC gives itself (modified
-// EUI-64, RFC 4291, appendix A); the zero Addr for what is no MAC.
-func LinkLocal(mac string) netip.Addr {
-	m, err := net.ParseMAC(mac)
-	if err != nil || len(m) != 6 {
+// of a route of that family: for IPv4 the peer's own on the wire, of whatever family that
+// is (RFC 5549), for IPv6 the one inside of the tunnel. The zero Addr: its MAC is not known.
+func NextHop(u *cnm.Underlay, p cnm.Peer, v4 bool) netip.Addr {
+	if p.MAC == "" {
 		return netip.Addr{}
 	}
-	return netip.AddrFrom16([16]byte{0xfe, 0x80, 8: m[0] ^ 2, m[1], m[2], 0xff, 0xfe, m[3], m[4], m[5]})
+	if v4 {
+		return p.Addr
+	}
+	return u.TunnelAddr(p.MAC)
 }
 
 // UnderlayObjects plans what a host in a mesh needs whatever its networks are: who may
@@ -152,26 +91,40 @@ func (b *underlay) secure() {
 func (b *underlay) routed(link string, peers []cnm.Peer) {
 	u := b.u
 	b.add(
-		dataplane.VNIElement(b.because("VNI %d carries the routed networks", u.RoutedVNI), b.table, VXLANPort(u), u.RoutedVNI, ""),
+		dataplane.VNIElement(b.because("VNI %d carries the routed networks", u.RoutedVNI), b.table, u.UDPPort(), u.RoutedVNI, ""),
 		dataplane.VXLAN{Meta: b.because("routed networks reach hosts behind a router through it"), Name: link, VNI: u.RoutedVNI,
-			Local: u.Addr, Dev: u.Dev, Port: u.VXLANPort, MTU: VXLANMTU(u, false), MAC: u.MAC},
+			Local: u.Addr, Dev: u.Dev, Port: u.VXLANPort, MTU: u.VXLANMTU(false), MAC: u.MAC},
 		dataplane.Up{Meta: b.because("the tunnels of routed networks carry packets"), Link: link})
+	if own := u.TunnelAddr(u.MAC); own.IsValid() {
+		b.add(
+			dataplane.Sysctl{Meta: b.because("the tunnels' own addresses are IPv6, also where the host's others are not"),
+				Name: "net/ipv6/conf/" + link + "/disable_ipv6", Value: "0", Optional: true},
+			dataplane.Addr{Meta: b.because("this host inside of the tunnels: the next hop of IPv6 routes, and where probes are answered"),
+				Link: link, Prefix: netip.PrefixFrom(own, cnm.TunnelBits)})
+	}
+	b.soft(link)
 	for _, p := range peers {
 		if p.MAC == "" || p.Addr.Is4() != u.Addr.Is4() {
 			continue
 		}
 		b.add(dataplane.FDB{Meta: b.because("%s's end of the routed networks' tunnels", p.Name), Dev: link, MAC: p.MAC, Dst: p.Addr})
 		b.add(dataplane.Neighbour{Meta: b.because("%s as the next hop of routed networks", p.Name), Link: link, Addr: p.Addr, MAC: p.MAC})
-		if six := NextHop(p, false); six != p.Addr {
-			b.add(dataplane.Neighbour{Meta: b.because("%s as the next hop of routed IPv6 networks", p.Name), Link: link, Addr: six, MAC: p.MAC})
+		if in := u.TunnelAddr(p.MAC); in.IsValid() {
+			b.add(dataplane.Neighbour{Meta: b.because("%s inside of the tunnels", p.Name), Link: link, Addr: in, MAC: p.MAC})
 		}
 	}
 }
 
-// VXLANPort is the UDP port of VXLAN devices that say none.
-func VXLANPort(u *cnm.Underlay) uint16 {
-	if u.VXLANPort == 0 {
-		return 4789
+// soft has checksums of what goes into a tunnel computed before, where a device spoils
+// them.
+func (b *underlay) soft(link string) {
+	if b.u.SoftChecksums {
+		b.add(SoftChecksums(b.because("a device on the way spoils the checksums of what is inside of tunnels: they are computed before"), link))
 	}
-	return u.VXLANPort
+}
+
+// SoftChecksums switches off, on one VXLAN device, that checksums are left to the device
+// below.
+func SoftChecksums(m dataplane.Meta, link string) dataplane.Offload {
+	return dataplane.Offload{Meta: m, Link: link, Feature: "tx-checksum-ip-generic"}
 }

@@ -106,7 +106,7 @@ func (o options) udp(u *cnm.Underlay) uint16 {
 	case o.encrypted:
 		return securePort
 	}
-	return driver.VXLANPort(u)
+	return u.UDPPort()
 }
 
 // size is the largest packet of the network's containers, in bytes. What a person wishes
@@ -116,7 +116,7 @@ func (o options) size(env driver.Env) int {
 	case !o.tunnels(env.Underlay):
 		return cmp.Or(o.MTU, env.MTU)
 	case o.MTU != 0:
-		return min(o.MTU, driver.DeviceMTU(env.Underlay, o.encrypted))
+		return min(o.MTU, env.Underlay.DeviceMTU(o.encrypted))
 	}
-	return driver.VXLANMTU(env.Underlay, o.encrypted)
+	return env.Underlay.VXLANMTU(o.encrypted)
 }

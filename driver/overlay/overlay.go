@@ -79,7 +79,13 @@ func tunnel(p *segment.Plan, env driver.Env, n *cnm.Network, o options) error {
 	}
 	p.Add(dataplane.VNIElement(p.Because("%s", why), p.Table, v.Port, vni, secure),
 		dataplane.TunnelElement(p.Because("ARP and ND never leave by %s: the switch knows who is where", o.tunnel), p.Table, o.tunnel),
-		v, dataplane.Up{Meta: p.Because("the tunnel carries packets"), Link: o.tunnel})
+		v,
+		dataplane.Sysctl{Meta: p.Because("the tunnel has no IPv6 of its own to tell of: it carries the containers'"),
+			Name: "net/ipv6/conf/" + o.tunnel + "/disable_ipv6", Value: "1", Optional: true},
+		dataplane.Up{Meta: p.Because("the tunnel carries packets"), Link: o.tunnel})
+	if u.SoftChecksums {
+		p.Add(driver.SoftChecksums(p.Because("a device on the way spoils the checksums of what is inside of tunnels: they are computed before"), o.tunnel))
+	}
 	return nil
 }
 

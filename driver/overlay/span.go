@@ -20,7 +20,7 @@ func (Driver) Path(env driver.Env, n *cnm.Network, p cnm.Peer) cnm.Path {
 	if none, ok := segment.Closed(u, p, o.encrypted); ok {
 		return none
 	}
-	path := cnm.Path{Kind: cnm.PathVXLAN, Dev: o.tunnel, MTU: min(o.size(env), driver.PathMTU(u, p, o.encrypted))}
+	path := cnm.Path{Kind: cnm.PathVXLAN, Dev: o.tunnel, MTU: min(o.size(env), u.PeerMTU(p, o.encrypted))}
 	wrapped := fmt.Sprintf("VXLAN to %s, UDP port %d, VNI %d", o.end(p), o.udp(u), number(n))
 	if o.encrypted {
 		path.Kind, path.Dev = cnm.PathWireGuard, u.Secure
@@ -78,7 +78,7 @@ func (Driver) Remote(env driver.Env, n *cnm.Network, peer cnm.Peer, _ []cnm.Bloc
 		p.Add(dataplane.Neighbour{Meta: p.Because("%s on %s has the address", r.ContainerName, peer.Name), Link: o.bridge, Addr: a.Addr(), MAC: r.MAC})
 	}
 	// By its link-local address too it is found without asking.
-	if ll := driver.LinkLocal(r.MAC); six && ll.IsValid() {
+	if ll := cnm.LinkLocal(r.MAC); six && ll.IsValid() {
 		p.Add(dataplane.Neighbour{Meta: p.Because("%s on %s has the link-local address", r.ContainerName, peer.Name), Link: o.bridge, Addr: ll, MAC: r.MAC})
 	}
 	return p.Objects, nil

@@ -86,7 +86,7 @@ func (o options) size(env driver.Env) int {
 	case o.encrypted:
 		return u.SecureMTU
 	}
-	return driver.UnderlayMTU(u)
+	return u.PacketMTU()
 }
 
 // Network plans the switch of this host's containers, and the subnet: what of it has no

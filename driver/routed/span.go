@@ -42,8 +42,8 @@ func (Driver) Path(env driver.Env, n *cnm.Network, p cnm.Peer) cnm.Path {
 	case u.RoutedVNI == 0:
 		return segment.NoPath("%s is behind a router, and the mesh has no VNI for routed networks yet", p.Name)
 	}
-	return cnm.Path{Kind: cnm.PathVXLAN, Dev: driver.RoutedLink(env), MTU: min(size, driver.PathMTU(u, p, false)),
-		Reason: fmt.Sprintf("%s is behind a router: wrapped in VXLAN to %s, UDP port %d, VNI %d", p.Name, p.Addr, driver.VXLANPort(u), u.RoutedVNI)}
+	return cnm.Path{Kind: cnm.PathVXLAN, Dev: driver.RoutedLink(env), MTU: min(size, u.PeerMTU(p, false)),
+		Reason: fmt.Sprintf("%s is behind a router: wrapped in VXLAN to %s, UDP port %d, VNI %d", p.Name, p.Addr, u.UDPPort(), u.RoutedVNI)}
 }
 
 func device(u *cnm.Underlay, p cnm.Peer) string {
@@ -107,7 +107,7 @@ func (p plan) way(d Driver, env driver.Env, n *cnm.Network, peer cnm.Peer, dst n
 	case cnm.PathDirect:
 		r.Via = peer.Addr
 	case cnm.PathVXLAN:
-		if r.Via, r.OnLink = driver.NextHop(peer, v4), true; peer.MAC == "" || !r.Via.IsValid() {
+		if r.Via, r.OnLink = driver.NextHop(env.Underlay, peer, v4), true; !r.Via.IsValid() {
 			return nil
 		}
 	case cnm.PathWireGuard: // the device knows whose addresses these are
