@@ -93,7 +93,14 @@ type Keys struct {
 // OpenKeys reads a folder's keys, and makes one at first use.
 func OpenKeys(dir string) (*Keys, error) {
 	k := &Keys{path: filepath.Join(dir, "wireguard.key")}
-	var err error
+	// What a crash left of writing one.
+	left, err := filepath.Glob(k.path + "*.tmp*")
+	for _, f := range left {
+		err = errors.Join(err, os.Remove(f))
+	}
+	if err != nil {
+		return nil, cnm.Errorf(cnm.ErrUnavailable, "this host's WireGuard key: %w", err)
+	}
 	if k.current, err = readKey(k.path); errors.Is(err, fs.ErrNotExist) {
 		if k.current, err = NewPrivateKey(); err == nil {
 			err = writeKey(k.path, k.current)
