@@ -60,7 +60,7 @@ func (w *ways) note(index int, o dataplane.FDB, del bool) {
 	}
 	switch {
 	case del:
-		w.by[k] = made{dst: was.dst, was: was.dst, gone: true, at: now}
+		w.by[k] = made{dst: was.dst, was: was.was, gone: true, at: now}
 	case known && was.dst == o.Dst && !was.gone:
 	default:
 		w.by[k] = made{dst: o.Dst, was: was.dst, at: now}
@@ -77,7 +77,7 @@ func (w *ways) ours(index int, o dataplane.FDB, del bool) bool {
 	if del {
 		return ok && m.gone
 	}
-	return ok && (m.dst == o.Dst && !m.gone || m.was == o.Dst && late)
+	return ok && (m.dst == o.Dst && (late || !m.gone) || m.was == o.Dst && late)
 }
 
 // forget is for a link that is gone.

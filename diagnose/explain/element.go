@@ -2,6 +2,7 @@ package explain
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 
 	"linkspan/dataplane"
@@ -25,7 +26,7 @@ func (m *maker) element(it *Item, o dataplane.Element) {
 	case o.Last != nil:
 		// Nor a subnet that another one follows without a gap. Of these there are few.
 		kind := "set"
-		if o.Data != nil {
+		if o.Data != nil || o.Verdict != "" {
 			kind = "map"
 		}
 		it.Finds[1] = strings.NewReplacer("/32", "", "/128", "").Replace(entry)
@@ -89,12 +90,37 @@ func meaning(o dataplane.Element) string {
 			return fmt.Sprintf("direct routing to %s, 64 ports from %s/%s", f[0], f[2], f[1])
 		}
 		return fmt.Sprintf("direct routing to %s port %s/%s", f[0], f[2], f[1])
+	case set == "mesh" && o.Verdict == "accept":
+		return "containers of " + first + " on this host and on others reach each other, by their own addresses"
+	case set == "mesh":
+		return "containers of " + first + " on this host and on others reach each other, encrypted only"
+	case set == "secure":
+		return first + " encrypts what goes to other hosts"
+	case set == "spans":
+		return "connections over " + first + " begin with segments that fit the path"
+	case set == "peers":
+		return "host " + first + " is of the mesh: its tunnelled packets are taken"
+	case set == "vnis":
+		return fmt.Sprintf("guard: VXLAN %s on UDP port %s is ours: from hosts of the mesh only", vni(second), first)
+	case set == "vnis_secure":
+		return fmt.Sprintf("guard: VXLAN %s on UDP port %s is encrypted: never in plain text", vni(second), first)
+	case set == "tunnels":
+		return "guard: who has which address is not asked through " + first
 	case set == "forward_guard":
 		return "guard: nothing else is forwarded by " + first
 	case set == "switched":
 		return "what " + first + " only switches is not judged"
 	}
 	return o.Set + " " + o.KeyText
+}
+
+// vni is a VXLAN's number as ip(8) writes it.
+func vni(hex string) string {
+	n, err := strconv.ParseUint(hex, 0, 32)
+	if err != nil {
+		return hex
+	}
+	return strconv.FormatUint(n, 10)
 }
 
 // fields are the first two of a key, without their quotes.

@@ -35,6 +35,24 @@ func (m *maker) item(o dataplane.Object) Item {
 			show("", "bridge -d link show dev "+o.Name, "master "+o.Master)
 		}
 		show(o.PeerNS, "ip link show dev "+o.PeerName, o.PeerName, o.PeerMAC)
+	case dataplane.VXLAN:
+		it.What = fmt.Sprintf("VXLAN %d by %s, UDP port %d, packets of up to %d bytes", o.VNI, o.Local, o.UDPPort(), o.InnerMTU())
+		if o.Master != "" {
+			it.Where += ", port of bridge " + o.Master
+			show("", "bridge -d link show dev "+o.Name, "neigh_suppress on", "learning off")
+		}
+		show("", "ip -d link show dev "+o.Name, o.Name, fmt.Sprintf("vxlan id %d", o.VNI))
+	case dataplane.WireGuard:
+		it.What = "WireGuard device " + o.Name + props(o.Spec(), "wireguard")
+		show("", "ip -d link show dev "+o.Name, o.Name)
+	case dataplane.FDB:
+		it.What, it.Show, it.Finds = fdb(o)
+	case dataplane.Neighbour:
+		it.What = fmt.Sprintf("%s has the MAC %s, which nobody has to ask for on %s", o.Addr, o.MAC, o.Link)
+		show("", "ip neigh show "+o.Addr.String()+" dev "+o.Link, o.MAC, "PERMANENT")
+	case dataplane.Offload:
+		it.What = fmt.Sprintf("%s of %s is %s", o.Feature, o.Link, map[bool]string{true: "on", false: "off"}[o.On])
+		show("", "ethtool -k "+o.Link, o.Feature)
 	case dataplane.Addr:
 		it.What = "address " + o.Prefix.String() + " on " + o.Link
 		show(o.NS, "ip addr show dev "+o.Link+" to "+o.Prefix.Addr().String(), o.Prefix.String())
@@ -60,6 +78,18 @@ func (m *maker) item(o dataplane.Object) Item {
 	return it
 }
 
+// fdb tells an entry of a forwarding database.
+func fdb(o dataplane.FDB) (what string, show, finds []string) {
+	show = []string{"bridge fdb show dev " + o.Dev}
+	switch {
+	case !o.Dst.IsValid():
+		return o.MAC + " is behind " + o.Dev, show, []string{o.MAC}
+	case o.MAC == dataplane.FDBDefault:
+		return "broadcasts and multicasts by " + o.Dev + " go to " + o.Dst.String(), show, []string{o.MAC, "dst " + o.Dst.String()}
+	}
+	return o.MAC + " is reached by " + o.Dev + " through host " + o.Dst.String(), show, []string{o.MAC + " dst " + o.Dst.String()}
+}
+
 func route(o dataplane.Route) (what string, show, finds []string) {
 	fam, dst := "ip ", o.Dst.String()
 	if o.Dst.Addr().Is6() {
@@ -67,6 +97,9 @@ func route(o dataplane.Route) (what string, show, finds []string) {
 	}
 	if o.Dst.Bits() == 0 {
 		dst = "default"
+	}
+	if o.Unreachable {
+		return "nothing of " + dst + " leaves by another way than those that are declared", []string{in(o.NS) + fam + "route show type unreachable " + dst}, []string{"unreachable", dst}
 	}
 	what = "route " + dst
 	finds = []string{dst}

@@ -24,6 +24,10 @@ func (m *maker) whose(ctx context.Context, s string) (done bool, err error) {
 			if o.Name == s {
 				return m.owner(ctx, o, s+" is its bridge")
 			}
+		case dataplane.VXLAN:
+			if o.Name == s {
+				return m.owner(ctx, o, s+" is its tunnel to the other hosts")
+			}
 		case dataplane.Page:
 			if o.Table == s {
 				return true, m.host(ctx)

@@ -41,6 +41,8 @@ func namesOf(w *diagnose.World, objs []dataplane.Object) *names {
 		switch o := o.(type) {
 		case dataplane.Bridge:
 			n.devices[o.Name] = "network " + own.Name
+		case dataplane.VXLAN:
+			n.devices[o.Name] = "network " + own.Name
 		case dataplane.Element:
 			if o.Set == "borrowed" {
 				n.devices[unquote(o.KeyText)] = "network " + own.Name

@@ -57,6 +57,10 @@ type Element struct {
 // Chain is one chain of the page.
 type Chain struct {
 	Name string `json:"name"`
+	// Family is that of its table where it is not inet: there is one for bridges with
+	// tunnels.
+	Family string `json:"family,omitempty"`
+	family string
 	// Hook is where the kernel starts it ("filter hook forward priority filter"); ""
 	// for one that others jump to.
 	Hook  string `json:"hook,omitempty"`
@@ -90,8 +94,17 @@ func Of(ctx context.Context, w *diagnose.World, see Observer) (*Page, error) {
 	for _, o := range objs {
 		switch o := o.(type) {
 		case dataplane.Page:
-			p.Family, p.Table = o.Family, o.Table
-			p.Sets, p.Chains = parse(o.Text)
+			sets, chains := parse(o.Text)
+			if o.Family == "inet" {
+				p.Family, p.Table = o.Family, o.Table
+			}
+			for i := range chains {
+				chains[i].family = o.Family
+				if o.Family != "inet" {
+					chains[i].Family = o.Family
+				}
+			}
+			p.Sets, p.Chains = append(p.Sets, sets...), append(p.Chains, chains...)
 			page = append(page, o)
 		case dataplane.Element:
 			page = append(page, o)
@@ -159,11 +172,14 @@ func (p *Page) add(e dataplane.Element, n *names, missing bool) {
 // count joins the live counters, rule by rule: the page is loaded as it is written.
 func (p *Page) count(rs *ruleset.Ruleset) {
 	for _, t := range rs.Tables {
-		if t.Family != p.Family || t.Name != p.Table {
+		if t.Name != p.Table {
 			continue
 		}
 		for i := range p.Chains {
 			c := &p.Chains[i]
+			if c.family != t.Family {
+				continue
+			}
 			live := t.Chain(c.Name)
 			if c.Changed = live == nil || len(live.Rules) != len(c.Rules); c.Changed {
 				continue
@@ -204,7 +220,7 @@ func parse(text string) (sets []Set, chains []Chain) {
 				chain.Drop = &d
 			}
 		case line == "" || line == "}":
-		case set != nil && word == "type":
+		case set != nil && (word == "type" || word == "typeof"):
 			set.Type = rest
 		case set != nil: // flags
 			set.Type += " (" + strings.TrimPrefix(line, "flags ") + ")"

@@ -38,6 +38,8 @@ const (
 	ContainerFirewall Code = "container-firewall"
 	ForeignNAT        Code = "foreign-nat"
 	OwnPageDamaged    Code = "own-page-damaged"
+	NotAPeer          Code = "not-a-peer"
+	PlainText         Code = "plain-text"
 
 	// Routes and parameters of the kernel.
 	NoRoute            Code = "no-route"
@@ -99,6 +101,8 @@ var Meanings = []Meaning{
 	{ContainerFirewall, "a rule inside a container's own namespace drops or refuses it."},
 	{ForeignNAT, "a rule that is not Linkspan's sends it somewhere else."},
 	{OwnPageDamaged, "Linkspan's own table is not as it should be: it was changed, or emptied."},
+	{NotAPeer, "it came through a tunnel of the mesh from a host that is not of the mesh."},
+	{PlainText, "the network is encrypted, and the packet is not: it is dropped on the way in and on the way out."},
 	{NoRoute, "there is no route, or one that refuses."},
 	{WrongRoute, "a route leads it another way."},
 	{ForwardingOff, "the kernel does not forward packets between interfaces."},

@@ -52,8 +52,9 @@ func (w *walk) ownRule(p packet, r *Rule, verb string) *cause {
 		return &c
 	}
 	switch drop.Name {
-	case "loopback", "internal-host", "not-forwarded":
-		code := map[string]Code{"loopback": Unpublished, "internal-host": Internal, "not-forwarded": ForwardingOff}[drop.Name]
+	case "loopback", "internal-host", "not-forwarded", "not-a-peer", "plain-text":
+		code := map[string]Code{"loopback": Unpublished, "internal-host": Internal, "not-forwarded": ForwardingOff,
+			"not-a-peer": NotAPeer, "plain-text": PlainText}[drop.Name]
 		c := because(code, "Linkspan %s it (rule %s): %s.", verb, drop.Name, drop.Why).advise("%s", drop.Cure)
 		c.rule = r
 		return c
@@ -81,7 +82,7 @@ var makers = []struct{ prefix, name string }{
 }
 
 func (w *walk) ownerOf(fw firewall, h ruleset.Hit) string {
-	if h.Table == w.world.Table && h.Family == "inet" || h.Table == redirectTable {
+	if h.Table == w.world.Table && (h.Family == "inet" || h.Family == "bridge") || h.Table == redirectTable {
 		return "Linkspan"
 	}
 	if strings.HasPrefix(h.Table, "linkspan_") {

@@ -251,6 +251,16 @@ func TestSituations(t *testing.T) {
 	}
 }
 
+// TestMeshDrops: what our table drops of tunnels is told by its own code.
+func TestMeshDrops(t *testing.T) {
+	for chain, code := range map[string]Code{"drop_not_a_peer": NotAPeer, "drop_plain_text": PlainText} {
+		c := (&walk{}).ownRule(packet{}, &Rule{Chain: chain, Table: "linkspan_1"}, "drops")
+		if c.code != code || !strings.Contains(c.sentence, "Linkspan drops it") || !strings.Contains(c.advice, "linkspan mesh status") || c.rule == nil {
+			t.Errorf("%s: %+v", chain, c)
+		}
+	}
+}
+
 func steps(a *Answer) string {
 	var b strings.Builder
 	for _, s := range a.Steps {
@@ -261,7 +271,8 @@ func steps(a *Answer) string {
 
 // TestCodes: every code means something, and is said of something here or in test/faults.
 func TestCodes(t *testing.T) {
-	said := map[Code]bool{OK: true, Unknown: true, ProbeDisagrees: true, Unhealthy: true, NamespaceMissing: true, SysctlChanged: true}
+	said := map[Code]bool{OK: true, Unknown: true, ProbeDisagrees: true, Unhealthy: true, NamespaceMissing: true, SysctlChanged: true,
+		NotAPeer: true, PlainText: true} // TestMeshDrops
 	for _, s := range situations() {
 		said[s.code] = true
 	}
