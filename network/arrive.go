@@ -52,8 +52,12 @@ func (c *Controller) appear(ctx context.Context, n *cnm.Network) error {
 	sp.empty()
 	c.recall(n, sp)
 	m.Follow(n)
-	objs, err := c.spanObjects(c.cfg.Env(), n, sp)
+	env := c.cfg.Env()
+	objs, err := c.spanObjects(env, n, sp)
 	if err == nil {
+		if d, ok := c.spanner(n); ok && len(secureRoutes(env, objs)) > 0 {
+			c.allow(env, c.knownPeers(), d, n, sp)
+		}
 		if err = c.cfg.Kernel.Apply(ctx, diff.Create(objs)); err != nil {
 			if undone := c.cfg.Kernel.Apply(context.WithoutCancel(ctx), diff.Delete(objs)); undone != nil {
 				c.log.Warn("something of a network that could not be made is left; the next reconciliation takes it", "network", n.Name, "err", undone)
@@ -122,9 +126,13 @@ func (c *Controller) disappear(ctx context.Context, n *cnm.Network) {
 	if m := c.Mesh(); m != nil {
 		m.Unfollow(n.ID)
 	}
-	objs, err := c.spanObjects(c.cfg.Env(), n, sp)
+	env := c.cfg.Env()
+	objs, err := c.spanObjects(env, n, sp)
 	if err == nil {
 		err = c.cfg.Kernel.Apply(ctx, diff.Delete(objs))
+		if c.cfg.Allow != nil && len(secureRoutes(env, objs)) > 0 {
+			c.cfg.Allow(n.ID, nil)
+		}
 	}
 	err = errors.Join(err, c.unnameRemotes(ctx, n, sp))
 	sp.here = false

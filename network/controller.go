@@ -86,6 +86,10 @@ type Config struct {
 	// UnderlayObjects plan what a host in a mesh needs whatever its networks; nil:
 	// driver.UnderlayObjects.
 	UnderlayObjects func(env driver.Env, peers []cnm.Peer) ([]dataplane.Object, error)
+	// Allow is told what a network's routes lead to each peer, by its id, through the
+	// encrypted tunnels, in place of what was said of the network; nil: nothing. It does
+	// not wait. It may be nil itself.
+	Allow func(network string, byHost map[string][]netip.Prefix)
 	// NameGrace is how long names of a host that is dead, or cut off, are kept; 0: 60 s.
 	NameGrace time.Duration
 	// Predefined networks exist besides bridge, host and none.

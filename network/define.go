@@ -2,6 +2,7 @@ package network
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 
 	"linkspan/cnm"
@@ -20,7 +21,7 @@ type heldAddress struct {
 }
 
 // Define implements Service.
-func (c *Controller) Define(_ context.Context, r Request) error {
+func (c *Controller) Define(ctx context.Context, r Request) error {
 	defer c.locks.lock("define " + r.ContainerID)()
 	d := &definition{name: r.ContainerName, request: r}
 	for _, w := range r.Endpoints {
@@ -32,7 +33,11 @@ func (c *Controller) Define(_ context.Context, r Request) error {
 			if !a.IsValid() {
 				continue
 			}
-			if err := c.hold(n, a, r.ContainerID, r.Lineage); err != nil {
+			err := c.claiming(ctx, func() error { return c.hold(n, a, r.ContainerID, r.Lineage) })
+			if n.Global() && errors.Is(err, cnm.ErrUnavailable) {
+				continue // what only the other hosts can tell is told at the start
+			}
+			if err != nil {
 				c.replace(r.ContainerID, d, c.definition(r.ContainerID))
 				return err
 			}
@@ -63,7 +68,7 @@ func (c *Controller) hold(n *cnm.Network, a netip.Addr, containerID, lineage str
 	}
 	for _, p := range pools {
 		if p.Pool().Subnet.Addr().Is4() == a.Is4() {
-			return p.Hold(a, containerID, lineage)
+			return needs(n, p, p.Hold(a, containerID, lineage))
 		}
 	}
 	return nil

@@ -150,6 +150,12 @@ func (m *mending) waiting(o dataplane.Object, now time.Time) *fight {
 	switch o := o.(type) {
 	case dataplane.Veth:
 		on(o.Master)
+	case dataplane.VXLAN:
+		on(o.Master)
+	case dataplane.FDB:
+		on(o.Dev)
+	case dataplane.Neighbour:
+		on(o.Link)
 	case dataplane.Addr:
 		on(o.Link)
 	case dataplane.Up:

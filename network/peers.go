@@ -149,9 +149,11 @@ func (c *Controller) replanSpan(from, to driver.Env, before, now map[string]cnm.
 			}
 		}
 	}
-	had = append(had, c.elsewhere(from, before, d, n, sp, hosts, ids)...)
-	want = append(want, c.elsewhere(to, now, d, n, sp, hosts, ids)...)
-	return had, want, nil
+	out, in := c.elsewhere(from, before, d, n, sp, hosts, ids), c.elsewhere(to, now, d, n, sp, hosts, ids)
+	if !slices.Equal(secureRoutes(from, out), secureRoutes(to, in)) {
+		c.allow(to, now, d, n, sp)
+	}
+	return append(had, out...), append(want, in...), nil
 }
 
 // lives takes over who is alive. Names of a host that is dead, or cut off, leave after a

@@ -72,9 +72,9 @@ func (c *Controller) askNamed(ctx context.Context, want, have *dataplane.State) 
 	for _, o := range want.All() {
 		_, there := have.Get(o.Key())
 		switch o.(type) {
-		case dataplane.Sysctl:
+		case dataplane.Sysctl, dataplane.Offload:
 			ask = append(ask, o)
-		case dataplane.Bridge, dataplane.Veth:
+		case dataplane.Bridge, dataplane.Veth, dataplane.VXLAN, dataplane.WireGuard:
 			if !there {
 				ask = append(ask, o)
 			}

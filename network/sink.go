@@ -133,6 +133,13 @@ func (k *sink) Remote(ctx context.Context, network string, change cnm.RemoteChan
 	gone := sp.take(change, c.self())
 	to := c.elsewhere(env, peers, d, n, sp, hosts, ids)
 	names := doing(func() error { return c.renameRemotes(ctx, n, sp, change, gone) })
+	if was, is := secureRoutes(env, from), secureRoutes(env, to); !slices.Equal(was, is) {
+		if len(is) >= len(was) {
+			c.allow(env, peers, d, n, sp)
+		} else {
+			defer c.allow(env, peers, d, n, sp)
+		}
+	}
 	if ops := diff.Update(from, to); len(ops) > 0 {
 		if err := c.cfg.Kernel.Apply(ctx, ops); err != nil {
 			c.log.Error("not all of what is on other hosts is reached; the next reconciliation brings it", "network", n.Name, "err", err)

@@ -140,7 +140,8 @@ func (c *Controller) underlayObjects(env driver.Env, peers map[string]cnm.Peer) 
 	if env.Underlay == nil {
 		return nil, nil
 	}
-	return c.cfg.UnderlayObjects(env, peerList(peers))
+	objs, err := c.cfg.UnderlayObjects(env, peerList(peers))
+	return append([]dataplane.Object{dataplane.TunnelPage(c.cfg.Table)}, objs...), err
 }
 
 // spanObjects are what a network of several hosts needs here while endpoints of this
@@ -251,14 +252,17 @@ func (c *Controller) self() string {
 // restored brings what is known of the mesh to what it remembers, before the first
 // comparison with the kernel, and has the networks told of that this host is on.
 func (c *Controller) restored() {
+	env, peers := c.cfg.Env(), c.knownPeers()
 	for _, n := range c.Networks() {
-		if _, ok := c.spanner(n); !ok || !c.used(n.ID) {
+		d, ok := c.spanner(n)
+		if !ok || !c.used(n.ID) {
 			continue
 		}
 		sp := c.span(n.ID)
 		sp.mu.Lock()
 		sp.here = true
 		c.recall(n, sp)
+		c.allow(env, peers, d, n, sp)
 		sp.mu.Unlock()
 	}
 }

@@ -4,9 +4,12 @@ import (
 	"maps"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strconv"
+	"strings"
 
 	"linkspan/cnm"
+	"linkspan/network"
 
 	apinetwork "github.com/moby/moby/api/types/network"
 )
@@ -42,7 +45,11 @@ type networkJSON struct {
 	Containers map[string]containerOnNetwork
 	Options    map[string]string
 	Labels     map[string]string
+	Peers      []peerJSON `json:",omitempty"`
 }
+
+// peerJSON is a host that has containers on a network.
+type peerJSON struct{ Name, IP string }
 
 type ipamJSON struct {
 	Driver  string
@@ -101,7 +108,7 @@ func (f filters) network(n *cnm.Network) bool {
 		kind = "builtin"
 	}
 	return f.Exact("driver", driverName(n)) && f.Match("name", n.Name) && f.Match("id", n.ID) &&
-		f.Exact("scope", "local") && f.Exact("type", kind) && f.Labels("label", n.Labels)
+		f.Exact("scope", scopeOf(n)) && f.Exact("type", kind) && f.Labels("label", n.Labels)
 }
 
 func (s *server) networkInspect(c *call) error {
@@ -109,10 +116,18 @@ func (s *server) networkInspect(c *call) error {
 	if err != nil {
 		return err
 	}
-	if scope := c.Query("scope"); scope != "" && scope != "local" {
+	switch scope := c.Query("scope"); {
+	case scope == "", scope == scopeOf(n):
+	case scope == "swarm" && n.Global(): // as clients of a dockerd in a swarm ask
+	default:
 		return cnm.NotFound("network %s not found", c.Vars["id"])
 	}
 	j := renderNetwork(c.Version, n)
+	if on, ok := s.Network.(network.Spanning); ok && n.Global() {
+		for _, p := range on.HostsOn(n.ID) {
+			j.Peers = append(j.Peers, peerJSON{p.Name, p.Addr.String()})
+		}
+	}
 	for _, sb := range s.Network.On(n.ID) {
 		for i := range sb.Endpoints {
 			if ep := &sb.Endpoints[i]; ep.NetworkID == n.ID {
@@ -138,10 +153,18 @@ func (s *server) renderMember(sb *cnm.Sandbox, ep *cnm.Endpoint) containerOnNetw
 	return m
 }
 
+// scopeOf is what Docker calls the reach of a network: of this host, or of all.
+func scopeOf(n *cnm.Network) string {
+	if n.Global() {
+		return cnm.ScopeGlobal
+	}
+	return cnm.ScopeLocal
+}
+
 func renderNetwork(v Version, n *cnm.Network) *networkJSON {
 	j := &networkJSON{
 		Name: n.Name, ID: n.ID, Created: n.Created.Format("2006-01-02T15:04:05.999999999Z07:00"),
-		Scope: "local", Driver: driverName(n), EnableIPv6: n.IPv6,
+		Scope: scopeOf(n), Driver: driverName(n), EnableIPv6: n.IPv6,
 		Internal: n.Internal, Attachable: n.Attachable, ConfigOnly: n.ConfigOnly,
 		IPAM:       ipamJSON{Driver: n.IPAMDriver, Options: n.IPAMOptions, Config: []apinetwork.IPAMConfig{}},
 		Containers: map[string]containerOnNetwork{},
@@ -164,6 +187,9 @@ func renderNetwork(v Version, n *cnm.Network) *networkJSON {
 		ipv4 := !n.NoIPv4
 		j.EnableIPv4 = &ipv4
 	}
+	if len(n.VNIs) > 0 { // chosen ones too
+		j.Options[optVNIs] = numbers(n.VNIs)
+	}
 	if n.Predefined && n.Driver == apinetwork.NetworkBridge {
 		for k, val := range defaultBridgeOptions {
 			if _, ok := j.Options[k]; !ok {
@@ -172,6 +198,18 @@ func renderNetwork(v Version, n *cnm.Network) *networkJSON {
 		}
 	}
 	return j
+}
+
+// optVNIs is where dockerd shows the numbers of a network on the wire.
+const optVNIs = "com.docker.network.driver.overlay.vxlanid_list"
+
+// numbers are parted by commas; subnets that share one say it once.
+func numbers(vnis []uint32) string {
+	var out []string
+	for _, v := range slices.Compact(slices.Clone(vnis)) {
+		out = append(out, strconv.FormatUint(uint64(v), 10))
+	}
+	return strings.Join(out, ",")
 }
 
 // driverName is the driver as Docker calls it: "null" is behind the network

@@ -22,7 +22,7 @@ func (s *server) swarmRoutes() []route {
 		return unavailable(c, "This node is not part of a swarm")
 	}
 	noSwarm := func(*call) error {
-		return cnm.Unsupported("not yet: Linkspan does not speak Docker's swarm protocol; its own networks over several hosts (linkspan mesh) come with a later version")
+		return cnm.Unsupported("not yet: Linkspan does not speak Docker's swarm protocol; its own networks over several hosts need none: `linkspan mesh init`, and then networks with -d overlay or -d routed")
 	}
 	routes := []route{
 		get("/swarm", notManager),

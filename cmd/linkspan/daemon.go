@@ -6,6 +6,8 @@ import (
 	"linkspan/driver/bridge"
 	"linkspan/driver/host"
 	"linkspan/driver/none"
+	"linkspan/driver/overlay"
+	"linkspan/driver/routed"
 )
 
 // drivers are the network drivers of this daemon: one line each.
@@ -14,6 +16,8 @@ func drivers() driver.Registry {
 		bridge.Driver{},
 		host.Driver{},
 		none.Driver{},
+		overlay.Driver{},
+		routed.Driver{},
 	)
 }
 
