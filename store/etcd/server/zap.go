@@ -18,7 +18,7 @@ const quiet = time.Minute
 // noise are warnings of etcd that mean nothing to who runs a mesh.
 var noise = map[string]bool{
 	"Running http and grpc server on single port. This is not recommended for production.": true,
-	"simple token is not cryptographically signed": true, // users of etcd: we have none
+	"simple token is not cryptographically signed":                                         true, // users of etcd: we have none
 	"failed to publish local member to cluster through raft":                               true, // tried again until there is a leader
 }
 
