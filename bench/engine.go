@@ -32,6 +32,15 @@ func (w *world) start(ctx context.Context, name, archive string, env []string, c
 	if err != nil {
 		return nil, err
 	}
+	e, err := w.startAt(ctx, host, name, archive, env, cmd...)
+	if e != nil {
+		e.other = other
+	}
+	return e, err
+}
+
+// startAt starts an engine in a machine that is there.
+func (w *world) startAt(ctx context.Context, host, name, archive string, env []string, cmd ...string) (*engine, error) {
 	dir := filepath.Join(w.dir, name)
 	if err := os.Mkdir(dir, 0o711); err != nil {
 		return nil, err
@@ -45,7 +54,7 @@ func (w *world) start(ctx context.Context, name, archive string, env []string, c
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", socket)
 	}
-	e := &engine{name: name, host: host, other: other, client: &http.Client{Transport: &http.Transport{DialContext: dial}}}
+	e := &engine{name: name, host: host, client: &http.Client{Transport: &http.Transport{DialContext: dial}}}
 	w.later(func() {
 		if err := e.clean(context.WithoutCancel(ctx)); err != nil {
 			fmt.Fprintln(os.Stderr, "bench:", err)

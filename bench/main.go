@@ -80,7 +80,7 @@ func run(ctx context.Context, o options) error {
 	}
 	defer w.close()
 	b.world = w
-	for _, step := range []func(context.Context) error{b.life, b.ports, b.networks, b.traffic, b.dns, b.restart, b.repair} {
+	for _, step := range []func(context.Context) error{b.life, b.ports, b.networks, b.traffic, b.spanned, b.dns, b.restart, b.repair} {
 		if err := step(ctx); err != nil {
 			return err
 		}

@@ -184,11 +184,15 @@ func (b *bench) throughput(ctx context.Context, w way, s *servers) (v float64, e
 // iperf is what one TCP connection carries to the server, in Gbit/s. cubic:
 // new namespaces may inherit bbr, which paces.
 func (b *bench) iperf(ctx context.Context, w way, s *servers) (float64, error) {
-	to := w.to(s, s.iperf, iperfPort, iperfPublish)
+	return b.iperfTo(ctx, w.client(s, s.iperf), w.to(s, s.iperf, iperfPort, iperfPublish))
+}
+
+// iperfTo is iperf from a namespace.
+func (b *bench) iperfTo(ctx context.Context, from string, to netip.AddrPort) (float64, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(b.seconds*float64(time.Second))+15*time.Second)
 	defer cancel()
 	// iperf3(1) takes whole seconds for -t only.
-	c := exec.CommandContext(ctx, "nsenter", "--net="+w.client(s, s.iperf), "--", "iperf3", "-J", "-C", "cubic",
+	c := exec.CommandContext(ctx, "nsenter", "--net="+from, "--", "iperf3", "-J", "-C", "cubic",
 		"-c", to.Addr().String(), "-p", fmt.Sprint(to.Port()), "-t", fmt.Sprint(max(1, int(b.seconds+0.5))))
 	out, err := c.Output()
 	var answer struct {
