@@ -1,0 +1,349 @@
+package mesh
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"linkspan/cnm"
+	"linkspan/store"
+)
+
+// auditDue compares, when something asked for it, what this host has of each network
+// with what the store says is its.
+func (m *Mesh) auditDue(ctx context.Context) error {
+	m.mu.Lock()
+	due := m.auditAll && m.member() == nil
+	m.auditAll = false
+	m.mu.Unlock()
+	if !due {
+		return nil
+	}
+	err := m.audit(ctx, false)
+	if err != nil {
+		m.mu.Lock()
+		m.auditAll = true
+		m.mu.Unlock()
+	}
+	m.writeBell.ring()
+	return err
+}
+
+// putBack is audit after a restore: what is missing was not taken away by anybody.
+func (m *Mesh) putBack(ctx context.Context) error { return m.audit(ctx, true) }
+
+func (m *Mesh) audit(ctx context.Context, restored bool) error {
+	if err := m.sweepAll(ctx); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	networks := slices.Collect(maps.Keys(m.own))
+	m.mu.Unlock()
+	// Networks that this host was on in an earlier life.
+	all, _, err := m.list(ctx, presentKeys)
+	if err != nil {
+		return err
+	}
+	present := map[string]bool{}
+	for _, e := range all {
+		if s, ok := parts(e.Key, presentKeys, 2); ok && s[1] == m.id {
+			present[s[0]] = true
+			networks = append(networks, s[0])
+		}
+	}
+	slices.Sort(networks)
+	for _, network := range slices.Compact(networks) {
+		if err := m.auditOne(ctx, network, present[network], restored); err != nil {
+			return err
+		}
+	}
+	m.auditAsks()
+	return nil
+}
+
+// auditOne is audit for one network.
+func (m *Mesh) auditOne(ctx context.Context, network string, present, restored bool) error {
+	e, there, err := m.get(ctx, networkKeys+network)
+	if err != nil {
+		return err
+	}
+	m.mu.Lock()
+	o := m.own[network]
+	if o == nil {
+		n, ok := decode[cnm.Network](e.Value)
+		if !there || !ok { // nothing here, nothing there
+			n = cnm.Network{ID: network}
+		}
+		o = m.owned(&n)
+	}
+	needed := len(o.endpoints) > 0 || restored && len(o.Blocks)+len(o.Singles) > 0
+	if there {
+		m.netRevs[network] = e.Rev
+		if n, ok := decode[cnm.Network](e.Value); ok {
+			o.Network = &n
+		}
+		o.stuck = ""
+	}
+	m.mu.Unlock()
+	switch {
+	case !there && needed:
+		if err := m.revive(ctx, o); err != nil {
+			if !errors.Is(err, cnm.ErrConflict) {
+				return err
+			}
+			m.mu.Lock()
+			o.stuck = err.Error()
+			m.mu.Unlock()
+			m.log.Error("a network of the mesh that is in use here was removed elsewhere and cannot be put back", "network", o.Network.Name, "err", err)
+			return nil
+		}
+	case !there:
+		m.mu.Lock()
+		o.Blocks, o.Singles, o.Grants = nil, nil, map[netip.Addr]string{}
+		m.mu.Unlock()
+		if err := m.saveOwn(network); err != nil {
+			return err
+		}
+	}
+	if there || needed {
+		if err := m.auditBlocks(ctx, o); err != nil {
+			return err
+		}
+	}
+	return m.auditEndpoints(ctx, o, present)
+}
+
+// auditBlocks puts back blocks that the store lost, and takes into memory those that it
+// says are ours.
+func (m *Mesh) auditBlocks(ctx context.Context, o *ownNet) error {
+	network := o.Network.ID
+	entries, _, err := m.list(ctx, blockKeys+network+"/")
+	if err != nil {
+		return err
+	}
+	found := map[netip.Prefix]store.Entry{}
+	for _, e := range entries {
+		if _, p, ok := splitBlock(e.Key); ok {
+			found[p] = e
+		}
+	}
+	m.mu.Lock()
+	ours := slices.Clone(o.Blocks)
+	singles := slices.Clone(o.Singles)
+	m.mu.Unlock()
+	for _, p := range ours {
+		switch e, ok := found[p]; {
+		case ok && string(e.Value) == m.id:
+			m.mu.Lock()
+			o.revs[p] = e.Rev
+			m.mu.Unlock()
+		case ok:
+			m.loseBlock(o, p, string(e.Value))
+		default:
+			if err := m.putBlock(ctx, o, p); err != nil {
+				return err
+			}
+		}
+	}
+	for p, e := range found {
+		if string(e.Value) == m.id && !slices.Contains(ours, p) {
+			if err := m.adoptNow(ctx, o, p, e.Rev); err != nil {
+				return err
+			}
+		}
+	}
+	for _, a := range singles {
+		if err := m.putAsk(ctx, o, a); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// putBlock writes a block back that is this host's and not in the store.
+func (m *Mesh) putBlock(ctx context.Context, o *ownNet, p netip.Prefix) error {
+	m.mu.Lock()
+	network, guard := o.Network.ID, m.guardSelf()
+	ops := []store.Op{guard, {Key: blockKey(network, p), Value: []byte(m.id), Guard: true},
+		{Key: networkKeys + network, Guard: true, IfRev: m.netRevs[network], Keep: true}, m.bumpMembers(network)}
+	m.mu.Unlock()
+	rev, err := m.commit(ctx, ops...)
+	if errors.Is(err, store.ErrCompare) {
+		e, ok, again := m.get(ctx, blockKey(network, p))
+		switch {
+		case again != nil:
+			return again
+		case ok && string(e.Value) != m.id:
+			m.loseBlock(o, p, string(e.Value))
+			return nil
+		case !ok:
+			return err // the network, or this host
+		}
+		rev, err = e.Rev, nil
+	}
+	if err == nil {
+		m.mu.Lock()
+		o.revs[p] = rev
+		m.mu.Unlock()
+		m.log.Warn("a block of addresses was put back into the mesh's store", "network", o.Network.Name, "block", p)
+	}
+	return err
+}
+
+// loseBlock gives up a block that the store says is another's: after a restore from an
+// old backup, somebody was faster.
+func (m *Mesh) loseBlock(o *ownNet, p netip.Prefix, owner string) {
+	m.mu.Lock()
+	o.Blocks = slices.DeleteFunc(o.Blocks, func(b netip.Prefix) bool { return b == p })
+	delete(o.revs, p)
+	m.pend(o.Network.ID).blocks[p] = true
+	m.tellBell.ring()
+	name := m.nameOf(owner)
+	m.mu.Unlock()
+	m.log.Error("a block of addresses that was this host's is another's now: containers here that have addresses of it must be made anew",
+		"network", o.Network.Name, "block", p, "host", name)
+	if err := m.saveOwn(o.Network.ID); err != nil {
+		m.log.Error("the block is still in this host's own state", "err", err)
+	}
+}
+
+// putAsk writes back the title to a borrowed address that is not in the store.
+func (m *Mesh) putAsk(ctx context.Context, o *ownNet, a netip.Addr) error {
+	key := askKey(o.Network.ID, a)
+	e, ok, err := m.get(ctx, key)
+	if err != nil {
+		return err
+	}
+	if k, _ := decode[ask](e.Value); ok {
+		if k.By != m.id {
+			m.log.Error("an address that this host borrowed is another's now", "network", o.Network.Name, "addr", a, "host", k.Name)
+			m.mu.Lock()
+			o.Singles = slices.DeleteFunc(o.Singles, func(b netip.Addr) bool { return b == a })
+			m.mu.Unlock()
+			return m.saveOwn(o.Network.ID)
+		}
+		return nil
+	}
+	m.mu.Lock()
+	guard := m.guardSelf()
+	value := encode(ask{By: m.id, Name: m.self.Name, State: granted})
+	held := slices.Contains(o.Singles, a)
+	m.mu.Unlock()
+	if !held { // released meanwhile
+		return nil
+	}
+	_, err = m.commit(ctx, guard, store.Op{Key: key, Value: value, Guard: true})
+	return err
+}
+
+// adoptNow takes a block into memory that the store says is ours, unless a Claim is at
+// it in this moment.
+func (m *Mesh) adoptNow(ctx context.Context, o *ownNet, p netip.Prefix, rev int64) error {
+	key := blockKey(o.Network.ID, p)
+	m.mu.Lock()
+	busy := m.claims[key] || m.adopting[key] || slices.Contains(o.Blocks, p) || m.left
+	if !busy {
+		m.adopting[key] = true
+	}
+	m.mu.Unlock()
+	if busy {
+		return nil
+	}
+	defer func() {
+		m.mu.Lock()
+		delete(m.adopting, key)
+		m.mu.Unlock()
+	}()
+	err := m.adopt(ctx, o.Network, p, rev)
+	if err == nil {
+		m.mu.Lock()
+		m.pend(o.Network.ID).blocks[p] = true
+		m.tellBell.ring()
+		m.mu.Unlock()
+	}
+	return err
+}
+
+// blockSeen compares a block as it is in the store with what this host believes. The
+// caller holds mu.
+func (m *Mesh) blockSeen(network string, p netip.Prefix, owner string, rev int64) {
+	o := m.own[network]
+	if o == nil || m.member() != nil {
+		return
+	}
+	has := slices.Contains(o.Blocks, p)
+	switch {
+	case has && owner == m.id:
+		o.revs[p] = rev
+	case has != (owner == m.id) && !m.claims[blockKey(network, p)]:
+		m.auditAll = true
+		m.checkBell.ring()
+	}
+}
+
+// ownSeen compares an endpoint of this host's as it is in the store with what it should
+// be: a commit whose answer was lost may be done later than the one after it. The caller
+// holds mu.
+func (m *Mesh) ownSeen(network, id, key string, is []byte) {
+	var want []byte
+	if o := m.own[network]; o != nil {
+		want = o.endpoints[id]
+	}
+	if m.synced && m.member() == nil && string(want) != string(is) {
+		m.queue.add(key)
+		m.writeBell.ring()
+	}
+}
+
+// auditEndpoints queues what the store lacks of this host's, and what it has too much.
+func (m *Mesh) auditEndpoints(ctx context.Context, o *ownNet, present bool) error {
+	network := o.Network.ID
+	entries, _, err := m.list(ctx, endpointKeys+network+"/"+m.id+"/")
+	if err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.own[network] != o { // tidied away meanwhile
+		m.own[network] = o
+	}
+	m.queue.present[network] = present
+	if m.synced || o.wanted() {
+		m.wantPresent(o)
+	}
+	found := map[string]bool{}
+	for _, e := range entries {
+		id := e.Key[strings.LastIndexByte(e.Key, '/')+1:]
+		// Until Sync, what is not known here may be what the controller is about to tell.
+		if found[id] = true; string(o.endpoints[id]) != string(e.Value) && (m.synced || o.endpoints[id] != nil) {
+			m.queue.add(e.Key)
+		}
+	}
+	for id := range o.endpoints {
+		if !found[id] {
+			m.queue.add(endpointKey(network, m.id, id))
+		}
+	}
+	m.tidy(network)
+	return nil
+}
+
+// auditAsks gives back what was granted to an earlier life of this host and is not used.
+func (m *Mesh) auditAsks() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !m.base[askKeys].listed || m.cfg.Local == nil || !m.synced {
+		return
+	}
+	for key, e := range m.asks {
+		o := m.own[e.network]
+		if e.ask.By == m.id && len(m.waiters[key]) == 0 && (o == nil || !slices.Contains(o.Singles, e.addr)) {
+			if _, there := m.queue.releases[key]; !there {
+				m.queue.releases[key] = false
+			}
+		}
+	}
+}

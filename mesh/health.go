@@ -1,0 +1,145 @@
+package mesh
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"linkspan/cnm"
+	"linkspan/store"
+)
+
+// health is what is known of the way to the common store.
+type health struct {
+	reached bool      // ever
+	since   time.Time // of being reachable, or not
+	err     error     // the last; nil: reachable
+	rev     int64     // the highest revision seen
+}
+
+// heard takes note of how a call of the store ended.
+func (m *Mesh) heard(ctx context.Context, err error, rev int64) {
+	if ctx.Err() != nil {
+		return // it was we who ended it
+	}
+	up := err == nil || errors.Is(err, store.ErrCompare) || errors.Is(err, store.ErrCompacted) || errors.Is(err, cnm.ErrInvalid)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	h := &m.health
+	h.rev = max(h.rev, rev)
+	switch {
+	case up && (!h.reached || h.err != nil):
+		if h.reached || h.err != nil {
+			m.log.Info("the mesh's store is reachable", "after", time.Since(h.since).Round(time.Millisecond))
+		}
+		*h = health{reached: true, since: time.Now(), rev: h.rev}
+		m.writeBell.ring()
+		m.checkBell.ring()
+		m.aliveBell.ring()
+	case !up && (h.err == nil):
+		m.log.Warn("the mesh's store cannot be reached: what runs goes on", "err", err)
+		h.since, h.err = time.Now(), err
+	case !up:
+		h.err = err
+	}
+}
+
+func (m *Mesh) get(ctx context.Context, key string) (store.Entry, bool, error) {
+	c, cancel := context.WithTimeout(ctx, m.cfg.Timeout)
+	defer cancel()
+	e, ok, err := m.cfg.Store.Get(c, key)
+	m.heard(ctx, err, e.Rev)
+	return e, ok, err
+}
+
+func (m *Mesh) list(ctx context.Context, prefix string) ([]store.Entry, int64, error) {
+	c, cancel := context.WithTimeout(ctx, 4*m.cfg.Timeout) // a large network's list is long
+	defer cancel()
+	m.mu.Lock()
+	before := m.health.rev
+	m.mu.Unlock()
+	entries, rev, err := m.cfg.Store.List(c, prefix)
+	if err == nil && rev < before {
+		// A store answers with what was true when it was asked, or later. This one has
+		// forgotten: it was restored from a backup.
+		m.mu.Lock()
+		if m.health.rev == before {
+			m.health.rev = rev
+			m.suspect = true
+			m.log.Warn("the mesh's store went back in time: it was restored from a backup", "revision", rev, "before", before)
+		}
+		m.mu.Unlock()
+		m.checkBell.ring()
+	}
+	m.heard(ctx, err, rev)
+	return entries, rev, err
+}
+
+func (m *Mesh) commit(ctx context.Context, ops ...store.Op) (int64, error) {
+	c, cancel := context.WithTimeout(ctx, m.cfg.Timeout)
+	defer cancel()
+	rev, err := m.cfg.Store.Commit(c, ops...)
+	m.heard(ctx, err, rev)
+	return rev, err
+}
+
+// reachable says whether the last call of the store was answered.
+func (m *Mesh) reachable() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.health.reached && m.health.err == nil && m.foreign == nil
+}
+
+// unreachable makes an error of one that came from the store, in the words of who
+// wanted what. Errors that the store decided (of another class) stay what they are.
+func (m *Mesh) unreachable(what string, err error) error {
+	if err == nil || errors.Is(err, store.ErrCompare) || errors.Is(err, cnm.ErrInvalid) || errors.Is(err, cnm.ErrConflict) ||
+		errors.Is(err, cnm.ErrNotFound) || errors.Is(err, cnm.ErrExhausted) || errors.Is(err, cnm.ErrForbidden) {
+		return err
+	}
+	m.mu.Lock()
+	since := m.health.since
+	m.mu.Unlock()
+	ago := ""
+	if !since.IsZero() {
+		ago = " for " + time.Since(since).Round(time.Second).String()
+	}
+	return cnm.Errorf(cnm.ErrUnavailable, "%s: the mesh's store cannot be reached%s (%w); what runs goes on, and new containers on this host get addresses of its own blocks; "+
+		"look at linkspan mesh status, and try again", what, ago, err)
+}
+
+// member says why this host may not write: it is none of the mesh's, or was forgotten.
+// The caller holds mu.
+func (m *Mesh) member() error {
+	switch {
+	case m.left:
+		return cnm.Errorf(cnm.ErrUnavailable, "this host has left the mesh; join again with linkspan mesh join")
+	case m.fenced != "":
+		return cnm.Errorf(cnm.ErrUnavailable, "this host is no member of the mesh any more: %s; join again with linkspan mesh join", m.fenced)
+	case m.foreign != nil:
+		return m.foreign
+	}
+	return nil
+}
+
+// guardSelf is the condition that this host is still a member: what a forgotten one
+// writes late must fail. The caller holds mu.
+func (m *Mesh) guardSelf() store.Op {
+	return store.Op{Key: hostKeys + m.id, Guard: true, IfRev: m.selfRev, Keep: true}
+}
+
+// settle makes sure that this host's own record's revision is known, for guards.
+func (m *Mesh) settle(ctx context.Context) error {
+	m.mu.Lock()
+	err, rev := m.member(), m.selfRev
+	m.mu.Unlock()
+	if err != nil || rev != 0 {
+		return err
+	}
+	if err := m.check(ctx); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.member()
+}
