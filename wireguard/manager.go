@@ -115,9 +115,9 @@ const (
 	KindUserSpace = "user space"
 )
 
-// NewManager opens the key, which it makes at first use, and chooses the kind. That there
-// is neither kind is no error here: Ready says it.
-func NewManager(cfg ManagerConfig) (*Manager, error) {
+// NewManager chooses the kind. That there is neither is said by Ready. Nothing is made
+// before Run.
+func NewManager(cfg ManagerConfig) *Manager {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
@@ -133,12 +133,8 @@ func NewManager(cfg ManagerConfig) (*Manager, error) {
 	if cfg.Changed == nil {
 		cfg.Changed = func() {}
 	}
-	keys, err := OpenKeys(cfg.Dir)
-	if err != nil {
-		return nil, err
-	}
 	m := &Manager{
-		cfg: cfg, log: cfg.Log.With("device", cfg.Device), keys: keys, bell: make(chan struct{}, 1),
+		cfg: cfg, log: cfg.Log.With("device", cfg.Device), bell: make(chan struct{}, 1),
 		allowed: map[string]map[string][]netip.Prefix{}, skipped: map[string]bool{},
 		err: cnm.Errorf(cnm.ErrUnavailable, "the encrypted tunnels are not set up yet"),
 	}
@@ -146,16 +142,16 @@ func NewManager(cfg ManagerConfig) (*Manager, error) {
 	if cfg.Kernel != nil {
 		if missing = cfg.Probe(); missing == nil {
 			m.dev, m.kind = cfg.Kernel, KindKernel
-			return m, nil
+			return m
 		}
 	}
 	if cfg.UserSpace == nil {
 		m.err = cnm.Errorf(cnm.ErrUnavailable, "packets cannot be encrypted: %w", missing)
-		return m, nil
+		return m
 	}
 	m.log.Info("encrypted tunnels run in user space", "because", missing)
 	m.dev, m.kind = cfg.UserSpace, KindUserSpace
-	return m, nil
+	return m
 }
 
 // Update says what is wanted. It returns at once.
@@ -197,24 +193,50 @@ func (m *Manager) Ready() (device string, userSpace bool, err error) {
 	return m.cfg.Device, m.kind == KindUserSpace, m.err
 }
 
-// PublicKey is this host's.
+// PublicKey is this host's; zero before the first Run.
 func (m *Manager) PublicKey() PublicKey {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if m.keys == nil {
+		return PublicKey{}
+	}
 	return m.keys.Current().Public()
 }
 
-// Run keeps the device right until ctx ends. The device then stays as it is.
+// open reads the key, which is made at first use. A host that has left its mesh lost it,
+// and gets another with the next.
+func (m *Manager) open() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.dev == nil {
+		return false
+	}
+	keys, err := OpenKeys(m.cfg.Dir)
+	if err != nil {
+		if m.err == nil || m.err.Error() != err.Error() {
+			m.log.Error("the encrypted tunnels cannot be set up", "err", err)
+		}
+		m.err = err
+		return false
+	}
+	m.keys = keys
+	return true
+}
+
+// Run keeps the device right until ctx ends. The device then stays as it is. It may be run
+// again afterwards, for another mesh.
 func (m *Manager) Run(ctx context.Context) {
 	if m.dev == nil {
 		m.log.Warn("networks with -o encrypted do not work on this host", "err", m.err)
 	}
 	tick := time.NewTicker(m.cfg.CheckEvery)
 	defer tick.Stop()
-	for {
-		m.settle()
-		m.apply(ctx)
-		m.renew(time.Now())
+	for opened := false; ; {
+		if opened = opened || m.open(); opened {
+			m.settle()
+			m.apply(ctx)
+			m.renew(time.Now())
+		}
 		select {
 		case <-ctx.Done():
 			return
@@ -224,12 +246,17 @@ func (m *Manager) Run(ctx context.Context) {
 	}
 }
 
-// Remove ends the tunnels, when this host leaves its mesh, after Run. The key stays.
+// Remove ends the tunnels, when this host leaves its mesh, after Run. The key's file is
+// the caller's, with its folder.
 func (m *Manager) Remove(ctx context.Context) error {
 	m.applying.Lock()
 	defer m.applying.Unlock()
 	m.mu.Lock()
-	m.ready, m.err = false, cnm.Errorf(cnm.ErrUnavailable, "the encrypted tunnels were removed")
+	m.wanted, m.asked = Wanted{}, PublicKey{}
+	clear(m.allowed)
+	if m.dev != nil {
+		m.ready, m.err = false, cnm.Errorf(cnm.ErrUnavailable, "the encrypted tunnels were removed")
+	}
 	m.mu.Unlock()
 	if m.dev == nil {
 		return nil
@@ -239,9 +266,6 @@ func (m *Manager) Remove(ctx context.Context) error {
 
 // apply sets the device.
 func (m *Manager) apply(ctx context.Context) {
-	if m.dev == nil {
-		return
-	}
 	m.applying.Lock()
 	defer m.applying.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)

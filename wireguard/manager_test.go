@@ -95,7 +95,7 @@ type managed struct {
 
 func manage(t *testing.T, dir string, published string, adjust ...func(*ManagerConfig)) *managed {
 	t.Helper()
-	m := &managed{t: t, dir: dir, dev: &fakeDevice{}, log: &strings.Builder{}, published: published, ended: make(chan struct{})}
+	m := &managed{t: t, dir: dir, dev: &fakeDevice{}, log: &strings.Builder{}, published: published}
 	cfg := ManagerConfig{
 		Dir: dir, Device: "lswg", UserSpace: m.dev, CheckEvery: 20 * time.Millisecond,
 		Publish: func(k PublicKey) {
@@ -115,15 +115,17 @@ func manage(t *testing.T, dir string, published string, adjust ...func(*ManagerC
 	for _, f := range adjust {
 		f(&cfg)
 	}
-	var err error
-	if m.Manager, err = NewManager(cfg); err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	m.cancel = cancel
-	go func() { m.Run(ctx); close(m.ended) }()
-	t.Cleanup(m.stop)
+	m.Manager = NewManager(cfg)
+	m.run()
+	t.Cleanup(func() { m.stop() })
 	return m
+}
+
+func (m *managed) run() {
+	ctx, cancel := context.WithCancel(m.t.Context())
+	ended := make(chan struct{})
+	m.cancel, m.ended = cancel, ended
+	go func() { m.Run(ctx); close(ended) }()
 }
 
 type lockedWriter struct {
@@ -236,6 +238,7 @@ func TestManagerFaults(t *testing.T) {
 	m := manage(t, t.TempDir(), "")
 	bad := host(2, pub(2))
 	bad.Key = "no key"
+	m.until("there is a key", func() bool { return !m.PublicKey().IsZero() })
 	m.with(bad, host(3, pub(3)), host(4, pub(3)), host(5, m.PublicKey()), host(6, pub(6)))
 	m.until("the good ones", func() bool { c, ok := m.dev.config(); return ok && len(c.Peers) == 2 })
 	m.dev.fail(cnm.Conflict("UDP port 51871 is taken"))
@@ -289,6 +292,7 @@ func TestManagerKind(t *testing.T) {
 func TestRotate(t *testing.T) {
 	m := manage(t, t.TempDir(), "")
 	m.with(host(2, pub(2)))
+	m.until("there is a key", func() bool { return !m.PublicKey().IsZero() })
 	first := m.PublicKey()
 	inUse := func(k func() PublicKey) func() bool {
 		return func() bool {
@@ -389,6 +393,55 @@ func TestUnknownRecord(t *testing.T) {
 	if m.published != "" {
 		t.Error("a key was published over one that may be there")
 	}
+}
+
+// TestBrokenKey: a key that cannot be read is said, and the tunnels work when it is gone.
+func TestBrokenKey(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "wireguard.key")
+	if err := os.WriteFile(path, []byte("garbage"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	m := manage(t, dir, "")
+	m.with(host(2, pub(2)))
+	m.until("it is said", func() bool { _, _, err := m.Ready(); return errors.Is(err, cnm.ErrInvalid) })
+	if err := m.Rotate(t.Context()); !errors.Is(err, cnm.ErrInvalid) {
+		t.Errorf("rotate: %v", err)
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	m.until("it works", func() bool { _, _, err := m.Ready(); return err == nil })
+	m.stop()
+	if n := strings.Count(m.log.String(), "no WireGuard private key") + strings.Count(m.log.String(), "not a WireGuard private key"); n != 1 {
+		t.Errorf("said %d times:\n%s", n, m.log)
+	}
+}
+
+// TestLeave: who leaves a mesh and joins another has another key there.
+func TestLeave(t *testing.T) {
+	m := manage(t, t.TempDir(), "")
+	m.with(host(2, pub(2)))
+	m.until("in the first mesh", func() bool { _, ok := m.dev.config(); return ok })
+	first := m.PublicKey()
+	m.stop()
+	if err := errors.Join(m.Remove(t.Context()), os.RemoveAll(m.dir)); err != nil {
+		t.Fatal(err)
+	}
+	if _, there := m.dev.config(); there {
+		t.Error("the device is still there")
+	}
+	m.mu.Lock()
+	m.published = ""
+	m.mu.Unlock()
+	m.run()
+	m.with(host(3, pub(3)))
+	m.until("in the second", func() bool {
+		c, ok := m.dev.config()
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		return ok && len(c.Peers) == 1 && c.Peers[0].PublicKey == pub(3) && m.published == c.PrivateKey.Public().String() && c.PrivateKey.Public() != first
+	})
 }
 
 func TestMTU(t *testing.T) {

@@ -34,8 +34,11 @@ type HostReport struct {
 // Report asks the device.
 func (m *Manager) Report(ctx context.Context) Report {
 	m.mu.Lock()
-	r := Report{Device: m.cfg.Device, Kind: m.kind, Key: m.keys.Current().Public()}
-	r.Made, _ = m.keys.Made()
+	r := Report{Device: m.cfg.Device, Kind: m.kind}
+	if m.keys != nil {
+		r.Key = m.keys.Current().Public()
+		r.Made, _ = m.keys.Made()
+	}
 	err, hosts := m.err, m.wanted.Hosts
 	m.mu.Unlock()
 	var st Status

@@ -30,6 +30,10 @@ func (m *Manager) Rotate(ctx context.Context) error {
 		defer m.mu.Unlock()
 		return m.err
 	}
+	if m.keys == nil {
+		defer m.mu.Unlock()
+		return cnm.Errorf(cnm.ErrUnavailable, "this host has no WireGuard key yet: %w", m.err)
+	}
 	if err := m.begin(); err != nil {
 		m.mu.Unlock()
 		return err
@@ -65,7 +69,7 @@ func (m *Manager) begin() error {
 func (m *Manager) settle() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if !m.wanted.Known || m.dev == nil {
+	if !m.wanted.Known {
 		return
 	}
 	published, err := ParsePublicKey(m.wanted.Published)
@@ -116,7 +120,7 @@ func (m *Manager) publish(k PublicKey) {
 func (m *Manager) renew(now time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.dev == nil || !m.ready || !m.wanted.Known || !m.keys.Next().IsZero() || m.wanted.Published != m.keys.Current().Public().String() {
+	if !m.ready || !m.wanted.Known || !m.keys.Next().IsZero() || m.wanted.Published != m.keys.Current().Public().String() {
 		return
 	}
 	made, err := m.keys.Made()
