@@ -55,8 +55,15 @@ func (m *Mesh) load(ctx context.Context) error {
 	}
 	state, _ := decode[localState](byKey[stateKey])
 	if state.Host != m.id || m.cfg.Mesh != "" && state.Mesh != "" && state.Mesh != m.cfg.Mesh {
-		for key := range byKey {
-			m.cache.put(key, nil)
+		// From now on it is this host's: what is claimed and granted is written below it at
+		// once, and must be found again.
+		if err := m.forgetLocal(ctx); err != nil {
+			return cnm.Errorf(cnm.ErrUnavailable, "what was known of another mesh cannot be taken out of this host's own state: %w", err)
+		}
+		m.cache.state = localState{Host: m.id, Mesh: m.cfg.Mesh, Generation: m.cfg.Self.Generation}
+		m.cache.generation = m.cfg.Self.Generation
+		if _, err := m.cfg.Local.Commit(ctx, store.Op{Key: stateKey, Value: encode(m.cache.state)}); err != nil {
+			return cnm.Errorf(cnm.ErrUnavailable, "this host's own state cannot be written: %w", err)
 		}
 		return nil
 	}

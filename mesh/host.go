@@ -59,8 +59,9 @@ func VTEP(id string) string {
 var hostName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$`)
 
 // Enroll claims a host's name and number and writes its record: it is what joining
-// comes to. An empty id, MAC or time is made; a record of the same id is an error. The
-// name, the address and the prefixes must be nobody else's.
+// comes to. An empty id, MAC or time is made. The name, the address and the prefixes must
+// be nobody else's. A host that is there already by the same id, name and address is
+// returned as it is: asked twice is asked once.
 func Enroll(ctx context.Context, st store.Store, h Host) (Host, error) {
 	if !hostName.MatchString(h.Name) {
 		return h, cnm.Invalid("%q cannot be a host's name: it has up to 63 letters, digits, dots, dashes and underscores; give one with --name", h.Name)
@@ -113,6 +114,8 @@ func enroll(ctx context.Context, st store.Store, h Host) (Host, error) {
 		}
 		taken[other.Number] = true
 		switch {
+		case other.ID == h.ID && other.Name == h.Name && other.Addr == h.Addr:
+			return other, nil
 		case other.ID == h.ID:
 			return h, cnm.Conflict("host %s is in mesh %s already, by the id %s; forget it first with linkspan mesh forget %s", other.Name, r.Name, h.ID, other.Name)
 		case strings.EqualFold(other.Name, h.Name):

@@ -54,6 +54,9 @@ type Place struct {
 	// Secure is the WireGuard device, once it is up, and SecureMTU what fits into it.
 	Secure    string
 	SecureMTU int
+	// SecureUserSpace: that device is a program's (cnm.Underlay). SoftChecksums: checksum
+	// offload was found broken on the way.
+	SecureUserSpace, SoftChecksums bool
 }
 
 // Config of New.

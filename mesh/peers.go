@@ -15,7 +15,8 @@ func (m *Mesh) Underlay() *cnm.Underlay {
 	}
 	u := &cnm.Underlay{
 		Host: m.id, Name: m.self.Name, Addr: m.self.Addr, Dev: m.place.Dev, MTU: m.place.MTU, PathMTU: m.place.PathMTU,
-		VXLANPort: m.record.VXLANPort, MAC: m.self.MAC, RoutedVNI: m.record.RoutedVNI,
+		SoftChecksums: m.place.SoftChecksums,
+		VXLANPort:     m.record.VXLANPort, MAC: m.self.MAC, RoutedVNI: m.record.RoutedVNI,
 	}
 	if u.VXLANPort == 0 {
 		u.VXLANPort = VXLANPort
@@ -24,7 +25,7 @@ func (m *Mesh) Underlay() *cnm.Underlay {
 		u.RoutedVNI = routedVNI
 	}
 	if m.place.Secure != "" {
-		u.Secure, u.SecureMTU = m.place.Secure, m.place.SecureMTU
+		u.Secure, u.SecureMTU, u.SecureUserSpace = m.place.Secure, m.place.SecureMTU, m.place.SecureUserSpace
 		u.SecureAddr = SecureAddr(m.record.Secure, m.self.Number)
 	}
 	return u

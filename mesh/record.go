@@ -50,7 +50,11 @@ func NewID() string {
 }
 
 // Found makes the mesh's record in a store that has none, or returns the one there is.
-func Found(ctx context.Context, st store.Store, name string) (Record, error) {
+// An empty id is made.
+func Found(ctx context.Context, st store.Store, id, name string) (Record, error) {
+	if id == "" {
+		id = NewID()
+	}
 	for {
 		if r, ok, err := ReadRecord(ctx, st); err != nil || ok {
 			return r, err
@@ -58,7 +62,7 @@ func Found(ctx context.Context, st store.Store, name string) (Record, error) {
 		ula := [16]byte{0: 0xfd}
 		_, _ = rand.Read(ula[1:6])
 		r := Record{
-			ID: NewID(), Name: name, Created: time.Now().UTC().Truncate(time.Second), Generation: NewID(),
+			ID: id, Name: name, Created: time.Now().UTC().Truncate(time.Second), Generation: NewID(),
 			Secure: netip.PrefixFrom(netip.AddrFrom16(ula), 64), RoutedVNI: routedVNI, VXLANPort: VXLANPort,
 		}
 		_, err := st.Commit(ctx,

@@ -104,9 +104,9 @@ func (m *Mesh) remove(ctx context.Context, n *cnm.Network, try int) error {
 // inUse is the error for a network that has endpoints: whose, and where.
 func (m *Mesh) inUse(ctx context.Context, n *cnm.Network, hosts []string) error {
 	entries, _, err := m.list(ctx, endpointKeys+n.ID+"/")
-	if err != nil {
+	if err != nil && len(hosts) > 0 {
 		return err
-	}
+	} // else this host's own are reason enough
 	byHost := map[string][]string{}
 	for _, id := range hosts {
 		byHost[id] = nil

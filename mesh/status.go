@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"linkspan/cnm"
 )
 
 // Status is how this host's part in the mesh is.
@@ -15,7 +17,7 @@ type Status struct {
 	// Reachable says whether the common store answers, Since since when; Err is why not.
 	Reachable bool
 	Since     time.Time
-	Err       string
+	Err       error
 	// Fenced says why this host is no member any more; empty: it is.
 	Fenced string
 	// Queue is how many changes of this host are not written yet.
@@ -43,11 +45,11 @@ func (m *Mesh) Status() Status {
 	}
 	switch {
 	case m.health.err != nil:
-		s.Err = m.health.err.Error()
+		s.Err = m.health.err
 	case m.foreign != nil:
-		s.Err = m.foreign.Error()
+		s.Err = m.foreign
 	case !m.health.reached:
-		s.Err = "it was not reached yet"
+		s.Err = cnm.Errorf(cnm.ErrUnavailable, "the mesh's store was not reached yet")
 	}
 	for _, f := range m.follows {
 		if f.active {
