@@ -29,6 +29,7 @@ var (
 	containerd      = []string{"github.com/containerd/containerd/..."}
 	moby            = []string{"github.com/moby/moby/...", "github.com/docker/..."}
 	bolt            = []string{"go.etcd.io/bbolt/..."}
+	etcd            = []string{"go.etcd.io/etcd/...", "go.uber.org/zap/..."}
 	// worlds are made for tests only.
 	worlds = []string{"internal/golden", "dataplane/dptest", "driver/drivertest", "store/storetest", "internal/lab/...", "internal/ctdtest",
 		"internal/daemontest", "internal/worldtest", "image/imagetest", "test/..."}
@@ -81,6 +82,8 @@ var rules = []rule{
 		why: "who explains reads through interfaces that cannot change anything"},
 	{who: []string{"mesh"}, may: []string{"store", "cnm", "ipam"}, stdOnly: true,
 		why: "the common truth is told over any store: it knows no etcd, no kernel, no controller"},
+	{who: []string{"mesh/trust"}, may: []string{"store", "cnm"}, stdOnly: true,
+		why: "whom a mesh trusts is told by certificates and a store: it can be read in one sitting"},
 	{who: []string{"mesh/*"}, never: slices.Concat(kernelLibraries, containerd, moby, bolt, []string{"api/...", "network/...", "container/...", "image/...", "driver/*", "dataplane/linux"}),
 		why: "what makes a host a member knows no networks, and serves no door but its own"},
 	{who: []string{"config/..."}, may: []string{"cnm", "config/..."}, why: "the configuration is read before anything else is made"},
@@ -89,6 +92,10 @@ var rules = []rule{
 		why: "only the data plane's own and netns speak netlink: all else declares"},
 	{who: []string{"..."}, except: []string{"store/bolt"}, never: bolt,
 		why: "one store behind five methods, so that etcd can take its place"},
+	{who: []string{"..."}, except: []string{"store/etcd/..."}, never: etcd,
+		why: "etcd is one store among others, and the member that runs here is a server with a handful of verbs"},
+	{who: []string{"..."}, except: []string{"mesh/host", "daemon", "test/...", "internal/...", "bench/..."}, never: []string{"store/etcd/server"},
+		why: "who makes a host a member of a mesh runs the member"},
 	{who: []string{"..."}, except: []string{"container/...", "image/...", "containerd/...", "daemon", "internal/ctdtest", "test/..."}, never: containerd,
 		why: "containerd is known to those who run containers and keep images"},
 	{who: []string{"..."}, except: []string{"api/...", "container/...", "image/...", "volume/...", "daemon", "cmd/...", "internal/daemontest", "test/..."}, never: []string{"github.com/moby/moby/..."},
@@ -243,6 +250,10 @@ func TestCheck(t *testing.T) {
 		{"publish/a.go", "testing", "stays out of the binary"},
 		{"store/etcd/a.go", "linkspan/store/bolt", "store/etcd imports store/bolt"},
 		{"mesh/a.go", "linkspan/network", "mesh imports network"},
+		{"mesh/trust/a.go", "linkspan/store crypto/x509", ""},
+		{"mesh/trust/a.go", "golang.org/x/crypto/ssh", "mesh/trust imports golang.org/x/crypto/ssh"},
+		{"mesh/a.go", "go.etcd.io/etcd/client/v3", "etcd is one store among others"},
+		{"store/etcd/server/a.go", "go.etcd.io/etcd/client/v3 go.uber.org/zap", ""},
 		{"network/a.go", "unsafe", "without cgo"},
 	} {
 		got := strings.Join(build(map[string]string{c.file: c.imports}).check(rules), "\n")
