@@ -54,7 +54,7 @@ func (w *world) settled(t *testing.T, what ...any) {
 	t.Helper()
 	before := w.things()
 	if r, err := w.Reconcile(t.Context(), false); err != nil || len(r.Failures) > 0 || w.things() != before {
-		t.Errorf("%v: not settled: %v\n%s", what, err, lab.Differ(before, w.things()))
+		t.Errorf("%v: not settled: %v %+v\n%s", what, err, r, lab.Differ(before, w.things()))
 	}
 }
 
