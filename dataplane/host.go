@@ -28,3 +28,20 @@ type LinkStats struct {
 	RxBytes, RxPackets, RxErrors, RxDropped uint64
 	TxBytes, TxPackets, TxErrors, TxDropped uint64
 }
+
+// Way is how packets of this host's own leave to an address.
+type Way struct {
+	// Dev is the device that they leave by; Local says that the address is the host's own.
+	Dev   string
+	Local bool
+	// Via is the next router; zero: the address is on the link.
+	Via netip.Addr
+	// Src is the address that they leave with.
+	Src netip.Addr
+	// MTU is the largest packet, in bytes, that the device and the route take, what was
+	// learned of the path (PMTU) included; DevMTU is the device's alone.
+	MTU, DevMTU int
+}
+
+// OnLink says that no router is between.
+func (w Way) OnLink() bool { return !w.Via.IsValid() && !w.Local }

@@ -95,6 +95,8 @@ func (a *applier) dispatch(op dataplane.Op) error {
 		return a.vxlan(op.Verb, o)
 	case dataplane.WireGuard:
 		return a.wireguard(op.Verb, o)
+	case dataplane.Offload:
+		return a.offload(o, del)
 	case dataplane.Addr:
 		return a.addr(o, del)
 	case dataplane.Up:

@@ -22,6 +22,7 @@ type linkWatch struct {
 	l               *listener
 	rt              *rtnl
 	bridges, routes chan<- struct{}
+	links           chan<- struct{} // others' links changed; nil: nobody asks
 	tell            func(dataplane.Touch)
 
 	// known are the links that carry our mark, and those about to be deleted, by index:
@@ -33,6 +34,7 @@ type linkWatch struct {
 	names        map[string]bool
 	sure         map[int]bool // pending, and no operation of ours explains it
 	neigh        neighWatch
+	others       map[int]otherLink
 }
 
 type knownLink struct {
@@ -40,7 +42,19 @@ type knownLink struct {
 	doomed bool
 }
 
+// otherLink is what is compared of a link that is not ours.
+type otherLink struct {
+	name string
+	mtu  int
+	up   uint32
+}
+
+func otherOf(l *link) otherLink {
+	return otherLink{l.name, l.mtu, l.flags & (unix.IFF_UP | unix.IFF_LOWER_UP)}
+}
+
 func (w *linkWatch) open() (err error) {
+	w.others = map[int]otherLink{}
 	w.known, w.pending, w.sure, w.names = map[int]*knownLink{}, map[int]bool{}, map[int]bool{}, map[string]bool{}
 	if w.l, err = newListener(unix.NETLINK_ROUTE, unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR,
 		unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE, unix.RTNLGRP_NEIGH); err != nil {
@@ -58,6 +72,8 @@ func (w *linkWatch) look() error {
 	for _, l := range all {
 		if w.ours(l) {
 			w.known[l.index] = &knownLink{*l, l.group == w.k.doom}
+		} else {
+			w.others[l.index] = otherOf(l)
 		}
 	}
 	if err != nil {
@@ -182,6 +198,7 @@ func (w *linkWatch) linkMessage(gone bool, l *link, family uint8) {
 	if l.kind == "bridge" && !w.ours(l) {
 		token(w.bridges)
 	}
+	w.other(gone, l)
 	switch {
 	case gone:
 		if had != nil && !had.doomed {
@@ -210,6 +227,29 @@ func (w *linkWatch) linkMessage(gone bool, l *link, family uint8) {
 			}
 		}
 		w.known[l.index] = &knownLink{*l, l.group == w.k.doom}
+		w.touch(l.index)
+	}
+}
+
+// other judges a link that is not ours.
+func (w *linkWatch) other(gone bool, l *link) {
+	was, known := w.others[l.index]
+	if gone || w.ours(l) {
+		delete(w.others, l.index)
+		if known && w.links != nil {
+			token(w.links)
+		}
+		return
+	}
+	if now := otherOf(l); !known || now != was {
+		w.others[l.index] = now
+		if w.links != nil {
+			token(w.links)
+		}
+	}
+	// A feature of it may have been switched: the message does not say which.
+	if w.k.offs.has(l.name) {
+		w.names[l.name] = true
 		w.touch(l.index)
 	}
 }

@@ -117,6 +117,7 @@ type Kernel struct {
 	// What the watch compares news with: see Watch.
 	made   madeLinks
 	ways   ways
+	offs   offloads
 	runs   runs
 	params parameters
 }

@@ -44,6 +44,11 @@ func (k *Kernel) ObserveKeys(ctx context.Context, want []dataplane.Object) (*dat
 			err = o.link(s, w.Name, "")
 		case dataplane.WireGuard:
 			err = o.link(s, w.Name, "")
+		case dataplane.Offload:
+			var have *dataplane.Offload
+			if have, err = k.readOffload(w); have != nil {
+				s.Add(*have)
+			}
 		case dataplane.FDB, dataplane.Neighbour:
 			err = o.hanging(s, hanging, "", w)
 		case dataplane.Addr:
