@@ -126,7 +126,7 @@ func free(dir string) (int64, error) {
 	return int64(s.Bavail) * s.Bsize, nil
 }
 
-func (c Config) embed(log *zap.Logger) (*embed.Config, error) {
+func (c Config) embed(log *zap.Logger) *embed.Config {
 	e := embed.NewConfig()
 	e.Name, e.Dir = c.Name, c.Dir
 	e.ZapLoggerBuilder = embed.NewZapLoggerBuilder(log)
@@ -168,7 +168,7 @@ func (c Config) embed(log *zap.Logger) (*embed.Config, error) {
 	e.MaxLearners = 2
 	// A client that went away silently is noticed in 30 s, whatever is under way.
 	e.GRPCKeepAliveInterval = 10 * time.Second
-	return e, nil
+	return e
 }
 
 // words says of a failure what a person can do about it.

@@ -210,3 +210,46 @@ func TestQuota(t *testing.T) {
 		t.Errorf("%+v", st)
 	}
 }
+
+// TestOneOfThreeFull: a full disk of one member is that member's matter. The others take
+// writes, and it catches up by itself.
+func TestOneOfThreeFull(t *testing.T) {
+	dir := disk(t, "256m")
+	var cs [3]Config
+	var ss [3]*Server
+	for i := range cs {
+		cs[i], _ = config(t, string(rune('a'+i)))
+	}
+	cs[2].Dir = filepath.Join(dir, "etcd")
+	ss[0] = start(t, cs[0])
+	cl, err := NewCluster(ClusterConfig{Endpoints: []string{cs[0].ClientURL()}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.Close()
+	ss[1], ss[2] = promote(t, cl, &cs[1]), promote(t, cl, &cs[2])
+	kv := client(t, cs[0].ClientURL(), cs[1].ClientURL())
+	undo := fill(t, dir, 0)
+	big, n := strings.Repeat("x", 200_000), 0
+	eventually(t, "the third fails", func() bool {
+		put(t, kv, fmt.Sprintf("big%03d", n), big) // each is taken
+		n++
+		return ss[2].Failed() != nil
+	})
+	if ss[0].Failed() != nil || ss[1].Failed() != nil || len(ss[0].Status().Alarms) > 0 {
+		t.Errorf("%+v %+v", ss[0].Status(), ss[1].Status())
+	}
+	for range 20 {
+		put(t, kv, fmt.Sprintf("big%03d", n), "small")
+		n++
+	}
+	undo()
+	eventually(t, "the third runs again", func() bool { return ss[2].Failed() == nil })
+	third := client(t, cs[2].ClientURL())
+	eventually(t, "it has caught up", func() bool {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		r, err := third.Get(ctx, fmt.Sprintf("big%03d", n-1))
+		return err == nil && len(r.Kvs) == 1
+	})
+}

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -17,6 +18,9 @@ import (
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.uber.org/zap/zapcore"
 	"golang.org/x/sys/unix"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 )
 
 // member is one run of etcd, from its start to its end.
@@ -25,9 +29,13 @@ type member struct {
 	listen []netip.AddrPort
 	etcd   *embed.Etcd
 	ready  <-chan struct{}
-	fail   sync.Once
-	failed chan struct{} // closed when err is set
-	err    error
+	// stopping ends the streams of clients: etcd waits for them for 7 s otherwise, as
+	// long as other hosts watch.
+	stopping chan struct{}
+	stop     sync.Once
+	fail     sync.Once
+	failed   chan struct{} // closed when err is set
+	err      error
 }
 
 // OnWrite is what zap calls at a fatal line or a panic. The goroutine ends here, with its
@@ -54,11 +62,9 @@ func (m *member) end(err error) {
 
 // begin starts etcd. It returns when etcd runs, which is before it knows the others.
 func begin(c Config) (*member, error) {
-	m := &member{dir: c.Dir, listen: []netip.AddrPort{c.Client, c.Peer}, failed: make(chan struct{})}
-	ec, err := c.embed(logger(c.Log, m))
-	if err != nil {
-		return nil, err
-	}
+	m := &member{dir: c.Dir, listen: []netip.AddrPort{c.Client, c.Peer}, stopping: make(chan struct{}), failed: make(chan struct{})}
+	ec := c.embed(logger(c.Log, m))
+	ec.GRPCAdditionalServerOptions = []grpc.ServerOption{grpc.ChainStreamInterceptor(m.stream)}
 	type answer struct {
 		etcd *embed.Etcd
 		err  error
@@ -119,6 +125,7 @@ func (m *member) close() {
 		}
 	default:
 	}
+	m.stop.Do(func() { close(m.stopping) })
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -139,8 +146,37 @@ func (m *member) close() {
 	m.abandon()
 }
 
+// stream serves a client's watches or leases until it has had enough, or the member stops.
+func (m *member) stream(srv any, ss grpc.ServerStream, _ *grpc.StreamServerInfo, next grpc.StreamHandler) error {
+	ctx, cancel := context.WithCancel(ss.Context())
+	defer cancel()
+	go func() {
+		select {
+		case <-m.stopping:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	err := next(srv, stoppable{ss, ctx})
+	select {
+	case <-m.stopping:
+		// Not "canceled", which etcd's answer is: the client goes on at another member.
+		return status.Error(codes.Unavailable, "the etcd member stops")
+	default:
+		return err
+	}
+}
+
+type stoppable struct {
+	grpc.ServerStream
+	ctx context.Context
+}
+
+func (s stoppable) Context() context.Context { return s.ctx }
+
 // abandon gives up what can no longer be stopped.
 func (m *member) abandon() {
+	m.stop.Do(func() { close(m.stopping) })
 	for _, l := range m.etcd.Clients {
 		_ = l.Close()
 	}

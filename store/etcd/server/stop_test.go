@@ -1,0 +1,60 @@
+package server
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+// TestStopWithWatchers: who watches, and who holds a lease, does not hold up the end: the
+// daemon is restarted within its usual time.
+func TestStopWithWatchers(t *testing.T) {
+	for _, name := range []string{"plain"} {
+		t.Run(name, func(t *testing.T) {
+			c, _ := config(t, "a")
+			s := start(t, c)
+			kv := client(t, c.ClientURL())
+			ctx, cancel := context.WithCancel(context.Background())
+			defer cancel()
+			var chans []clientv3.WatchChan
+			for range 20 {
+				chans = append(chans, kv.Watch(clientv3.WithRequireLeader(ctx), "k", clientv3.WithPrefix(), clientv3.WithCreatedNotify()))
+			}
+			for _, ch := range chans {
+				<-ch // it is there
+			}
+			l, err := kv.Grant(within(t, 5*time.Second), 30)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := kv.KeepAlive(ctx, l.ID); err != nil {
+				t.Fatal(err)
+			}
+			began := time.Now()
+			s.Stop()
+			if took := time.Since(began); took > 2*time.Second {
+				t.Errorf("it took %v", took)
+			} else {
+				t.Log(took)
+			}
+			// They go on with the next one.
+			start(t, c)
+			put(t, kv, "k1", "v")
+			for i, ch := range chans {
+				for got := false; !got; {
+					select {
+					case r, ok := <-ch:
+						if !ok || r.Err() != nil {
+							t.Fatalf("watch %d: %v", i, r.Err())
+						}
+						got = len(r.Events) > 0
+					case <-time.After(10 * time.Second):
+						t.Fatalf("watch %d hears nothing", i)
+					}
+				}
+			}
+		})
+	}
+}
