@@ -39,7 +39,7 @@ const (
 // site is a host with a keeper and one tunnel.
 type site struct {
 	*lab.Host
-	t       *testing.T
+	t       testing.TB
 	dir     string
 	process *lab.Process
 	k       *keeper.Client
@@ -50,7 +50,7 @@ type site struct {
 }
 
 // world is two sites on a switch; wire watches the first's.
-func world(t *testing.T) (a, b *site, sw *lab.Switch) {
+func world(t testing.TB) (a, b *site, sw *lab.Switch) {
 	t.Helper()
 	probe.Require(t, probe.TUN)
 	l := lab.New(t)
@@ -148,13 +148,13 @@ func (s *site) pings(to netip.Addr) {
 	})
 }
 
-func ctx(t *testing.T) context.Context {
+func ctx(t testing.TB) context.Context {
 	c, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	t.Cleanup(cancel)
 	return c
 }
 
-func eventually(t *testing.T, within time.Duration, what string, try func() error) {
+func eventually(t testing.TB, within time.Duration, what string, try func() error) {
 	t.Helper()
 	for deadline := time.Now().Add(within); ; time.Sleep(20 * time.Millisecond) {
 		err := try()
@@ -170,7 +170,7 @@ func eventually(t *testing.T, within time.Duration, what string, try func() erro
 // stream is numbered lines over one TCP connection, one each millisecond: none may be
 // missing, and how long none came is measured.
 type stream struct {
-	t    *testing.T
+	t    testing.TB
 	sent atomic.Int64
 	got  atomic.Int64
 	stop chan struct{}
