@@ -35,11 +35,10 @@ func (k *Kernel) portHolder(port uint16, not int) string {
 		}
 		return nil
 	})
-	if bound && inode != "0" {
+	if bound {
 		if who := socketOwner(inode); who != "" {
 			return who
 		}
-		return "a process of another user or namespace"
 	}
 	all, err := k.rt.links()
 	for _, l := range all {
@@ -47,11 +46,11 @@ func (k *Kernel) portHolder(port uint16, not int) string {
 			return fmt.Sprintf("the VXLAN device %s (%s), whose kind of VXLAN is another", l.name, l.what())
 		}
 	}
-	return "a tunnel of another kind in the kernel (ip -d link)"
+	return "a tunnel of another kind in the kernel (ip -d link), or a process that cannot be seen from here"
 }
 
-// boundSocket looks a port up in /proc/thread-self/net: the inode is 0 for sockets of
-// the kernel's own (proc_pid_net(5)).
+// boundSocket looks a port up in /proc/thread-self/net (proc_pid_net(5)); sockets of the
+// kernel's own have an inode there too, which no process has open.
 func boundSocket(file string, port uint16) (inode string, ok bool) {
 	b, err := os.ReadFile("/proc/thread-self/net/" + file)
 	if err != nil {
