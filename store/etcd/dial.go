@@ -2,8 +2,8 @@ package etcd
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
+	"io"
 	"net"
 	"syscall"
 	"time"
@@ -41,45 +41,66 @@ func (s *Store) dial(ctx context.Context, addr string) (net.Conn, error) {
 
 func (s *Store) credentials() credentials.TransportCredentials {
 	if s.o.TLS == nil {
-		return insecure.NewCredentials()
+		return &noting{insecure.NewCredentials(), &s.notes, errWantsTLS}
 	}
-	return &noting{credentials.NewTLS(s.o.TLS), &s.notes}
+	return &noting{credentials.NewTLS(s.o.TLS), &s.notes, errNoTLS}
 }
+
+// What it often means that a connection is closed before its first word.
+var (
+	errNoTLS    = errors.New("it closed the connection at the handshake: it may not speak TLS there")
+	errWantsTLS = errors.New("it closed the connection at the first word: it may want TLS, with certificates")
+)
 
 // noting keeps the errors of handshakes whole: in gRPC's they are text.
 type noting struct {
 	credentials.TransportCredentials
-	notes *notes
+	notes  *notes
+	silent error // what a connection that is closed without a word means
 }
 
 func (n *noting) ClientHandshake(ctx context.Context, authority string, raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
 	conn, info, err := n.TransportCredentials.ClientHandshake(ctx, authority, raw)
 	if err != nil {
-		if ctx.Err() == nil {
+		switch {
+		case ctx.Err() != nil:
+		case closedByOther(err):
+			n.notes.set(authority, n.silent)
+		default:
 			n.notes.set(authority, err)
 		}
 		return conn, info, err
 	}
-	return &refusable{conn, authority, n.notes}, info, nil
+	return &first{Conn: conn, authority: authority, n: n}, info, nil
 }
 
 func (n *noting) Clone() credentials.TransportCredentials {
-	return &noting{n.TransportCredentials.Clone(), n.notes}
+	return &noting{n.TransportCredentials.Clone(), n.notes, n.silent}
 }
 
-// refusable is a connection whose other side may yet refuse our certificate: since TLS
-// 1.3 it says so after the handshake, in place of its first bytes (RFC 8446, 4.4.2.4).
-type refusable struct {
+// first is a connection whose other side has not said anything yet, and can yet refuse
+// our certificate: since TLS 1.3 it says so after the handshake, in place of its first
+// bytes (RFC 8446, 4.4.2.4).
+type first struct {
 	net.Conn
 	authority string
-	notes     *notes
+	n         *noting
+	heard     bool // of the one goroutine that reads
 }
 
-func (r *refusable) Read(b []byte) (int, error) {
-	n, err := r.Conn.Read(b)
-	var alert tls.AlertError
-	if err != nil && errors.As(err, &alert) {
-		r.notes.set(r.authority, err)
+func (f *first) Read(b []byte) (int, error) {
+	n, err := f.Conn.Read(b)
+	switch {
+	case err == nil:
+		f.heard = true
+	case alert(err) != "":
+		f.n.notes.set(f.authority, err)
+	case !f.heard && f.n.silent == errWantsTLS && closedByOther(err):
+		f.n.notes.set(f.authority, errWantsTLS)
 	}
 	return n, err
+}
+
+func closedByOther(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }

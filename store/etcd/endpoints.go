@@ -49,7 +49,11 @@ func parseEndpoint(e string) (ep, scheme string, err error) {
 		}
 	}
 	host, port := rest, defaultPort
-	if addr, err := netip.ParseAddr(strings.Trim(rest, "[]")); err == nil {
+	bare := rest
+	if strings.HasPrefix(rest, "[") && strings.HasSuffix(rest, "]") {
+		bare = rest[1 : len(rest)-1]
+	}
+	if addr, err := netip.ParseAddr(bare); err == nil && !strings.ContainsAny(bare, "[]") {
 		host = addr.String() // an IPv6 address alone would look like HOST:PORT
 	} else if h, p, err := net.SplitHostPort(rest); err == nil {
 		host, port = h, p
@@ -57,7 +61,7 @@ func parseEndpoint(e string) (ep, scheme string, err error) {
 	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
 		return "", "", cnm.Invalid("etcd at %q: %q is no port", e, port)
 	}
-	if host == "" || strings.ContainsAny(host, "/@?# \t") || strings.Contains(host, ":") && !isAddr(host) {
+	if host == "" || strings.ContainsAny(host, "[]/@?# \t") || strings.Contains(host, ":") && !isAddr(host) {
 		return "", "", cnm.Invalid("etcd at %q: that is no address; write it as 10.0.0.5:2379 or [2001:db8::5]:2379", e)
 	}
 	return net.JoinHostPort(host, port), scheme, nil

@@ -58,7 +58,11 @@ func isAway(err error) bool {
 		return e.Code() == codes.Unavailable ||
 			errors.Is(err, rpctypes.ErrTooManyRequests) || errors.Is(err, errLearner)
 	}
-	switch status.Code(err) {
+	st, ok := status.FromError(err)
+	if !ok {
+		return false
+	}
+	switch st.Code() {
 	case codes.Unavailable, codes.DeadlineExceeded, codes.Canceled, codes.Internal, codes.Unknown:
 		return true
 	}
@@ -195,7 +199,6 @@ func words(err error) (text string, trust bool) {
 		host     x509.HostnameError
 		invalid  x509.CertificateInvalidError
 		notTLS   tls.RecordHeaderError
-		alert    tls.AlertError
 		resolved *net.DNSError
 	)
 	switch {
@@ -214,8 +217,12 @@ func words(err error) (text string, trust bool) {
 		return "its certificate is not valid: " + invalid.Error(), true
 	case errors.As(err, &notTLS):
 		return "it does not speak TLS there", false
-	case errors.As(err, &alert):
-		return fmt.Sprintf("it refuses this host's certificate (%s): it is of another mesh, or ran out by its clock", strings.TrimPrefix(alert.Error(), "tls: ")), true
+	case alert(err) == "certificate required": // crypto/tls sends none rather than one of another authority
+		return "it wants a certificate of its mesh, and this host has none of it", true
+	case alert(err) != "":
+		return fmt.Sprintf("it refuses this host's certificate (%s): it is of another mesh, or ran out by its clock", alert(err)), true
+	case errors.Is(err, errNoTLS), errors.Is(err, errWantsTLS):
+		return plain(err), false
 	case errors.As(err, &resolved):
 		return resolved.Error(), false
 	case errors.Is(err, syscall.ECONNREFUSED):
@@ -230,6 +237,16 @@ func words(err error) (text string, trust bool) {
 		return "no answer", false
 	}
 	return plain(err), false
+}
+
+// alert is what the other side of a TLS connection refused, or "". crypto/tls has no
+// type for it that others can name.
+func alert(err error) string {
+	var op *net.OpError
+	if !errors.As(err, &op) || op.Op != "remote error" {
+		return ""
+	}
+	return strings.TrimPrefix(op.Err.Error(), "tls: ")
 }
 
 func day(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 MST") }

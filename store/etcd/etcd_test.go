@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/url"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -50,7 +51,7 @@ func parse(t testing.TB, scheme string, port int) []url.URL {
 func config(t testing.TB, n int) []*embed.Config {
 	t.Helper()
 	ports := free(t, 2*n)
-	initial := ""
+	initial, token := "", filepath.Base(t.TempDir())
 	for i := range n {
 		if i > 0 {
 			initial += ","
@@ -61,7 +62,7 @@ func config(t testing.TB, n int) []*embed.Config {
 	for i := range n {
 		c := embed.NewConfig()
 		c.Name, c.Dir = fmt.Sprint("m", i), filepath.Join(t.TempDir(), "etcd")
-		c.InitialCluster, c.InitialClusterToken = initial, filepath.Base(t.TempDir())
+		c.InitialCluster, c.InitialClusterToken = initial, token
 		c.ListenPeerUrls, c.AdvertisePeerUrls = parse(t, "http", ports[2*i]), parse(t, "http", ports[2*i])
 		c.ListenClientUrls, c.AdvertiseClientUrls = parse(t, "http", ports[2*i+1]), parse(t, "http", ports[2*i+1])
 		c.TickMs, c.ElectionMs = 50, 500
@@ -72,17 +73,26 @@ func config(t testing.TB, n int) []*embed.Config {
 	return out
 }
 
-func start(t testing.TB, c *embed.Config) *embed.Etcd {
+// member is an etcd in this process. It can be closed twice, which etcd's own cannot.
+type member struct {
+	*embed.Etcd
+	once sync.Once
+}
+
+func (m *member) Close() { m.once.Do(m.Etcd.Close) }
+
+func start(t testing.TB, c *embed.Config) *member {
 	t.Helper()
 	e, err := embed.StartEtcd(c)
 	if err != nil {
 		t.Fatalf("etcd: %v", err)
 	}
-	t.Cleanup(e.Close)
-	return e
+	m := &member{Etcd: e}
+	t.Cleanup(m.Close)
+	return m
 }
 
-func ready(t testing.TB, e *embed.Etcd) {
+func ready(t testing.TB, e *member) {
 	t.Helper()
 	select {
 	case <-e.Server.ReadyNotify():
@@ -94,7 +104,7 @@ func ready(t testing.TB, e *embed.Etcd) {
 func clientURL(c *embed.Config) string { return c.AdvertiseClientUrls[0].Host }
 
 // one starts a cluster of one member.
-func one(t testing.TB) (*embed.Etcd, *embed.Config) {
+func one(t testing.TB) (*member, *embed.Config) {
 	t.Helper()
 	c := config(t, 1)[0]
 	e := start(t, c)
