@@ -41,6 +41,11 @@ func UnderlayObjects(env Env, peers []cnm.Peer) ([]dataplane.Object, error) {
 		return nil, nil
 	}
 	b := &underlay{table: env.Table, u: u}
+	// Before anything of a mesh's is there: who has which address is not asked through
+	// tunnels, whatever overlay networks come.
+	page := dataplane.TunnelPage(env.Table)
+	page.Owner = dataplane.Owner{Kind: dataplane.OwnerHost}
+	b.add(page)
 	for _, p := range peers {
 		b.peer(p)
 	}
@@ -80,6 +85,7 @@ func (b *underlay) secure() {
 	u := b.u
 	prefix := netip.PrefixFrom(u.SecureAddr, SecureBits)
 	b.add(
+		dataplane.SecureElement(b.because("what is to be encrypted comes and goes by %s alone", u.Secure), b.table, u.Secure),
 		dataplane.WireGuard{Meta: b.because("the encrypted tunnels to the other hosts"), Name: u.Secure, MTU: u.SecureMTU, UserSpace: u.SecureUserSpace},
 		dataplane.Addr{Meta: b.because("this host inside of the encrypted tunnels"), Link: u.Secure, Prefix: prefix},
 		dataplane.Up{Meta: b.because("the encrypted tunnels carry packets"), Link: u.Secure},

@@ -146,6 +146,9 @@ func (p *planned) lives(t *testing.T, env driver.Env) {
 		}
 	}
 	base := []dataplane.Object{dataplane.BasePage(env.Table)}
+	if env.Underlay != nil {
+		base = append(base, dataplane.TunnelPage(env.Table))
+	}
 	if p.s != nil && !p.s.Host {
 		base = append(base, dataplane.Namespace{Path: p.s.Path})
 	}

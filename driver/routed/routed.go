@@ -99,6 +99,7 @@ func (Driver) Network(env driver.Env, n *cnm.Network) ([]dataplane.Object, error
 	p := segment.OfNetwork(env, n)
 	p.Connect(o.bridge)
 	p.Switch(dataplane.Bridge{Name: o.bridge, MTU: o.size(env), MAC: segment.Anycast(n)})
+	p.Span(o.bridge)
 	p.Outside(env, n, o.bridge, o.Masquerade, true)
 	for _, pool := range n.Pools {
 		if !pool.Gateway.IsValid() {
@@ -106,10 +107,19 @@ func (Driver) Network(env driver.Env, n *cnm.Network) ([]dataplane.Object, error
 		}
 		p.Add(dataplane.Route{Meta: p.Because("an address of %s that nobody has leads nowhere", n.Name), Dst: pool.Subnet.Masked(), Unreachable: true})
 		if env.Underlay != nil {
-			p.Add(dataplane.MeshElement(p.Because("containers of %s on other hosts are of one network with those here, and keep their addresses", n.Name), p.Table, pool.Subnet.Masked()))
+			p.Add(o.mesh(p, n, pool.Subnet.Masked()))
 		}
 	}
 	return p.Objects, nil
+}
+
+// mesh has the page take containers on other hosts for such as those here: in plain, or
+// through the device that encrypts alone.
+func (o options) mesh(p *segment.Plan, n *cnm.Network, subnet netip.Prefix) dataplane.Element {
+	if o.encrypted {
+		return dataplane.SealedElement(p.Because("containers of %s on other hosts are of one network with those here: between hosts their packets are encrypted, or dropped", n.Name), p.Table, subnet)
+	}
+	return dataplane.MeshElement(p.Because("containers of %s on other hosts are of one network with those here, and keep their addresses", n.Name), p.Table, subnet)
 }
 
 // Endpoint plans the veth pair, what is inside the sandbox, the host's route to it, what

@@ -20,6 +20,11 @@ func (p *Plan) Switch(b dataplane.Bridge) {
 	p.Add(b, dataplane.Up{Meta: p.Because("a bridge forwards only while it is up"), Link: b.Name})
 }
 
+// Span says that the network goes on on other hosts.
+func (p *Plan) Span(br string) {
+	p.Add(dataplane.SpanElement(p.Because("the path to other hosts may carry less than %s: TCP is told so", br), p.Table, br))
+}
+
 // Inner closes the host to the containers of an internal network.
 func (p *Plan) Inner(br string) {
 	p.Add(dataplane.InternalElement(p.Because("containers of an internal network see nothing of the host but their gateway"), p.Table, br))
