@@ -56,8 +56,11 @@ func otherOf(l *link) otherLink {
 func (w *linkWatch) open() (err error) {
 	w.others = map[int]otherLink{}
 	w.known, w.pending, w.sure, w.names = map[int]*knownLink{}, map[int]bool{}, map[int]bool{}, map[string]bool{}
-	if w.l, err = newListener(unix.NETLINK_ROUTE, unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR,
-		unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE, unix.RTNLGRP_NEIGH); err != nil {
+	groups := []int{unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR, unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE}
+	if w.links == nil { // who asks for the underlay alone has no part in ways
+		groups = append(groups, unix.RTNLGRP_NEIGH)
+	}
+	if w.l, err = newListener(unix.NETLINK_ROUTE, groups...); err != nil {
 		return err
 	}
 	if w.rt, err = newRTNL(); err != nil {
@@ -76,7 +79,7 @@ func (w *linkWatch) look() error {
 			w.others[l.index] = otherOf(l)
 		}
 	}
-	if err != nil {
+	if err != nil || w.links != nil {
 		return err
 	}
 	return w.neigh.look(w.rt, func(i int) bool { return w.known[i] != nil })
@@ -97,6 +100,9 @@ func (w *linkWatch) ours(l *link) bool { return w.k.mine(l) || l.group == w.k.do
 
 // lost: something was not heard, so anything may have happened.
 func (w *linkWatch) lost() {
+	if w.links == nil {
+		w.k.ways.lost()
+	}
 	clear(w.known)
 	_ = w.look() // what is not known is looked up when it is met
 	token(w.bridges)
@@ -206,7 +212,7 @@ func (w *linkWatch) linkMessage(gone bool, l *link, family uint8) {
 			w.names[had.name], w.names[l.name] = true, true
 		}
 		delete(w.known, l.index)
-		if had != nil && had.kind != "veth" { // those have no entries, and come and go
+		if had != nil && had.kind != "veth" && w.links == nil { // those have no entries, and come and go
 			w.neigh.forget(l.index)
 			w.k.ways.forget(l.index)
 		}

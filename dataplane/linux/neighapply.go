@@ -82,6 +82,9 @@ func (a *applier) neighbours(run []dataplane.Op) {
 		if err != nil && e == nil {
 			e = err
 		}
+		if f, ok := op.Object.(dataplane.FDB); ok && del && e != nil {
+			a.k.ways.nothing(at[f.Dev].index, f)
+		}
 		if del && (errors.Is(e, unix.ENOENT) || errors.Is(e, unix.ENODEV)) {
 			e = nil
 		}

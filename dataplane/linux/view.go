@@ -47,12 +47,14 @@ func (v *view) layers() (err error) {
 // and the neighbours of all such links that may have permanent ones.
 func (v *view) entries(keep func(*link) bool) error {
 	v.neighs = []neigh{}
-	some := false
+	var some []int
 	for _, l := range v.byIdx {
 		if !keep(l) {
 			continue
 		}
-		some = some || l.kind != "veth"
+		if l.kind != "veth" {
+			some = append(some, l.index)
+		}
 		if l.kind != "vxlan" {
 			continue
 		}
@@ -66,17 +68,25 @@ func (v *view) entries(keep func(*link) bool) error {
 			}
 		}
 	}
-	if !some {
-		return nil
+	if len(some) > fewLinks {
+		some = []int{0} // one list of all
 	}
-	all, err := v.rt.neighbours(0)
-	for _, n := range all {
-		if _, ok := n.neighbour(""); ok {
-			v.neighs = append(v.neighs, n)
+	for _, index := range some {
+		all, err := v.rt.neighbours(index)
+		if err != nil {
+			return err
+		}
+		for _, n := range all {
+			if _, ok := n.neighbour(""); ok {
+				v.neighs = append(v.neighs, n)
+			}
 		}
 	}
-	return err
+	return nil
 }
+
+// fewLinks is up to where the neighbours of links are read one link after the other.
+const fewLinks = 8
 
 // objects returns what hangs on the links that keep lets through: permanent
 // addresses without what the kernel makes by itself (link-local IPv6, loopback's),

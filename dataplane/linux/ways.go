@@ -22,7 +22,10 @@ type ways struct {
 type made struct {
 	dst, was netip.Addr
 	gone     bool
-	at       time.Time
+	// owed are deletions of ours of which nothing was heard yet: it may have been made again
+	// since.
+	owed int
+	at   time.Time
 }
 
 // way is an entry: dst is of those of which there are several only.
@@ -60,10 +63,20 @@ func (w *ways) note(index int, o dataplane.FDB, del bool) {
 	}
 	switch {
 	case del:
-		w.by[k] = made{dst: was.dst, was: was.was, gone: true, at: now}
+		w.by[k] = made{dst: was.dst, was: was.was, gone: true, owed: was.owed + 1, at: now}
 	case known && was.dst == o.Dst && !was.gone:
 	default:
-		w.by[k] = made{dst: o.Dst, was: was.dst, at: now}
+		w.by[k] = made{dst: o.Dst, was: was.dst, owed: was.owed, at: now}
+	}
+}
+
+// nothing is called when there was nothing to delete, so that no news comes of it.
+func (w *ways) nothing(index int, o dataplane.FDB) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if m, ok := w.by[wayOf(index, o)]; ok && m.owed > 0 {
+		m.owed--
+		w.by[wayOf(index, o)] = m
 	}
 }
 
@@ -75,9 +88,26 @@ func (w *ways) ours(index int, o dataplane.FDB, del bool) bool {
 	m, ok := w.by[wayOf(index, o)]
 	late := time.Since(m.at) < wayHeard
 	if del {
+		if ok && m.owed > 0 {
+			m.owed--
+			w.by[wayOf(index, o)] = m
+			return true
+		}
 		return ok && m.gone
 	}
 	return ok && (m.dst == o.Dst && (late || !m.gone) || m.was == o.Dst && late)
+}
+
+// lost is called when news was: no deletion is owed any more.
+func (w *ways) lost() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for k, m := range w.by {
+		if m.owed > 0 {
+			m.owed = 0
+			w.by[k] = m
+		}
+	}
 }
 
 // forget is for a link that is gone.
