@@ -157,6 +157,13 @@ func (p *Pool) Grant(addr netip.Addr, host string) error {
 	return nil
 }
 
+// GrantedTo is the host that an address of ours was granted to, or "".
+func (p *Pool) GrantedTo(addr netip.Addr) string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.granted[addr.Unmap()]
+}
+
 // Ungrant ends Grant. One that was not granted is no matter.
 func (p *Pool) Ungrant(addr netip.Addr) {
 	addr = addr.Unmap()

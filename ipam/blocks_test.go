@@ -191,6 +191,9 @@ func TestGrant(t *testing.T) {
 	if a, err := p.Allocate("c"); err == nil {
 		t.Errorf("%s was handed out", a)
 	}
+	if got := p.GrantedTo(addr("10.0.0.9")); got != "host2" || p.GrantedTo(addr("10.0.0.10")) != "" {
+		t.Errorf("granted to %q", got)
+	}
 	p.Ungrant(addr("10.0.0.9"))
 	p.Ungrant(addr("10.0.0.9"))
 	p.Ungrant(addr("10.0.0.200"))

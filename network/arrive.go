@@ -141,6 +141,7 @@ func (c *Controller) disappear(ctx context.Context, n *cnm.Network) {
 	if err != nil {
 		c.log.Warn("something of a network that nobody here is on any more is left; the next reconciliation takes it", "network", n.Name, "err", err)
 	}
+	c.offloadsBack(ctx)
 	c.dropLone(ctx, n)
 }
 
@@ -222,7 +223,7 @@ func (c *Controller) published() map[string][]cnm.Remote {
 	out := map[string][]cnm.Remote{}
 	for _, s := range c.Sandboxes() {
 		for i := range s.Endpoints {
-			if n, err := c.Network(s.Endpoints[i].NetworkID); err == nil && n.Global() {
+			if n, err := c.Network(s.Endpoints[i].NetworkID); err == nil && n.Global() && !c.spans.noted(&c.spans.strays, s.Endpoints[i].ID) {
 				out[n.ID] = append(out[n.ID], c.remoteOf(s, &s.Endpoints[i]))
 			}
 		}
@@ -257,7 +258,7 @@ func (c *Controller) publish(was, now *cnm.Sandbox) {
 	for i := range now.Endpoints {
 		e := &now.Endpoints[i]
 		n, err := c.Network(e.NetworkID)
-		if err != nil || !n.Global() {
+		if err != nil || !n.Global() || c.spans.noted(&c.spans.strays, e.ID) {
 			continue
 		}
 		r := c.remoteOf(now, e)

@@ -8,13 +8,7 @@ import (
 
 	"linkspan/cnm"
 	"linkspan/ipam"
-	"linkspan/store"
 )
-
-// lentKeys are addresses of this host's blocks that other hosts have:
-// lent/<network>/<address> is the host's name. They are written before the other host
-// hears of it, so that no restart gives an address out twice.
-const lentKeys = "lent/"
 
 // needError says that an address needs one more block than this host has: Mesh.Claim
 // may have it. Nobody waits for the mesh while the world is held: whoever started it
@@ -123,16 +117,12 @@ func (c *Controller) refreshBlocks(m Mesh, n *cnm.Network) {
 }
 
 // restrict has a network's pools hand out the addresses of this host's blocks and no
-// others, without those that are lent.
+// others, without those that are lent: the mesh remembers both.
 func (c *Controller) restrict(n *cnm.Network, pools []*ipam.Pool) error {
 	if !n.Global() {
 		return nil
 	}
-	own := c.ownBlocks(n.ID)
-	lent, _, err := c.cfg.Store.List(context.Background(), lentKeys+n.ID+"/")
-	if err != nil {
-		return err
-	}
+	own, lent := c.ownBlocks(n.ID), c.grants(n.ID)
 	for _, p := range pools {
 		var mine []netip.Prefix
 		for _, b := range own {
@@ -143,21 +133,30 @@ func (c *Controller) restrict(n *cnm.Network, pools []*ipam.Pool) error {
 		if err := p.SetBlocks(mine); err != nil {
 			return err
 		}
-		for _, e := range lent {
-			a, err := netip.ParseAddr(e.Key[len(lentKeys)+len(n.ID)+1:])
-			if err != nil || !p.Pool().Subnet.Contains(a) {
+		for a, host := range lent {
+			if !p.Pool().Subnet.Contains(a) {
 				continue
 			}
-			if err := p.Grant(a, string(e.Value)); err != nil {
-				c.log.Warn("an address that was lent to another host is not this host's to lend any more", "network", n.Name, "addr", a, "host", string(e.Value), "err", err)
+			if err := p.Grant(a, host); err != nil {
+				c.log.Warn("an address that another host has cannot be kept for it", "network", n.Name, "addr", a, "host", host, "err", err)
 			}
 		}
 	}
 	return nil
 }
 
-// lend grants an address of a block of ours to another host.
-func (c *Controller) lend(ctx context.Context, network string, addr netip.Addr, host string) error {
+// grants are the addresses of this host's blocks that others have, as the mesh remembers
+// them, with the hosts' names.
+func (c *Controller) grants(network string) map[netip.Addr]string {
+	if g, ok := c.Mesh().(Granter); ok {
+		return g.Granted(network)
+	}
+	return nil
+}
+
+// lend grants an address of a block of ours to another host. The mesh asks again after a
+// restart, and never for two.
+func (c *Controller) lend(network string, addr netip.Addr, host string) error {
 	n, err := c.Network(network)
 	if err != nil {
 		return err
@@ -166,27 +165,19 @@ func (c *Controller) lend(ctx context.Context, network string, addr netip.Addr, 
 		if !p.Pool().Subnet.Contains(addr) {
 			continue
 		}
-		name := c.hostName(host)
-		if err := p.Grant(addr, name); err != nil {
-			return err
+		if to, lent := c.grants(network)[addr]; lent && p.GrantedTo(addr) == to {
+			return nil
 		}
-		if _, err := c.cfg.Store.Commit(ctx, store.Op{Key: lentKeys + n.ID + "/" + addr.String(), Value: []byte(name)}); err != nil {
-			p.Ungrant(addr)
-			return err
-		}
-		return nil
+		return p.Grant(addr, c.hostName(host))
 	}
 	return cnm.Invalid("address %s is in no subnet of network %s", addr, n.Name)
 }
 
-func (c *Controller) unlend(ctx context.Context, network string, addr netip.Addr) {
+func (c *Controller) unlend(network string, addr netip.Addr) {
 	for _, p := range c.poolsOf(network) {
 		if p.Pool().Subnet.Contains(addr) {
 			p.Ungrant(addr)
 		}
-	}
-	if _, err := c.cfg.Store.Commit(ctx, store.Op{Key: lentKeys + network + "/" + addr.String()}); err != nil {
-		c.log.Warn("that an address is lent to another host no more is not written; it is free again after the next start that can", "addr", addr, "err", err)
 	}
 }
 

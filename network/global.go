@@ -11,7 +11,6 @@ import (
 	"linkspan/cnm"
 	"linkspan/driver"
 	"linkspan/ipam"
-	"linkspan/store"
 )
 
 // spanning says whether the networks of a driver span hosts.
@@ -282,14 +281,6 @@ func (c *Controller) drop(ctx context.Context, n *cnm.Network) error {
 	defer c.locks.lock("network " + n.ID)()
 	if err := c.unstore(context.WithoutCancel(ctx), n); err != nil {
 		return err
-	}
-	lent, _, err := c.cfg.Store.List(ctx, lentKeys+n.ID+"/")
-	for _, e := range lent {
-		_, one := c.cfg.Store.Commit(context.WithoutCancel(ctx), store.Op{Key: e.Key})
-		err = errors.Join(err, one)
-	}
-	if err != nil {
-		c.log.Warn("what was lent of a network that is gone is still written down", "network", n.Name, "err", err)
 	}
 	c.mu.Lock()
 	delete(c.networks, n.ID)

@@ -52,6 +52,9 @@ func (c *Controller) repeer(ctx context.Context) {
 		c.spans.peers = now
 		c.spans.mu.Unlock()
 	}
+	if anew {
+		c.offloadsBack(ctx)
+	}
 	c.lives(ctx, before, now)
 	if (was == nil) != (underlay == nil) {
 		c.fence(ctx, underlay != nil)

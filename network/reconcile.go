@@ -40,6 +40,7 @@ func (c *Controller) bring(ctx context.Context, p diff.Plan) (*Report, error) {
 	if err := c.cfg.Kernel.Apply(ctx, p.Ops); err != nil {
 		r.Failures = split(err)
 	}
+	c.offloadsBack(ctx)
 	for _, hold := range []func(context.Context) error{c.holdPorts, c.holdNames} {
 		if err := hold(ctx); err != nil {
 			r.Failures = append(r.Failures, err)

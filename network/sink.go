@@ -54,7 +54,10 @@ func (c *Controller) SetMesh(ctx context.Context, m Mesh) {
 		c.arrived(ctx, nil)
 		return
 	}
+	lost := c.strays()
+	c.outlaw(lost)
 	c.followed()
+	go c.reclaim(context.WithoutCancel(ctx), m, lost)
 }
 
 // Networks implements Sink.
@@ -364,11 +367,11 @@ func (c *Controller) rehome(ctx context.Context, n *cnm.Network) error {
 }
 
 // Ask implements Sink.
-func (k *sink) Ask(ctx context.Context, network string, addr netip.Addr, host string) error {
-	return (*Controller)(k).lend(ctx, network, addr, host)
+func (k *sink) Ask(_ context.Context, network string, addr netip.Addr, host string) error {
+	return (*Controller)(k).lend(network, addr, host)
 }
 
 // Unask implements Sink.
-func (k *sink) Unask(ctx context.Context, network string, addr netip.Addr) {
-	(*Controller)(k).unlend(ctx, network, addr)
+func (k *sink) Unask(_ context.Context, network string, addr netip.Addr) {
+	(*Controller)(k).unlend(network, addr)
 }

@@ -67,6 +67,13 @@ type Recaller interface {
 	Recall(network string) cnm.RemoteChange
 }
 
+// Granter is a Mesh that remembers what this host granted (Sink.Ask).
+type Granter interface {
+	// Granted are the addresses of this host's blocks that others have, with the hosts'
+	// names.
+	Granted(network string) map[netip.Addr]string
+}
+
 // Releaser is a Mesh that takes single addresses back.
 type Releaser interface {
 	// Release says that this host needs an address that another host lent it no more. It

@@ -32,6 +32,7 @@ type spans struct {
 	// know yet.
 	made, removed map[string]bool
 	lone          map[string]bool // networks that the mesh has no more, and local containers are on
+	strays        map[string]bool // endpoints that nobody is told of
 }
 
 // span is one global network as this host sees it. Lock order: the world, span.mu,

@@ -37,6 +37,11 @@ func (c *Controller) Start(ctx context.Context) (*Report, error) {
 	c.restored()
 	r, err := c.resume(ctx)
 	c.followed()
+	// What the cache of the mesh has lost is this host's all the same; who was given it is
+	// told, should there be anybody.
+	if lost := c.strays(); len(lost) > 0 && c.Mesh() != nil {
+		go c.reclaim(context.WithoutCancel(ctx), c.Mesh(), lost)
+	}
 	return r, err
 }
 

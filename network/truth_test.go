@@ -52,6 +52,7 @@ type member struct {
 	known   map[string]map[string]cnm.Remote // remembered, by network
 	queue   chan func()
 	claimed int
+	lent    map[string]map[netip.Addr]string
 	given   []netip.Prefix // Release
 }
 
@@ -275,7 +276,21 @@ func (m *member) Claim(ctx context.Context, n *cnm.Network, subnet netip.Prefix,
 		return cnm.Block{}, cnm.Errorf(cnm.ErrExhausted, "no block of network %s is free", n.Name)
 	}
 	answer := make(chan error, 1)
-	owner.tell(func() { answer <- owner.sink().Ask(context.Background(), n.ID, addr, m.id) })
+	owner.tell(func() {
+		err := owner.sink().Ask(context.Background(), n.ID, addr, m.id)
+		if err == nil {
+			owner.mu.Lock()
+			if owner.lent == nil {
+				owner.lent = map[string]map[netip.Addr]string{}
+			}
+			if owner.lent[n.ID] == nil {
+				owner.lent[n.ID] = map[netip.Addr]string{}
+			}
+			owner.lent[n.ID][addr] = m.name
+			owner.mu.Unlock()
+		}
+		answer <- err
+	})
 	if err := <-answer; err != nil {
 		return cnm.Block{}, err
 	}
@@ -307,8 +322,20 @@ func (m *member) Release(network string, single netip.Prefix) {
 	m.own[network] = slices.DeleteFunc(m.own[network], func(b cnm.Block) bool { return b.Prefix == single })
 	m.mu.Unlock()
 	for _, o := range m.members {
-		o.tell(func() { o.sink().Unask(context.Background(), network, single.Addr()) })
+		o.tell(func() {
+			o.mu.Lock()
+			delete(o.lent[network], single.Addr())
+			o.mu.Unlock()
+			o.sink().Unask(context.Background(), network, single.Addr())
+		})
 	}
+}
+
+// Granted implements Granter.
+func (m *member) Granted(network string) map[netip.Addr]string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return maps.Clone(m.lent[network])
 }
 
 func (m *member) Follow(n *cnm.Network) {

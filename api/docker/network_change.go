@@ -205,7 +205,8 @@ func (s *server) networkAndContainer(network, ctr string) error {
 
 // networkPrune removes the networks that nobody is on and the filters name.
 // Networks that only hold a configuration stay, as in dockerd: they are never
-// used themselves.
+// used themselves; and so do those of the mesh: whether containers of other hosts, which
+// may not run now, mean to be on them is not known here.
 func (s *server) networkPrune(c *call) error {
 	old, err := c.pruneRules()
 	if err != nil {
@@ -214,7 +215,7 @@ func (s *server) networkPrune(c *call) error {
 	used := s.usedNetworks()
 	report := apinetwork.PruneReport{NetworksDeleted: []string{}}
 	for _, n := range s.Network.Networks() {
-		if n.Predefined || n.ConfigOnly || used[n.ID] || !old(n.Created, n.Labels) {
+		if n.Predefined || n.ConfigOnly || n.Global() || used[n.ID] || !old(n.Created, n.Labels) {
 			continue
 		}
 		if c.Context().Err() != nil {
