@@ -122,13 +122,16 @@ func (c *Cluster) AddLearner(ctx context.Context, name, peerURL string) (id uint
 	}
 	var parts []string
 	for _, m := range ms {
-		if m.ID == id {
+		switch {
+		case m.ID == id:
 			m.Name = name
+		case m.Name == "":
+			// Another one that has not started yet: etcd compares how many there are and
+			// where, not what they are called (membership.ValidateClusterAndAssignIDs).
+			m.Name = fmt.Sprintf("%x", m.ID)
 		}
 		for _, u := range m.PeerURLs {
-			if m.Name != "" { // another one that never started
-				parts = append(parts, m.Name+"="+u)
-			}
+			parts = append(parts, m.Name+"="+u)
 		}
 	}
 	slices.Sort(parts)

@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"time"
 
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.uber.org/zap/zapcore"
 	"golang.org/x/sys/unix"
@@ -35,6 +36,8 @@ type member struct {
 	stop     sync.Once
 	fail     sync.Once
 	failed   chan struct{} // closed when err is set
+	raft     sync.Once
+	quiet    chan struct{} // closed when raft's loop has ended
 	err      error
 }
 
@@ -50,6 +53,9 @@ func (m *member) OnWrite(e *zapcore.CheckedEntry, fields []zapcore.Field) {
 		}
 	}
 	m.end(err)
+	if strings.Contains(e.Message, "Raft") { // those of raft's own loop (etcdserver/raft.go)
+		m.raft.Do(func() { close(m.quiet) })
+	}
 	runtime.Goexit()
 }
 
@@ -62,7 +68,7 @@ func (m *member) end(err error) {
 
 // begin starts etcd. It returns when etcd runs, which is before it knows the others.
 func begin(c Config) (*member, error) {
-	m := &member{dir: c.Dir, listen: []netip.AddrPort{c.Client, c.Peer}, stopping: make(chan struct{}), failed: make(chan struct{})}
+	m := &member{dir: c.Dir, listen: []netip.AddrPort{c.Client, c.Peer}, stopping: make(chan struct{}), failed: make(chan struct{}), quiet: make(chan struct{})}
 	ec := c.embed(logger(c.Log, m))
 	ec.GRPCAdditionalServerOptions = []grpc.ServerOption{grpc.ChainStreamInterceptor(m.stream)}
 	type answer struct {
@@ -186,6 +192,27 @@ func (m *member) abandon() {
 	m.sever()
 	// What is not held ends by itself, and cannot touch the files any more.
 	go m.etcd.Close()
+	go m.bury()
+}
+
+// bury sees to it that raft's loop ends, when it was something else that failed: it would
+// go on as this member, in the way of the next run. The loop ends at its first write, now
+// that its log leads nowhere, and before it has told anyone of it; so it is given
+// something to write. Asking for alarms is a question that goes through the log.
+func (m *member) bury() {
+	for range 60 {
+		select {
+		case <-m.quiet:
+			return
+		case <-m.etcd.Server.StopNotify():
+			return
+		default:
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), 500*time.Millisecond)
+		_, _ = m.etcd.Server.Alarm(ctx, &pb.AlarmRequest{Action: pb.AlarmRequest_GET})
+		<-ctx.Done()
+		cancel()
+	}
 }
 
 // sever takes the files below the folder, and the sockets that listen at the member's

@@ -56,7 +56,7 @@ func Restore(ctx context.Context, c Config, file string) error {
 }
 
 func (c Config) restore(ctx context.Context, file, dir string) error {
-	m := &member{dir: dir, failed: make(chan struct{})}
+	m := &member{dir: dir, failed: make(chan struct{}), quiet: make(chan struct{})}
 	log := c.Log
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
