@@ -90,3 +90,24 @@ func BenchmarkRemote(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkPutBack is what a repair of one entry beside 10,000 endpoints costs.
+func BenchmarkPutBack(b *testing.B) {
+	h := newHost(b)
+	want := dataplane.NewState(append(spanning(), many(10000)...)...)
+	h.apply(diff.Create(want.All()))
+	now := dataplane.Touch{Links: map[string]bool{"vx-x": true}}
+	for b.Loop() {
+		var here []dataplane.Object
+		for _, o := range want.All() {
+			if now.Has(o) {
+				here = append(here, o)
+			}
+		}
+		have, err := h.k.ObserveTouched(b.Context(), now, here)
+		if err != nil {
+			b.Fatal(err)
+		}
+		diff.Compute(dataplane.NewState(here...), have)
+	}
+}
