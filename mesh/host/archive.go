@@ -27,6 +27,10 @@ type Archive struct {
 	Revision int64  `json:"revision"`
 	// Bytes is the snapshot's size.
 	Bytes int64 `json:"bytes"`
+	// Endpoints were the members'; Ports and Voters are the mesh's.
+	Endpoints []string `json:"endpoints,omitempty"`
+	Ports     Ports    `json:"ports"`
+	Voters    int      `json:"voters,omitempty"`
 	// File is where the backup is, as its writer calls it.
 	File string `json:"file,omitempty"`
 }

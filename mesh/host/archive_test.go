@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -38,7 +39,7 @@ func TestArchive(t *testing.T) {
 	good := Archive{Format: archiveFormat, Mesh: "7d2f6b1c", Hosts: 3, Revision: 41, Host: "host1"}
 	whole := packed(t, good, "")
 	a, err := Inspect(bytes.NewReader(whole))
-	if err != nil || *a != good {
+	if err != nil || !reflect.DeepEqual(*a, good) {
 		t.Fatalf("%+v %v", a, err)
 	}
 	got := map[string]string{}
@@ -82,7 +83,7 @@ func TestArchive(t *testing.T) {
 	for i := 12; i < len(whole)-8; i += 7 {
 		bad := bytes.Clone(whole)
 		bad[i] ^= 0x40
-		if got, err := Inspect(bytes.NewReader(bad)); err == nil && *got != good {
+		if got, err := Inspect(bytes.NewReader(bad)); err == nil && !reflect.DeepEqual(*got, good) {
 			t.Errorf("byte %d changed, and it passes: %+v", i, got)
 		}
 	}

@@ -14,6 +14,7 @@ type Phase string
 const (
 	PhaseNone      Phase = "none"      // in no mesh
 	PhaseInit      Phase = "making"    // it makes one, and is not through
+	PhaseJoining   Phase = "joining"   // it has its certificate, and is not known to the others
 	PhaseJoined    Phase = "joined"    // it is in one
 	PhaseForgotten Phase = "forgotten" // the others have forgotten it; it keeps apart
 	PhaseLeaving   Phase = "leaving"   // it is about to leave
@@ -54,6 +55,8 @@ type Token struct {
 	ID      string    `json:"id"`
 	Created time.Time `json:"created,omitzero"`
 	Expires time.Time `json:"expires"`
+	// State is "good", "used", "revoked" or "expired".
+	State string `json:"state"`
 	// By is the host on which it was made; UsedBy is the name of the host that it let in.
 	By     string    `json:"by,omitempty"`
 	UsedBy string    `json:"used_by,omitempty"`

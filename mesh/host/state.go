@@ -11,6 +11,7 @@ import (
 	"slices"
 
 	"linkspan/cnm"
+	"linkspan/mesh"
 )
 
 // State is what this host remembers of its mesh: config.json below the mesh folder. The
@@ -38,6 +39,10 @@ type State struct {
 	// Cluster is what etcd has to be told of the others by a member that is about to join
 	// them; empty of the first, and of one that has joined.
 	Cluster string `json:"cluster,omitempty"`
+	// Self is this host's record, as it was enrolled; its role is Role above.
+	Self mesh.Host `json:"self,omitzero"`
+	// Restored: etcd's data are from a backup, and the records in it are not made fit yet.
+	Restored bool `json:"restored,omitempty"`
 	// Learner is set from when this host was added to the members until it counts.
 	Learner bool `json:"learner,omitempty"`
 }

@@ -44,6 +44,8 @@ func (t *Tokens) WriteText(w io.Writer) error {
 	for _, k := range t.Tokens {
 		state := "waits; expires in " + about(time.Until(k.Expires))
 		switch {
+		case k.State == "revoked":
+			state = "revoked"
 		case k.UsedBy != "":
 			state = "used by " + k.UsedBy
 			if !k.Used.IsZero() {

@@ -1,0 +1,212 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"linkspan/cnm"
+	"linkspan/store"
+)
+
+// Leave takes this host out of its mesh: first from what the others know, then from its
+// own folder. Cut off, it goes on at the next start.
+func (h *Host) Leave(ctx context.Context, force bool) (*Done, error) {
+	done, err := h.change(ctx, "mesh leave")
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	h.mu.Lock()
+	st, r, broken := h.state, h.running, h.broken
+	h.mu.Unlock()
+	if broken != nil && force {
+		// What cannot be read cannot be given back: only this host forgets.
+		if err := errors.Join(h.forgetCache(ctx), h.dir.remove()); err != nil {
+			return nil, err
+		}
+		h.mu.Lock()
+		h.state, h.broken = nil, nil
+		h.mu.Unlock()
+		return &Done{Did: "this host's part in a mesh is removed", Notes: []string{"at a host of that mesh, say linkspan mesh forget " + h.cfg.Hostname}}, nil
+	}
+	if st == nil || r == nil {
+		if _, _, err := h.in("mesh leave"); err != nil {
+			return nil, err
+		}
+	}
+	if st.external() {
+		return nil, cnm.Conflict("mesh leave: the daemon's --mesh says that this host is in the mesh of %s: stop the daemon, take --mesh away, and start it; then linkspan mesh leave gives back what this host held", strings.Join(st.Endpoints, ", "))
+	}
+	if busy := h.busy(); len(busy) > 0 && !force && st.Phase != PhaseLeaving {
+		return nil, cnm.Conflict("mesh leave: %s on networks of the mesh: stop %s, or take %s off (linkspan network disconnect NETWORK %s); --force leaves all the same, and cuts %s off",
+			areOn(busy), themWord(busy), themWord(busy), busy[0], themWord(busy))
+	}
+	notes, err := h.leave(ctx, st, r, force)
+	if err != nil {
+		return nil, err
+	}
+	if err := h.giveUp(ctx, r); err != nil {
+		return nil, err
+	}
+	return &Done{Did: "this host has left mesh " + st.Mesh, Notes: notes}, nil
+}
+
+func (h *Host) busy() []string {
+	if h.cfg.Busy == nil {
+		return nil
+	}
+	return h.cfg.Busy()
+}
+
+func areOn(names []string) string {
+	switch n := len(names); {
+	case n == 1:
+		return "container " + names[0] + " is"
+	case n > 4:
+		return fmt.Sprintf("containers %s and %d more are", strings.Join(names[:3], ", "), n-3)
+	}
+	return "containers " + strings.Join(names[:len(names)-1], ", ") + " and " + names[len(names)-1] + " are"
+}
+
+func themWord(names []string) string {
+	if len(names) == 1 {
+		return "it"
+	}
+	return "them"
+}
+
+// leave tells the others. The caller has the turn to change; notes are for the person.
+func (h *Host) leave(ctx context.Context, st *State, r *running, force bool) (notes []string, err error) {
+	ctx, cancel := within(ctx, steps, "it took too long")
+	defer cancel()
+	if st.Phase == PhaseInit || st.Phase == PhaseJoining || r.mesh == nil {
+		return nil, nil // the others know nothing of it, or not more than the name
+	}
+	if r.isFenced() {
+		return nil, nil // they have forgotten it
+	}
+	others, err := h.others(ctx, st, r)
+	if err != nil && !force {
+		return nil, cnm.Errorf(cnm.ErrUnavailable, "mesh leave: the others cannot be told: %w; wait until they can, or leave with --force, and say linkspan mesh forget %s at one of them", err, st.Name)
+	}
+	if err != nil {
+		return []string{"the others could not be told: say linkspan mesh forget " + st.Name + " at one of them"}, nil
+	}
+	if len(others) == 0 {
+		return []string{"it was the last host: the mesh is no more"}, nil
+	}
+	if last, err := r.lastVoter(ctx, st); err != nil && !force {
+		return nil, err
+	} else if last && !force {
+		return nil, cnm.Conflict("mesh leave: this host is the last that runs etcd, and %s left: say linkspan mesh promote %s first, or --force, which ends the mesh for them too", areLeft(others), others[0])
+	} else if last {
+		return []string{"the mesh of " + strings.Join(others, ", ") + " has no etcd any more: what runs there goes on; linkspan mesh restore makes it again from a backup"}, nil
+	}
+	if st.Phase != PhaseLeaving {
+		next := st.clone()
+		next.Phase = PhaseLeaving
+		if err := h.put(next); err != nil {
+			return nil, err
+		}
+	}
+	err = r.mesh.Leave(ctx)
+	if err == nil && st.Role == RoleMember {
+		err = r.resign(ctx, st)
+	}
+	if err != nil && force {
+		return []string{"the others could not be told all: say linkspan mesh forget " + st.Name + " at one of them"}, nil
+	}
+	return nil, err
+}
+
+func areLeft(names []string) string {
+	if len(names) == 1 {
+		return names[0] + " is"
+	}
+	return fmt.Sprintf("%d hosts are", len(names))
+}
+
+// others are the names of all other hosts, as the store has them now.
+func (h *Host) others(ctx context.Context, st *State, r *running) ([]string, error) {
+	ctx, cancel := within(ctx, 5*time.Second, "no answer")
+	defer cancel()
+	hosts, err := records(ctx, r.store)
+	if err != nil {
+		return nil, err
+	}
+	var out []string
+	for _, o := range hosts {
+		if o.ID != st.Host {
+			out = append(out, o.Name)
+		}
+	}
+	return out, nil
+}
+
+// lastVoter says whether etcd would have no member without this host.
+func (r *running) lastVoter(ctx context.Context, st *State) (bool, error) {
+	if st.Role != RoleMember || st.Learner {
+		return false, nil
+	}
+	c, err := r.cluster(r.store.Endpoints())
+	if err != nil {
+		return false, err
+	}
+	defer c.Close()
+	ms, err := c.Members(ctx)
+	voters := 0
+	for _, m := range ms {
+		if !m.Learner {
+			voters++
+		}
+	}
+	return voters == 1, err
+}
+
+// giveUp makes this host one in no mesh. The caller has the turn to change.
+func (h *Host) giveUp(ctx context.Context, r *running) error {
+	h.mu.Lock()
+	attached := h.running != nil && h.running.mesh != nil
+	h.running = nil
+	h.mu.Unlock()
+	if attached && h.cfg.Attach != nil {
+		if err := h.cfg.Attach(ctx, nil); err != nil {
+			h.log.Error("networks of the mesh that this host has left are not all taken away", "err", err)
+		}
+	}
+	err := r.close()
+	if err != nil {
+		h.log.Warn("what ran for the mesh has ended with an error", "err", err)
+	}
+	// The cache first: after the folder nobody would know whose it is.
+	if err := h.forgetCache(ctx); err != nil {
+		return err
+	}
+	if err := h.dir.remove(); err != nil {
+		return err
+	}
+	h.mu.Lock()
+	h.state, h.broken = nil, nil
+	h.mu.Unlock()
+	return nil
+}
+
+// forgetCache removes what package mesh has kept of the mesh in this host's own store.
+func (h *Host) forgetCache(ctx context.Context) error {
+	if h.cfg.Local == nil {
+		return nil
+	}
+	entries, _, err := h.cfg.Local.List(ctx, "mesh/")
+	if err != nil || len(entries) == 0 {
+		return err
+	}
+	var ops []store.Op
+	for _, e := range entries {
+		ops = append(ops, store.Op{Key: e.Key})
+	}
+	_, err = h.cfg.Local.Commit(ctx, ops...)
+	return err
+}

@@ -1,0 +1,192 @@
+package host
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"time"
+
+	"linkspan/cnm"
+	"linkspan/mesh/trust"
+)
+
+const (
+	// renewals is how often it is looked whether the certificate is due.
+	renewals = time.Minute
+	// revocations is how often members list certificates that count no more.
+	revocations = time.Minute
+)
+
+// renew keeps this host's certificate good, and at members the list of those that are not.
+func (r *running) renew(ctx context.Context) {
+	h := r.h
+	trust.Folder(h.dir.tls()).Tidy()
+	tick := time.NewTicker(renewals)
+	defer tick.Stop()
+	said := ""
+	for {
+		st, now := h.current()
+		if now == r && st != nil && st.Phase == PhaseJoined {
+			if time.Now().After(r.identity.Due()) {
+				err := r.renewNow(ctx, st)
+				if err != nil && err.Error() != said && ctx.Err() == nil {
+					h.log.Warn("this host's certificate is due, and was not renewed: "+err.Error(), "until", r.identity.Certificate().NotAfter)
+				}
+				said = words(err)
+			}
+			if st.Role == RoleMember {
+				if err := r.revoke(ctx); err != nil && ctx.Err() == nil {
+					h.log.Debug("certificates that count no more are not listed anew", "err", err)
+				}
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// renewNow gets a new certificate at a gate, and keeps it.
+func (r *running) renewNow(ctx context.Context, st *State) error {
+	gates := st.Gates
+	if st.Role == RoleMember {
+		gates = append([]string{port(st.Listen, st.Ports.Gate)}, gates...)
+	}
+	err := r.h.dir.step("renew", func() error {
+		_, err := r.identity.Renew(ctx, gates, nil)
+		return err
+	})
+	r.mu.Lock()
+	r.renewErr = err
+	r.mu.Unlock()
+	return err
+}
+
+// fetchCA gets the CA's key from another member: this host is to become one.
+func (r *running) fetchCA(ctx context.Context, st *State) error {
+	f := trust.Folder(r.h.dir.tls())
+	if ca, err := f.CA(); err == nil && ca.CanSign() {
+		return nil
+	}
+	own := port(st.Listen, st.Ports.Gate)
+	var gates []string
+	for _, g := range append(st.Gates, r.gates(st)...) {
+		if g != own {
+			gates = append(gates, g)
+		}
+	}
+	ca, err := r.identity.Authority(ctx, gates, nil)
+	if err != nil {
+		return err
+	}
+	return r.h.dir.step("authority", func() error { return f.SaveCA(ca) })
+}
+
+// revoke lists the certificates of hosts that the mesh does not know any more. One that
+// has joined a moment ago may not have its record yet.
+func (r *running) revoke(ctx context.Context) error {
+	f := trust.Folder(r.h.dir.tls())
+	ca, err := f.CA()
+	if err != nil || !ca.CanSign() {
+		return err
+	}
+	hosts, err := records(ctx, r.store)
+	if err != nil {
+		return err
+	}
+	known := map[string]bool{}
+	for _, o := range hosts {
+		known[o.ID] = true
+	}
+	tokens, err := trust.Tokens{Store: r.store}.List(ctx)
+	if err != nil {
+		return err
+	}
+	for _, t := range tokens {
+		if time.Since(t.Used) < time.Hour {
+			known[t.Host] = true
+		}
+	}
+	list, err := trust.Revoked(ctx, r.store, ca, func(id string) bool { return known[id] }, time.Now())
+	if err != nil {
+		return err
+	}
+	return r.h.dir.step("revoked", func() error { return f.SaveRevoked(list) })
+}
+
+func addrPort(a netip.Addr, p uint16) netip.AddrPort { return netip.AddrPortFrom(a, p) }
+
+// hostOf is the host in a URL or in HOST:PORT.
+func hostOf(s string) string {
+	if at := hostPort(s); at != "" {
+		s = at
+	}
+	host, _, err := net.SplitHostPort(s)
+	if err != nil {
+		return s
+	}
+	return host
+}
+
+// reconcileExternal brings what the folder says and what --mesh says together.
+func (h *Host) reconcileExternal(st *State) (*State, error) {
+	x := h.cfg.External
+	switch {
+	case x == nil && st != nil && st.external():
+		h.note = "the daemon runs without --mesh, and this host was in the mesh of an external etcd: start it with --mesh again, or give back what it held there with linkspan mesh leave --force"
+		h.log.Warn("mesh: " + h.note)
+		return st, nil
+	case x == nil:
+		return st, nil
+	case st != nil && !st.external():
+		return nil, cnm.Conflict("--mesh names an etcd cluster that exists already, and this host is in mesh %s, which it has made or joined; a host is in one mesh only: start the daemon without --mesh, or without it say linkspan mesh leave first", st.Mesh)
+	}
+	name, err := h.name(x.Name)
+	if err != nil {
+		return nil, err
+	}
+	addr := x.Listen
+	if !addr.IsValid() {
+		// Without a route to it, that which it was before, or the next try finds it.
+		if addr, err = sourceTo(context.Background(), x.Endpoints[0]); err != nil && st != nil {
+			addr, err = st.Listen, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		if addr.IsLoopback() {
+			if st == nil {
+				return nil, cnm.Invalid("--mesh %s is on this host itself, and by which address the other hosts reach it is not known: name it with --mesh-listen", x.Endpoints[0])
+			}
+			addr = st.Listen
+		}
+	} else if !h.has(addr) {
+		return nil, cnm.Invalid("--mesh-listen %s is not an address of this host", addr)
+	}
+	if x.CA == "" {
+		h.log.Warn("mesh: etcd is spoken to without TLS: whoever reaches its port changes every network of the mesh; name certificates with --mesh-ca, --mesh-cert and --mesh-key", "endpoints", x.Endpoints)
+	}
+	if st == nil {
+		s, err := h.dir.fresh()
+		if err != nil {
+			return nil, err
+		}
+		st = &State{Phase: PhaseJoining, Host: newID(), Name: name, Listen: addr, Role: RoleExternal, Ports: h.cfg.Ports, Endpoints: x.Endpoints}
+		if err := s.save(st); err != nil {
+			return nil, err
+		}
+		return st, h.dir.take()
+	}
+	next := st.clone()
+	next.Endpoints, next.Ports = x.Endpoints, h.cfg.Ports
+	if x.Name != "" && x.Name != st.Name {
+		return nil, cnm.Conflict("--mesh-name %s: this host is %s in the mesh, and keeps its name: linkspan mesh leave --force without --mesh gives it up", x.Name, st.Name)
+	}
+	if addr != st.Listen && st.Phase == PhaseJoined {
+		return nil, cnm.Conflict("--mesh-listen %s: this host is at %s in the mesh, and the others reach it there: give it that address, or leave without --mesh (linkspan mesh leave --force) and start with it again", addr, st.Listen)
+	}
+	next.Listen = addr
+	return next, h.dir.save(next)
+}
