@@ -54,7 +54,14 @@ func (c *cluster) init() {
 
 func (c *cluster) token() string {
 	c.t.Helper()
-	return strings.TrimSpace(c.on(0, "mesh", "token", "create", "-q"))
+	out := c.on(0, "mesh", "token", "create")
+	for _, w := range strings.Fields(out) {
+		if strings.HasPrefix(w, "lsm1-") {
+			return w
+		}
+	}
+	c.t.Fatalf("no token in %q", out)
+	return ""
 }
 
 func (c *cluster) join(i int) {

@@ -70,8 +70,8 @@ func TestTextbook(t *testing.T) {
 	// An address is nobody else's, on whatever host.
 	two.Refused([]string{"192.168.1.7", "c1", "host1"}, "run", "-d", "--name", "thief", "--network", "shop", "--ip", "192.168.1.7", "centos", "sleep", "1000")
 	two.TryDocker("rm", "-f", "thief")
-	two.Refused([]string{"shop", "c1", "host1"}, "network", "rm", "shop")
 	two.Docker("rm", "-f", "c4")
+	two.Refused([]string{"shop", "c1", "host1"}, "network", "rm", "shop")
 	one.Docker("rm", "-f", "c1")
 	two.Docker("network", "rm", "shop")
 	one.Until(patience, "the network gone on host1", func() bool { return !strings.Contains(one.Docker("network", "ls"), "shop") })
