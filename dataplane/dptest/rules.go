@@ -55,10 +55,13 @@ func (k *Kernel) put(v dataplane.Verb, o dataplane.Object) error {
 		if o.Unreachable {
 			break
 		}
-		if err := k.linkThere(o.NS, o.Link); err != nil {
-			return err
+		_, foreign := k.strange[o.Link]
+		if foreign = foreign && o.NS == ""; !foreign { // others' links carry routes of ours
+			if err := k.linkThere(o.NS, o.Link); err != nil {
+				return err
+			}
 		}
-		if o.Via.IsValid() && !o.OnLink && !k.onLink(o.NS, o.Link, o.Via) {
+		if o.Via.IsValid() && !o.OnLink && !foreign && !k.onLink(o.NS, o.Link, o.Via) {
 			return fmt.Errorf("gateway %s is not on a network of %s: network is unreachable", o.Via, o.Link)
 		}
 		for key, other := range k.objs { // one destination, one route: the new one replaces

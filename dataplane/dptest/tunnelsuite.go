@@ -205,6 +205,11 @@ func (s *suite) onlink() {
 			dataplane.Route{Meta: m, Dst: netip.MustParsePrefix(n[1]), Via: netip.MustParseAddr(n[2]), Link: "vxr", OnLink: true},
 			dataplane.Route{Meta: m, Dst: netip.MustParsePrefix(n[0]), Link: "vxr"})
 	}
+	// Where the hosts share a link, routes are on it, though it is not ours.
+	s.Stranger("lan0")
+	for _, n := range [][2]string{{"10.87.0.0/24", "10.99.0.7"}, {"fd00:87::/64", "fd00:99::7"}} {
+		want = append(want, dataplane.Route{Meta: m, Dst: netip.MustParsePrefix(n[0]), Via: netip.MustParseAddr(n[1]), Link: "lan0", OnLink: true})
+	}
 	s.must(diff.Create(want))
 	s.settled(want)
 	s.must(diff.Create(want))
@@ -212,6 +217,20 @@ func (s *suite) onlink() {
 	if keys, err := s.Kernel.ObserveKeys(context.Background(), want); err != nil || keys.Len() != len(want) {
 		s.t.Errorf("ObserveKeys: %d of %d, %v", keys.Len(), len(want), err)
 	}
+	now := append([]dataplane.Object{}, want...)
+	moved := now[len(now)-1].(dataplane.Route)
+	moved.Via = netip.MustParseAddr("fd00:99::8")
+	now[len(now)-1] = moved
+	s.must(diff.Compute(dataplane.NewState(now...), s.observe()).Ops)
+	s.settled(now)
+	// From the link to the tunnel, and back.
+	through := moved
+	through.Link = "vxr"
+	now[len(now)-1] = through
+	s.must(diff.Compute(dataplane.NewState(now...), s.observe()).Ops)
+	s.settled(now)
+	s.must(diff.Compute(dataplane.NewState(want...), s.observe()).Ops)
+	s.settled(want)
 	s.must(diff.Delete(want))
 	s.must(diff.Delete(want))
 	if st := s.observe(); st.Len() != 0 {

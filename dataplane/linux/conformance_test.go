@@ -19,7 +19,7 @@ func TestConformance(t *testing.T) {
 			c.Hook = func(p string) { mu.Lock(); points = append(points, p); mu.Unlock() }
 		})
 		return &dptest.Rig{Kernel: h.k, Pin: h.pin,
-			Stranger: func(n string) { h.run("ip", "link", "add", n, "type", "bridge") },
+			Stranger: func(n string) { h.run("ip", "link", "add", n, "type", "bridge"); h.run("ip", "link", "set", n, "up") },
 			Lose:     func(n string) { h.run("ip", "link", "del", n) },
 			Points:   func() []string { mu.Lock(); defer mu.Unlock(); return slices.Clone(points) },
 		}

@@ -45,7 +45,7 @@ func (k *Kernel) HostRoutes(context.Context) ([]dataplane.HostRoute, error) {
 		}
 	}
 	for _, r := range v.routes {
-		if r.unreachable || ours(r.index) || r.dst.Bits() <= fewBits {
+		if r.unreachable || k.marked(r) || ours(r.index) || r.dst.Bits() <= fewBits {
 			continue
 		}
 		what := "route via dev " + name(r.index)

@@ -130,20 +130,24 @@ func (w *linkWatch) message(h unix.NlMsghdr, m []byte) {
 		if len(m) < unix.SizeofRtMsg {
 			return
 		}
-		index, metric := 0, uint32(0)
-		eachAttr(m[unix.SizeofRtMsg:], func(t int, b []byte) {
-			switch {
-			case t == unix.RTA_OIF && len(b) >= 4:
-				index = int(nl.NativeEndian().Uint32(b))
-			case t == unix.RTA_PRIORITY && len(b) >= 4:
-				metric = nl.NativeEndian().Uint32(b)
-			}
-		})
-		if r := nl.DeserializeRtMsg(m); r.Type == unix.RTN_UNREACHABLE && r.Protocol == routeProtocol && metric == w.k.lastMetric() {
+		r, ok := parseRoute(m)
+		index := r.index
+		if ok && w.k.marked(r) {
 			if h.Type == unix.RTM_DELROUTE && !w.own(h.Pid) {
-				w.tell(dataplane.Touch{Routes: true})
+				t := dataplane.Touch{Routes: r.unreachable}
+				if !r.unreachable {
+					t.Links = map[string]bool{w.others[index].name: true}
+				}
+				w.tell(t)
 			}
 			return
+		}
+		if !ok {
+			eachAttr(m[unix.SizeofRtMsg:], func(t int, b []byte) {
+				if t == unix.RTA_OIF && len(b) >= 4 {
+					index = int(nl.NativeEndian().Uint32(b))
+				}
+			})
 		}
 		// What the kernel takes away itself, with an address or a link, is told of these.
 		w.onLink(h.Pid, index, h.Type == unix.RTM_DELROUTE && h.Pid != 0)
@@ -253,8 +257,9 @@ func (w *linkWatch) other(gone bool, l *link) {
 			token(w.links)
 		}
 	}
-	// A feature of it may have been switched: the message does not say which.
-	if w.k.offs.has(l.name) {
+	// A feature of it may have been switched, which the message does not say, or its routes
+	// went with it.
+	if w.k.borrowed.has(l.name) {
 		w.names[l.name] = true
 		w.touch(l.index)
 	}

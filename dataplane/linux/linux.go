@@ -115,11 +115,12 @@ type Kernel struct {
 	news *advertiser
 
 	// What the watch compares news with: see Watch.
-	made   madeLinks
-	ways   ways
-	offs   offloads
-	runs   runs
-	params parameters
+	made madeLinks
+	ways ways
+	// borrowed are links of others that have something declared on them.
+	borrowed borrowed
+	runs     runs
+	params   parameters
 }
 
 var _ dataplane.Kernel = (*Kernel)(nil)

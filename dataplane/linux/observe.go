@@ -27,7 +27,7 @@ func (k *Kernel) Observe(ctx context.Context, sandboxes []string) (*dataplane.St
 		return nil, err
 	}
 	s := dataplane.NewState(host.objects(k.mine)...)
-	s.Add(k.lastRoutes(host)...)
+	s.Add(k.markedRoutes(host, true, anyLink)...)
 
 	pins, err := netns.List(k.cfg.PinDir)
 	if err != nil {

@@ -56,6 +56,9 @@ func (k *Kernel) ObserveKeys(ctx context.Context, want []dataplane.Object) (*dat
 		case dataplane.Up:
 			err = o.hanging(s, hanging, w.NS, w)
 		case dataplane.Route:
+			if l := o.k.foreign(w); l != "" {
+				o.k.borrowed.note(l)
+			}
 			err = o.hanging(s, hanging, w.NS, w)
 		case dataplane.Redirect:
 			err = o.redirect(s, w)
@@ -115,7 +118,7 @@ func (o *observer) hanging(s *dataplane.State, seen map[string]*dataplane.State,
 			if err := v.entries(o.k.mine); err != nil {
 				return err
 			}
-			all.Add(o.k.lastRoutes(v)...)
+			all.Add(o.k.markedRoutes(v, true, anyLink)...)
 		}
 		if v != nil {
 			all.Add(v.objects(func(l *link) bool { return ns != "" || o.k.mine(l) })...)

@@ -3,7 +3,6 @@ package linux
 import (
 	"errors"
 	"fmt"
-	"sync"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -23,33 +22,12 @@ const (
 	ethNameLen       = 32 // ETH_GSTRING_LEN
 )
 
-// offloads are the links of which features are declared: what is heard of them is judged.
-type offloads struct {
-	mu    sync.Mutex
-	links map[string]bool
-}
-
-func (o *offloads) note(link string) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.links == nil {
-		o.links = map[string]bool{}
-	}
-	o.links[link] = true
-}
-
-func (o *offloads) has(link string) bool {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.links[link]
-}
-
 func (a *applier) offload(o dataplane.Offload, del bool) error {
 	if del {
 		return nil // who declared it gives back what it was
 	}
 	k := a.k
-	k.offs.note(o.Link)
+	k.borrowed.note(o.Link)
 	return k.inHost(func() error {
 		e, err := openEthtool(o.Link)
 		if err != nil {
@@ -83,7 +61,7 @@ func (a *applier) offload(o dataplane.Offload, del bool) error {
 
 // readOffload observes one; nil when the link, or the feature, is not there.
 func (k *Kernel) readOffload(o dataplane.Offload) (*dataplane.Offload, error) {
-	k.offs.note(o.Link)
+	k.borrowed.note(o.Link)
 	var out *dataplane.Offload
 	err := k.inHost(func() error {
 		e, err := openEthtool(o.Link)

@@ -19,7 +19,7 @@ func (a *applier) route(o dataplane.Route, del bool) error {
 	if o.Unreachable {
 		return a.lastRoute(o, del)
 	}
-	c, l, err := a.place(o.NS, o.Link)
+	c, l, err := a.routePlace(o)
 	if err != nil {
 		return err
 	}
@@ -29,25 +29,73 @@ func (a *applier) route(o dataplane.Route, del bool) error {
 		}
 		return missing(o.NS, o.Link)
 	}
+	metric, borrowed := defaultMetric(o.Dst), o.NS == "" && l.group != a.k.group
+	if borrowed {
+		metric = a.k.borrowedMetric()
+		a.k.borrowed.note(o.Link)
+	}
 	if del {
 		// The message names our protocol: the kernel then spares others' routes.
-		err := c.route(unix.RTM_DELROUTE, 0, l.index, o)
+		err := c.route(unix.RTM_DELROUTE, 0, l.index, o, metric)
 		if errors.Is(err, unix.ESRCH) || errors.Is(err, unix.ENODEV) {
 			return nil
 		}
 		return err
 	}
-	err = c.route(unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_EXCL, l.index, o)
+	err = c.route(unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_EXCL, l.index, o, metric)
 	switch {
 	case errors.Is(err, unix.EEXIST):
-		return c.adjustRoute(l, o)
+		err = c.adjustRoute(l, o, metric)
 	case errors.Is(err, unix.ENETUNREACH) && o.Via.IsValid():
 		return fmt.Errorf("gateway %s is not on a network of %s: %w", o.Via, o.Link, err)
+	}
+	if err == nil && borrowed {
+		return a.k.inFront(l, o, metric)
 	}
 	return err
 }
 
-func (c *rtnl) route(typ, flags, index int, o dataplane.Route) error {
+// routePlace finds the link: routes are the one thing that we put on links of others,
+// with a mark of their own.
+func (a *applier) routePlace(o dataplane.Route) (*rtnl, *link, error) {
+	if o.NS != "" {
+		return a.place(o.NS, o.Link)
+	}
+	l, err := a.k.rt.linkByName(o.Link)
+	if err == nil && l != nil && l.group == a.k.doom {
+		l = nil
+	}
+	return a.k.rt, l, err
+}
+
+// borrowedMetric marks a route over a link that is not ours as this instance's; nobody
+// chooses such a number.
+func (k *Kernel) borrowedMetric() uint32 { return 0x4C<<24 | k.cfg.Instance&instanceBits }
+
+// inFront refuses a route that another one of the same destination hides, since its
+// metric is lower: whoever made that means it.
+func (k *Kernel) inFront(l *link, o dataplane.Route, metric uint32) error {
+	msg := &nl.RtMsg{}
+	msg.Family, msg.Dst_len, msg.Flags = unix.AF_INET, uint8(o.Dst.Addr().BitLen()), unix.RTM_F_FIB_MATCH
+	if o.Dst.Addr().Is6() {
+		msg.Family = unix.AF_INET6
+	}
+	m, err := k.rt.get(unix.RTM_GETROUTE, unix.RTM_NEWROUTE, msg, nl.NewRtAttr(unix.RTA_DST, o.Dst.Masked().Addr().AsSlice()))
+	if err != nil {
+		return nil // an older kernel, or its answer is a refusal: nothing is known
+	}
+	r, ok := parseRoute(m)
+	if !ok || r.dst != o.Dst.Masked() || r.metric == metric || r.index == l.index && r.via == o.Via {
+		return nil
+	}
+	if other, err := k.rt.linkByIndex(r.index); err == nil && other != nil && k.mine(other) && r.protocol == routeProtocol {
+		return nil // the way until now, which goes next
+	}
+	_ = k.rt.route(unix.RTM_DELROUTE, 0, l.index, o, metric)
+	return cnm.Conflict("a route to %s exists and is not ours (via %s, protocol %d): remove it (ip route del %s), or give the network another subnet", o.Dst, r.via, r.protocol, o.Dst)
+}
+
+func (c *rtnl) route(typ, flags, index int, o dataplane.Route, metric uint32) error {
 	msg := nl.NewRtMsg()
 	if typ == unix.RTM_DELROUTE {
 		msg = nl.NewRtDelMsg()
@@ -69,18 +117,21 @@ func (c *rtnl) route(typ, flags, index int, o dataplane.Route) error {
 	if o.Via.IsValid() {
 		parts = append(parts, nl.NewRtAttr(unix.RTA_GATEWAY, o.Via.AsSlice()))
 	}
+	if metric != defaultMetric(o.Dst) {
+		parts = append(parts, u32(unix.RTA_PRIORITY, metric))
+	}
 	return c.do(typ, flags, parts...)
 }
 
 // adjustRoute: the destination has a route. Ours is brought to what is wanted,
 // a stranger's that is as wanted serves, any other is a conflict.
-func (c *rtnl) adjustRoute(l *link, o dataplane.Route) error {
+func (c *rtnl) adjustRoute(l *link, o dataplane.Route, metric uint32) error {
 	all, err := c.routes()
 	if err != nil {
 		return err
 	}
 	for _, r := range all {
-		if r.dst != o.Dst.Masked() || r.unreachable || r.metric != defaultMetric(o.Dst) {
+		if r.dst != o.Dst.Masked() || r.unreachable || r.metric != metric {
 			continue
 		}
 		switch {
@@ -89,9 +140,9 @@ func (c *rtnl) adjustRoute(l *link, o dataplane.Route) error {
 		case r.protocol != routeProtocol:
 			return cnm.Conflict("a route to %s exists and is not ours (via %s, protocol %d)", o.Dst, r.via, r.protocol)
 		}
-		return c.route(unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_REPLACE, l.index, o)
+		return c.route(unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_REPLACE, l.index, o, metric)
 	}
-	return c.route(unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_EXCL, l.index, o)
+	return c.route(unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_EXCL, l.index, o, metric)
 }
 
 // defaultMetric is what the kernel gives a route made without one
@@ -120,44 +171,48 @@ func (c *rtnl) routes() ([]route4or6, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list routes: %w", err)
 	}
-	ne := nl.NativeEndian()
 	var out []route4or6
 	for _, m := range msgs {
-		h := nl.DeserializeRtMsg(m)
-		if h.Type != unix.RTN_UNICAST && h.Type != unix.RTN_UNREACHABLE || h.Flags&unix.RTM_F_CLONED != 0 {
-			continue
+		if r, ok := parseRoute(m); ok {
+			out = append(out, r)
 		}
-		r := route4or6{protocol: h.Protocol, onLink: h.Flags&unix.RTNH_F_ONLINK != 0, unreachable: h.Type == unix.RTN_UNREACHABLE}
-		dst, table := netip.IPv4Unspecified(), uint32(h.Table)
-		if h.Family == unix.AF_INET6 {
-			dst = netip.IPv6Unspecified()
-		} else if h.Family != unix.AF_INET {
-			continue
-		}
-		eachAttr(m[h.Len():], func(t int, b []byte) {
-			switch t {
-			case unix.RTA_DST:
-				dst, _ = netip.AddrFromSlice(b)
-			case unix.RTA_GATEWAY:
-				r.via, _ = netip.AddrFromSlice(b)
-			case unix.RTA_OIF:
-				r.index = int(ne.Uint32(b))
-			case unix.RTA_PRIORITY:
-				r.metric = ne.Uint32(b)
-			case unix.RTA_TABLE:
-				table = ne.Uint32(b)
-			}
-		})
-		if table != unix.RT_TABLE_MAIN || !dst.IsValid() {
-			continue
-		}
-		if r.unreachable {
-			r.index = 0 // of IPv6 it is the loopback's
-		}
-		r.dst = netip.PrefixFrom(dst, int(h.Dst_len))
-		out = append(out, r)
 	}
 	return out, nil
+}
+
+// parseRoute reads a route of the main table that leads somewhere, or is unreachable.
+func parseRoute(m []byte) (r route4or6, ok bool) {
+	h := nl.DeserializeRtMsg(m)
+	if h.Type != unix.RTN_UNICAST && h.Type != unix.RTN_UNREACHABLE || h.Flags&unix.RTM_F_CLONED != 0 {
+		return r, false
+	}
+	r = route4or6{protocol: h.Protocol, onLink: h.Flags&unix.RTNH_F_ONLINK != 0, unreachable: h.Type == unix.RTN_UNREACHABLE}
+	dst, table := netip.IPv4Unspecified(), uint32(h.Table)
+	if h.Family == unix.AF_INET6 {
+		dst = netip.IPv6Unspecified()
+	} else if h.Family != unix.AF_INET {
+		return r, false
+	}
+	ne := nl.NativeEndian()
+	eachAttr(m[h.Len():], func(t int, b []byte) {
+		switch t {
+		case unix.RTA_DST:
+			dst, _ = netip.AddrFromSlice(b)
+		case unix.RTA_GATEWAY:
+			r.via, _ = netip.AddrFromSlice(b)
+		case unix.RTA_OIF:
+			r.index = int(ne.Uint32(b))
+		case unix.RTA_PRIORITY:
+			r.metric = ne.Uint32(b)
+		case unix.RTA_TABLE:
+			table = ne.Uint32(b)
+		}
+	})
+	if r.unreachable {
+		r.index = 0 // of IPv6 it is the loopback's
+	}
+	r.dst = netip.PrefixFrom(dst, int(h.Dst_len))
+	return r, table == unix.RT_TABLE_MAIN && dst.IsValid()
 }
 
 // lastMetric marks a route of the last resort as this instance's: it is on no link that
@@ -190,12 +245,26 @@ func (a *applier) lastRoute(o dataplane.Route, del bool) error {
 	return err
 }
 
-// lastRoutes are those of this instance.
-func (k *Kernel) lastRoutes(host *view) (out []dataplane.Object) {
+// marked says that a route bears this instance's mark itself, being on no link of ours.
+func (k *Kernel) marked(r route4or6) bool {
+	return r.protocol == routeProtocol && (r.unreachable && r.metric == k.lastMetric() || !r.unreachable && r.metric == k.borrowedMetric())
+}
+
+// markedRoutes are those of this instance on links that keep lets through, which are not
+// ours, or, with nowhere, on none.
+func (k *Kernel) markedRoutes(host *view, nowhere bool, keep func(*link) bool) (out []dataplane.Object) {
 	for _, r := range host.routes {
-		if r.unreachable && r.protocol == routeProtocol && r.metric == k.lastMetric() {
+		if !k.marked(r) {
+			continue
+		}
+		if l := host.byIdx[r.index]; r.unreachable && nowhere {
 			out = append(out, dataplane.Route{Dst: r.dst, Unreachable: true})
+		} else if l != nil && !k.mine(l) && keep(l) {
+			k.borrowed.note(l.name)
+			out = append(out, dataplane.Route{Dst: r.dst, Via: r.via, Link: l.name, OnLink: r.onLink && r.via.IsValid()})
 		}
 	}
 	return out
 }
+
+func anyLink(*link) bool { return true }

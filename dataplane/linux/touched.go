@@ -86,9 +86,7 @@ func (k *Kernel) touchedLinks(s *dataplane.State, t dataplane.Touch, veths map[s
 		return err
 	}
 	s.Add(host.objects(here)...)
-	if t.Routes {
-		s.Add(k.lastRoutes(host)...)
-	}
+	s.Add(k.markedRoutes(host, t.Routes, func(l *link) bool { return t.Links[l.name] })...)
 	return nil
 }
 
