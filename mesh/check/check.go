@@ -55,6 +55,10 @@ type Config struct {
 	In func(func() error) error
 	// Every is how often a peer is probed lightly; 0: a second.
 	Every time.Duration
+	// stall is how long a transfer may stand still; 0: stalling.
+	stall time.Duration
+	// look is how often the wire is asked for the largest packet; 0: mtuEvery.
+	look time.Duration
 }
 
 // Checker measures, and answers others that do. Safe for concurrent use.
@@ -83,6 +87,12 @@ func New(c Config) *Checker {
 	}
 	if c.Every == 0 {
 		c.Every = time.Second
+	}
+	if c.look == 0 {
+		c.look = mtuEvery
+	}
+	if c.stall == 0 {
+		c.stall = stalling
 	}
 	if c.In == nil {
 		c.In = func(f func() error) error { return f() }

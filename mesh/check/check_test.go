@@ -1,6 +1,7 @@
 package check
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -50,9 +51,24 @@ func TestBlackHole(t *testing.T) {
 	if r.MTU != 1400 || r.Loss != 0 {
 		t.Errorf("%+v", r)
 	}
-	if tcp := found["host2 vxlan"]; tcp.Well() {
-		t.Errorf("the tunnel: %+v", tcp)
+	if in := found["host2 vxlan"]; in.Well() || in.MTU != 1400-50 {
+		t.Errorf("the tunnel: %+v", in)
 	}
+	for _, n := range []*node{one, two} {
+		w.until(n.Name+" sizes its networks for it", func() string {
+			if m := n.told(); !slices.Equal(m, []int{0, 1400}) {
+				return fmt.Sprint(m)
+			}
+			return ""
+		})
+	}
+	w.sw.Heal(two.Host)
+	w.until("it is over", func() string {
+		if m := one.told(); !slices.Equal(m, []int{0, 1400, 0}) {
+			return fmt.Sprint(m)
+		}
+		return ""
+	})
 }
 
 // TestRouterSays: a router tells what fits, and is named.

@@ -7,8 +7,8 @@ import (
 )
 
 const (
-	// fewLost is a share of lost probes that is not worth a word.
-	fewLost = 0.05
+	// fewLost is a share of lost probes that is not worth a word: one of twenty.
+	fewLost = 0.06
 	// fewSpoilt packets with a wrong checksum come from anywhere.
 	fewSpoilt = 3
 )

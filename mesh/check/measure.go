@@ -306,12 +306,12 @@ func (c *Checker) transfer(ctx context.Context, s *conversation, w Way) (t trans
 	}
 	defer func() { t.mtu, t.again = pathOf(raw) }()
 	defer context.AfterFunc(ctx, func() { to.conn.SetDeadline(time.Unix(1, 0)) })()
-	to.conn.SetDeadline(soon(ctx, 3*stalling))
+	to.conn.SetDeadline(soon(ctx, 3*c.cfg.stall))
 	if _, err := fmt.Fprintf(to.conn, `{"op":"take","bytes":%d}`+"\n", volume); err != nil {
 		t.err = err
 		return t
 	}
-	n, err := io.CopyN(live{to.conn, ctx}, pattern{}, volume)
+	n, err := io.CopyN(live{to.conn, ctx, c.cfg.stall}, pattern{}, volume)
 	if err == nil {
 		_, err = to.in.ReadBytes('\n')
 	}
@@ -322,7 +322,7 @@ func (c *Checker) transfer(ctx context.Context, s *conversation, w Way) (t trans
 		t.err = err
 		return t
 	}
-	to.conn.SetDeadline(soon(ctx, 3*stalling))
+	to.conn.SetDeadline(soon(ctx, 3*c.cfg.stall))
 	n, err = io.CopyN(io.Discard, to.in, volume)
 	t.bytes, t.err, t.took = t.bytes+int(n), err, time.Since(begin)
 	return t
@@ -331,10 +331,11 @@ func (c *Checker) transfer(ctx context.Context, s *conversation, w Way) (t trans
 // live ends a transfer that stands still, not one that is slow.
 type live struct {
 	net.Conn
-	ctx context.Context
+	ctx   context.Context
+	stall time.Duration
 }
 
 func (l live) Write(b []byte) (int, error) {
-	l.Conn.SetDeadline(soon(l.ctx, stalling))
+	l.Conn.SetDeadline(soon(l.ctx, l.stall))
 	return l.Conn.Write(b)
 }

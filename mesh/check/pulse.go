@@ -183,7 +183,7 @@ func (c *Checker) feel(ctx context.Context, p cnm.Peer, n *pulse, pace time.Dura
 
 // measureMTU asks the wire, now and then, for the largest packet that passes.
 func (c *Checker) measureMTU(ctx context.Context, b *burst, s *conversation, n *pulse) {
-	if n.way.Kind != cnm.PathDirect || time.Since(n.asked) < mtuEvery || n.tell().Loss > 0.5 {
+	if n.way.Kind != cnm.PathDirect || time.Since(n.asked) < c.cfg.look || n.tell().Loss > 0.5 {
 		return
 	}
 	n.asked = time.Now()

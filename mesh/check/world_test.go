@@ -76,7 +76,7 @@ func start(t *testing.T, count, behind int) *world {
 	ctx, stop := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	for _, n := range w.hosts {
-		n.c = New(Config{ID: n.u.Host, Name: n.u.Name, In: n.Do, Every: 100 * time.Millisecond,
+		n.c = New(Config{ID: n.u.Host, Name: n.u.Name, In: n.Do, Every: 100 * time.Millisecond, stall: time.Second, look: time.Second,
 			Underlay: func() *cnm.Underlay { return n.u }, Peers: func() []cnm.Peer { return w.others(n) },
 			PathMTU: func(mtu int) { n.mu.Lock(); n.mtus = append(n.mtus, mtu); n.mu.Unlock() }})
 		wg.Go(func() { n.c.Run(ctx) })
