@@ -20,6 +20,7 @@ import (
 	"linkspan/events"
 	"linkspan/image"
 	"linkspan/keeper"
+	"linkspan/mesh/host"
 	"linkspan/netns"
 	"linkspan/network"
 	"linkspan/store"
@@ -46,6 +47,8 @@ type engine struct {
 	volumes    *volume.Store
 	network    *network.Controller
 	containers *container.Engine
+	mesh       *host.Host
+	span       *span
 	hearing    hearing
 
 	// unsupervise ends the watch over the keeper, and returns when it has ended.
@@ -64,7 +67,7 @@ func openEngine(ctx context.Context, o Options, cfg *config.Config, log *slog.Lo
 		}
 	}()
 	for _, step := range []func(context.Context) error{
-		e.openStore, e.openKernel, e.openKeeper, e.openContainerd, e.openRooms, e.openHearing, e.restore,
+		e.openStore, e.openKernel, e.openKeeper, e.openContainerd, e.openMesh, e.openRooms, e.openHearing, e.restore,
 	} {
 		if err := step(ctx); err != nil {
 			return nil, err
@@ -173,6 +176,7 @@ func (e *engine) openKeeper(ctx context.Context) error {
 				return
 			}
 			e.containers.KeeperReplaced(ctx)
+			e.span.encryption.manager.Kick()
 			if err := e.network.Hold(ctx); err != nil {
 				e.log.Error("host ports or names are not held again", "err", err)
 			}
@@ -236,6 +240,7 @@ func (e *engine) restore(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	e.beginMesh()
 	e.follow(watch)
 	for _, f := range r.Failures {
 		e.log.Error("not as it should be: " + f.Error())

@@ -15,7 +15,7 @@ import (
 
 // doors are those of the explanations: one line for each.
 func (e *engine) doors() []admin.Door {
-	return slices.Concat(admin.Flows(e.flowSource()), admin.Drops(e.hearing.drops), admin.Capture(e.captureSource()), []admin.Door{
+	return slices.Concat(admin.Flows(e.flowSource()), admin.Drops(e.hearing.drops), admin.Capture(e.captureSource()), admin.MeshDoors(e.mesh), []admin.Door{
 		admin.Doctor(e.examine),
 		admin.Explain(e.explainSources),
 		admin.GC(e.collect),

@@ -22,13 +22,16 @@ func (e *engine) networkConfig(c *config.Config) network.Config {
 		Store: e.store, Kernel: e.kernel, Drivers: e.Drivers, Predefined: e.Networks, Ports: hooked(e.keeper, e.hook), Events: e.events,
 		Table: e.table(), PinDir: e.pins(), HostPath: e.hostPin(), ID: e.id, Log: e.log,
 		HostRoutes: e.kernel.HostRoutes, HostLink: e.kernel.HostLink, LinkStats: e.kernel.LinkStats, Resolver: resolverSockets, RALinks: raLinks,
-		Env: func() driver.Env {
-			return driver.Env{Table: e.table(), BridgeNF: e.kernel.BridgeNF(), DirectRouting: c.AllowDirectRouting}
-		},
+		Env: func() driver.Env { return e.env(c) }, Mesh: e.networkMesh(), Allow: e.span.encryption.manager.Allow,
 		BindIP: c.DefaultBindIP, HostGateway: c.HostGatewayIPs, NoForwarding: !c.IPForward, AcceptMark: dataplane.Mark(c.AcceptMark),
 		BridgeNFUsers: e.kernel.BridgeNFUsers, ObserveTouched: e.kernel.ObserveTouched, Expect: e.kernel.Expect, CheckEvery: c.CheckInterval,
 		AddressPools: addressPools(c), DefaultOptions: c.NetworkOpts, Bridge: defaultBridge(c),
 	}
+}
+
+// env is what drivers plan with; the controller adds where this host is in the mesh.
+func (e *engine) env(c *config.Config) driver.Env {
+	return driver.Env{Table: e.table(), BridgeNF: e.kernel.BridgeNF(), DirectRouting: c.AllowDirectRouting}
 }
 
 func addressPools(c *config.Config) (out []ipam.Base) {

@@ -7,6 +7,7 @@ package host
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"log/slog"
 	"net/netip"
@@ -78,6 +79,9 @@ type Inside struct {
 	Name  string
 	Addr  netip.Addr
 	Ports Ports
+	// Server and Client are TLS among the mesh's hosts; nil where it has no certificates
+	// of its own.
+	Server, Client *tls.Config
 }
 
 // Host is this host in the mesh, or outside of any. Safe for concurrent use.

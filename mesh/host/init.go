@@ -301,6 +301,9 @@ func (h *Host) Join(ctx context.Context, q JoinRequest) (*Joined, error) {
 		}
 		st = nil
 	}
+	if r != nil && st.Phase == PhaseJoined && r.identity != nil && time.Now().After(r.identity.Certificate().NotAfter) {
+		return h.readmitted(ctx, q, st, r)
+	}
 	if err := h.alone("mesh join", st); err != nil {
 		return nil, err
 	}
@@ -338,6 +341,38 @@ func (h *Host) Join(ctx context.Context, q JoinRequest) (*Joined, error) {
 	}
 	r.ring()
 	return j, nil
+}
+
+// readmitted gets a new certificate for a host whose own has expired while it was off: it
+// is still in the mesh, and can show nothing.
+func (h *Host) readmitted(ctx context.Context, q JoinRequest, st *State, r *running) (*Joined, error) {
+	gate, err := gateAddress(q.Gate, h.cfg.Ports.Gate)
+	if err != nil {
+		return nil, err
+	}
+	t, err := trust.ParseToken(q.Token)
+	if err != nil {
+		return nil, err
+	}
+	if t.Pin != r.identity.CA().Pin() {
+		return nil, cnm.Conflict("mesh join: the token is of another mesh, and this host is in mesh %s: linkspan mesh leave --force first, or take a token of that mesh", st.Mesh)
+	}
+	key, err := trust.NewKey()
+	if err != nil {
+		return nil, err
+	}
+	a, err := trust.Join(ctx, gate, q.Token, trust.Request{ID: st.Host, Name: st.Name, Addr: st.Listen, Version: h.cfg.Version}, key, nil)
+	if err != nil {
+		return nil, err
+	}
+	if err := h.dir.step("certify", func() error { return trust.Folder(h.dir.tls()).SaveHost(a.CA, a.Certificate, key) }); err != nil {
+		return nil, err
+	}
+	if err := r.identity.Reload(); err != nil {
+		return nil, err
+	}
+	r.ring()
+	return &Joined{Mesh: st.Mesh, Name: st.Name, Addr: st.Listen.String(), Role: st.Role, Notes: append(a.Warnings, "it was in this mesh already, and has a new certificate")}, nil
 }
 
 // admitted gets a certificate for this host, and makes the folder with it.

@@ -185,8 +185,12 @@ type Pair struct {
 	From string       `json:"from"`
 	To   string       `json:"to"`
 	Kind cnm.PathKind `json:"kind"`
-	RTT  string       `json:"rtt,omitempty"`
-	Loss float64      `json:"loss"`
+	// RTTNanos is the median round trip, in nanoseconds; 0: nothing came back.
+	RTTNanos time.Duration `json:"rtt,omitempty"`
+	Loss     float64       `json:"loss"`
+	// TCP is the rate of a transfer, in bytes a second; Spoilt: checksums arrive broken.
+	TCP    float64 `json:"tcp,omitempty"`
+	Spoilt bool    `json:"spoilt,omitempty"`
 	// MTU is the largest packet that came through, Expected what should.
 	MTU      int `json:"mtu,omitempty"`
 	Expected int `json:"expected,omitempty"`

@@ -186,7 +186,11 @@ func (r *running) goMesh() {
 
 func (r *running) inside() Inside {
 	st, _ := r.h.current()
-	return Inside{Mesh: r.mesh, Host: st.Host, Name: st.Name, Addr: st.Listen, Ports: st.Ports}
+	in := Inside{Mesh: r.mesh, Host: st.Host, Name: st.Name, Addr: st.Listen, Ports: st.Ports}
+	if r.identity != nil {
+		in.Server, in.Client = r.identity.Server(), r.identity.Client()
+	}
+	return in
 }
 
 // look tells the mesh when this host's end, or what it uses itself, is another.

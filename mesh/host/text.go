@@ -229,7 +229,7 @@ func (c *Checked) WriteText(w io.Writer) error {
 			if p.MTU > 0 && p.Expected > p.MTU {
 				mtu += fmt.Sprintf(" of %d", p.Expected)
 			}
-			fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%.0f %%\t%s\t%s\n", p.From, p.To, p.Kind, orDash(p.RTT), p.Loss*100, mtu, result)
+			fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%.0f %%\t%s\t%s\n", p.From, p.To, p.Kind, rtt(p.RTTNanos), p.Loss*100, mtu, result)
 		}
 		if err := tw.Flush(); err != nil {
 			return err
@@ -245,6 +245,13 @@ func (c *Checked) WriteText(w io.Writer) error {
 	notes(&b, c.Words)
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+func rtt(d time.Duration) string {
+	if d == 0 {
+		return "-"
+	}
+	return d.Round(10 * time.Microsecond).String()
 }
 
 // Well says that nothing was found.
