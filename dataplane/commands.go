@@ -52,6 +52,9 @@ func (o Route) Commands() (create, remove []string) {
 	if o.Via.IsValid() {
 		via = o.Via.String()
 	}
+	if o.Via.Is6() && o.Dst.Addr().Is4() {
+		via = "inet6 " + via
+	}
 	if o.Unreachable {
 		r := in(o.NS) + fam + "route %s unreachable " + dst
 		return []string{fmt.Sprintf(r, "add") + " metric " + lastMetric}, []string{fmt.Sprintf(r, "del") + " metric " + lastMetric}

@@ -207,7 +207,7 @@ func (s *suite) onlink() {
 	}
 	// Where the hosts share a link, routes are on it, though it is not ours.
 	s.Stranger("lan0")
-	for _, n := range [][2]string{{"10.87.0.0/24", "10.99.0.7"}, {"fd00:87::/64", "fd00:99::7"}} {
+	for _, n := range [][2]string{{"10.87.0.0/24", "10.99.0.7"}, {"10.86.0.0/24", "fd00:99::7"}, {"fd00:87::/64", "fd00:99::7"}} {
 		want = append(want, dataplane.Route{Meta: m, Dst: netip.MustParsePrefix(n[0]), Via: netip.MustParseAddr(n[1]), Link: "lan0", OnLink: true})
 	}
 	s.must(diff.Create(want))

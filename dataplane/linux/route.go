@@ -1,6 +1,7 @@
 package linux
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -13,8 +14,8 @@ import (
 )
 
 func (a *applier) route(o dataplane.Route, del bool) error {
-	if o.Via.IsValid() && o.Via.Is4() != o.Dst.Addr().Is4() {
-		return cnm.Unsupported("route to %s via %s: a gateway of the other family is not yet possible", o.Dst, o.Via)
+	if o.Via.Is4() && o.Dst.Addr().Is6() {
+		return cnm.Unsupported("route to %s via %s: the kernel takes no IPv4 gateway for IPv6", o.Dst, o.Via)
 	}
 	if o.Unreachable {
 		return a.lastRoute(o, del)
@@ -114,7 +115,10 @@ func (c *rtnl) route(typ, flags, index int, o dataplane.Route, metric uint32) er
 	if o.Dst.Bits() > 0 {
 		parts = append(parts, nl.NewRtAttr(unix.RTA_DST, o.Dst.Masked().Addr().AsSlice()))
 	}
-	if o.Via.IsValid() {
+	switch {
+	case o.Via.Is6() && o.Dst.Addr().Is4(): // RFC 5549; struct rtvia (linux/rtnetlink.h)
+		parts = append(parts, nl.NewRtAttr(unix.RTA_VIA, append(binary.NativeEndian.AppendUint16(nil, unix.AF_INET6), o.Via.AsSlice()...)))
+	case o.Via.IsValid():
 		parts = append(parts, nl.NewRtAttr(unix.RTA_GATEWAY, o.Via.AsSlice()))
 	}
 	if metric != defaultMetric(o.Dst) {
@@ -200,6 +204,10 @@ func parseRoute(m []byte) (r route4or6, ok bool) {
 			dst, _ = netip.AddrFromSlice(b)
 		case unix.RTA_GATEWAY:
 			r.via, _ = netip.AddrFromSlice(b)
+		case unix.RTA_VIA:
+			if len(b) > 2 {
+				r.via, _ = netip.AddrFromSlice(b[2:])
+			}
 		case unix.RTA_OIF:
 			r.index = int(ne.Uint32(b))
 		case unix.RTA_PRIORITY:

@@ -31,6 +31,17 @@ var corpus = []struct {
 		chain f { type filter hook forward priority filter; policy accept; tcp dport vmap @v drop; tcp dport 3 continue; udp dport vmap { 4 : continue } ip daddr 10.2.0.3 drop; }
 	}`, []shot{{"c", "tcp", "10.2.0.2:1", "drop"}, {"c", "tcp", "10.2.0.2:2", "postrouting"}, {"c", "tcp", "10.2.0.2:3", "postrouting"}, {"c", "udp", "10.2.0.2:4", "postrouting"},
 		{"c", "udp", "10.2.0.3:4", "drop"}, {"c", "udp", "10.2.0.3:5", "postrouting"}}},
+	{"pairs of subnets", `table inet m {
+		map mesh4 { type ipv4_addr . ipv4_addr : verdict; flags interval; elements = { 10.1.0.0/16 . 10.2.0.2/32 : accept, 10.1.0.0/24 . 10.2.0.3/32 : goto sealed, 10.1.0.0/24 . 10.2.0.4/32 : goto open }; }
+		set vnis { typeof udp dport . @th,96,24; elements = { 4789 . 0x4c0001 }; }
+		set spans { type ifname; elements = { "CDEV" }; }
+		chain sealed { iifname "SDEV" accept; drop; }
+		chain open { iifname "CDEV" accept; drop; }
+		chain clamp { type filter hook forward priority mangle; policy accept; tcp flags syn iifname @spans tcp option maxseg size set rt mtu; }
+		chain f { type filter hook forward priority 0; policy accept; ct state established accept; ip saddr . ip daddr vmap @mesh4; drop; }
+		chain i { type filter hook input priority 0; policy accept; udp dport . @th,96,24 @vnis drop; }
+	}`, []shot{{"c", "tcp", "10.2.0.2:80", "postrouting"}, {"c", "udp", "10.2.0.3:80", "drop"}, {"c", "tcp", "10.2.0.4:80", "postrouting"},
+		{"c", "tcp", "[fd00:2::2]:80", "drop"}, {"c", "udp", "10.1.0.1:4789", "input"}, {"c", "udp", "10.1.0.1:53", "input"}}},
 	{"masquerade of what stays", `table ip n { chain post { type nat hook postrouting priority 100; masquerade; } }`,
 		[]shot{{"r", "udp", "10.2.0.1:9", "input 10.1.0.1"}, {"r", "tcp", "127.0.0.1:9", "input"}, {"r", "tcp", "10.2.0.2:9", "postrouting 10.2.0.1"}, {"c", "tcp", "10.2.0.2:9", "postrouting 10.2.0.1"}}},
 	{"two tables", `table inet one { chain f { type filter hook forward priority 0; accept; } }
