@@ -129,7 +129,7 @@ func (m *Mesh) reply(ctx context.Context, n *cnm.Network, e askEntry, answer ask
 		return store.ErrCompare
 	}
 	_, err = m.commit(ctx, guard,
-		store.Op{Key: key, Guard: true, IfRev: b.Rev, Keep: true},
+		unchanged(key, b.Rev),
 		store.Op{Key: askKey(e.network, e.addr), Value: encode(answer), Guard: true, IfRev: e.rev})
 	if err == nil {
 		m.log.Info("another host asked for an address", "network", n.Name, "addr", e.addr, "host", answer.Name, "answer", answer.State, "why", answer.Why)

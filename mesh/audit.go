@@ -41,32 +41,44 @@ func (m *Mesh) audit(ctx context.Context, restored bool) error {
 	}
 	m.mu.Lock()
 	networks := slices.Collect(maps.Keys(m.own))
+	networks = slices.AppendSeq(networks, maps.Keys(m.auditAlso))
+	also := m.auditAlso
+	m.auditAlso = map[string]bool{}
+	first := !m.audited
 	m.mu.Unlock()
-	// Networks that this host was on in an earlier life.
-	all, _, err := m.list(ctx, presentKeys)
-	if err != nil {
-		return err
-	}
-	present := map[string]bool{}
-	for _, e := range all {
-		if s, ok := parts(e.Key, presentKeys, 2); ok && s[1] == m.id {
-			present[s[0]] = true
-			networks = append(networks, s[0])
+	if first || restored { // networks that this host was on in an earlier life
+		all, _, err := m.list(ctx, presentKeys)
+		if err != nil {
+			return err
+		}
+		for _, e := range all {
+			if s, ok := parts(e.Key, presentKeys, 2); ok && s[1] == m.id {
+				networks = append(networks, s[0])
+			}
 		}
 	}
 	slices.Sort(networks)
 	for _, network := range slices.Compact(networks) {
-		if err := m.auditOne(ctx, network, present[network], restored); err != nil {
+		if err := m.auditOne(ctx, network, restored); err != nil {
+			m.mu.Lock()
+			maps.Copy(m.auditAlso, also)
+			m.mu.Unlock()
 			return err
 		}
 	}
-	m.auditAsks()
+	m.mu.Lock()
+	m.audited = true
+	m.mu.Unlock()
 	return nil
 }
 
 // auditOne is audit for one network.
-func (m *Mesh) auditOne(ctx context.Context, network string, present, restored bool) error {
+func (m *Mesh) auditOne(ctx context.Context, network string, restored bool) error {
 	e, there, err := m.get(ctx, networkKeys+network)
+	if err != nil {
+		return err
+	}
+	_, present, err := m.get(ctx, presentKey(network, m.id))
 	if err != nil {
 		return err
 	}
@@ -168,7 +180,7 @@ func (m *Mesh) putBlock(ctx context.Context, o *ownNet, p netip.Prefix) error {
 	m.mu.Lock()
 	network, guard := o.Network.ID, m.guardSelf()
 	ops := []store.Op{guard, {Key: blockKey(network, p), Value: []byte(m.id), Guard: true},
-		{Key: networkKeys + network, Guard: true, IfRev: m.netRevs[network], Keep: true}, m.bumpMembers(network)}
+		unchanged(networkKeys+network, m.netRevs[network]), m.bumpMembers(network)}
 	m.mu.Unlock()
 	rev, err := m.commit(ctx, ops...)
 	if errors.Is(err, store.ErrCompare) {
@@ -335,7 +347,7 @@ func (m *Mesh) auditEndpoints(ctx context.Context, o *ownNet, present bool) erro
 func (m *Mesh) auditAsks() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if !m.base[askKeys].listed || m.cfg.Local == nil || !m.synced {
+	if !m.base[askKeys].listed || m.cfg.Local == nil || !m.synced || !m.audited || m.member() != nil {
 		return
 	}
 	for key, e := range m.asks {
@@ -343,6 +355,7 @@ func (m *Mesh) auditAsks() {
 		if e.ask.By == m.id && len(m.waiters[key]) == 0 && (o == nil || !slices.Contains(o.Singles, e.addr)) {
 			if _, there := m.queue.releases[key]; !there {
 				m.queue.releases[key] = false
+				m.writeBell.ring()
 			}
 		}
 	}

@@ -46,11 +46,14 @@ func (m *Mesh) borrow(ctx context.Context, n *cnm.Network, addr netip.Addr, bloc
 			return cnm.Block{}, m.away(n, addr, block, owner)
 		}
 		rev, err := m.commit(ctx, guard,
-			store.Op{Key: blockKey(n.ID, block), Guard: true, IfRev: blockRev, Keep: true},
+			unchanged(blockKey(n.ID, block), blockRev),
 			store.Op{Key: key, Value: encode(ask{By: m.id, Name: self}), Guard: true},
 			m.bumpMembers(n.ID))
 		if err != nil {
-			return cnm.Block{}, err // written or not, it is found at the next attempt
+			if !errors.Is(err, store.ErrCompare) { // written or not
+				m.releaseLater(key)
+			}
+			return cnm.Block{}, err
 		}
 		e.Rev = rev
 	}
@@ -60,12 +63,15 @@ func (m *Mesh) borrow(ctx context.Context, n *cnm.Network, addr netip.Addr, bloc
 		back, cancel := context.WithTimeout(context.WithoutCancel(ctx), m.cfg.Timeout)
 		defer cancel()
 		switch err := m.takeBack(back, key, rev); {
+		case rev == 0: // it was not seen: as if it could not be taken back
+			m.releaseLater(key)
 		case errors.Is(err, store.ErrCompare):
 			if e, ok, err := m.get(back, key); err == nil && ok {
 				k, _ = decode[ask](e.Value)
 				rev = e.Rev
 			}
 		case err != nil:
+			m.releaseLater(key)
 			return cnm.Block{}, err
 		}
 	}
@@ -74,8 +80,8 @@ func (m *Mesh) borrow(ctx context.Context, n *cnm.Network, addr netip.Addr, bloc
 		m.cfg.Hook("mesh.ask.granted")
 		return m.borrowed(n, addr)
 	case k.By == m.id && k.State == refused:
-		if err := m.takeBack(ctx, key, rev); err != nil && !errors.Is(err, store.ErrCompare) {
-			m.log.Warn("an ask for an address stays until the next comparison", "key", key, "err", err)
+		if err := m.takeBack(ctx, key, rev); err != nil {
+			m.releaseLater(key)
 		}
 		return cnm.Block{}, cnm.Conflict("%s (said by host %s, whose block %s it is in)", k.Why, name, block)
 	}
@@ -292,6 +298,17 @@ func (m *Mesh) Release(network string, block netip.Prefix) {
 	m.mu.Unlock()
 }
 
+// releaseLater has an ask taken back that could not be, or of which it is not known
+// whether it was written.
+func (m *Mesh) releaseLater(key string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if _, there := m.queue.releases[key]; !there && m.member() == nil {
+		m.queue.releases[key] = false
+		m.writeBell.ring()
+	}
+}
+
 // release writes what Release promised. Only an ask that is this host's is taken away,
 // by its revision: after an answer that was lost, the address may be another's already.
 func (m *Mesh) release(ctx context.Context) error {
@@ -312,7 +329,10 @@ func (m *Mesh) release(ctx context.Context) error {
 		if err == nil {
 			delete(m.queue.releases, key)
 			if s, ok := parts(key, askKeys, 2); ok {
-				m.tidy(s[0])
+				// The whole block may have become this host's, by a forget.
+				m.auditAlso[s[0]] = true
+				m.auditAll = true
+				m.checkBell.ring()
 			}
 		} else {
 			m.queue.releases[key] = false

@@ -122,7 +122,7 @@ func (m *Mesh) claim(ctx context.Context, n *cnm.Network, pool cnm.Pool, addr ne
 		m.mu.Unlock()
 	}()
 	rev, err := m.commit(ctx, guard,
-		store.Op{Key: networkKeys + n.ID, Guard: true, IfRev: network.Rev, Keep: true},
+		unchanged(networkKeys+n.ID, network.Rev),
 		store.Op{Key: key, Value: []byte(m.id), Guard: true},
 		m.bumpMembers(n.ID))
 	if err != nil && !errors.Is(err, store.ErrCompare) {

@@ -188,7 +188,7 @@ func (m *Mesh) sweep(ctx context.Context, s sweep) error {
 		return err
 	}
 	if there { // it was put back: only the order to sweep goes
-		_, err := m.commit(ctx, store.Op{Key: guard, Guard: true, IfRev: e.Rev, Keep: true}, store.Op{Key: sweepKeys + id})
+		_, err := m.commit(ctx, unchanged(guard, e.Rev), store.Op{Key: sweepKeys + id})
 		return ignoreCompare(err)
 	}
 	gone := store.Op{Key: guard, Guard: true, Keep: true}
@@ -310,8 +310,8 @@ func (m *Mesh) sweepBlocks(ctx context.Context, host string, gone store.Op) erro
 			}
 			ops[1].Value = []byte(heir)
 			ops = append(ops,
-				store.Op{Key: hostKeys + heir, Guard: true, IfRev: h.Rev, Keep: true},
-				store.Op{Key: heirs[heir].Key, Guard: true, IfRev: heirs[heir].Rev, Keep: true})
+				unchanged(hostKeys+heir, h.Rev),
+				unchanged(heirs[heir].Key, heirs[heir].Rev))
 		}
 		if _, err := m.commit(ctx, ops...); err != nil {
 			return err

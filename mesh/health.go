@@ -17,10 +17,20 @@ type health struct {
 	rev     int64     // the highest revision seen
 }
 
-// heard takes note of how a call of the store ended.
-func (m *Mesh) heard(ctx context.Context, err error, rev int64) {
+// awayError is a store that did not answer, or not clearly: no decision of its.
+type awayError struct{ err error }
+
+func (e *awayError) Error() string { return e.err.Error() }
+func (e *awayError) Unwrap() error { return e.err }
+
+// heard takes note of how a call of the store ended, and marks an error of one that did
+// not answer.
+func (m *Mesh) heard(ctx context.Context, err error, rev int64) error {
 	if ctx.Err() != nil {
-		return // it was we who ended it
+		if err != nil {
+			err = &awayError{err}
+		}
+		return err // it was we who ended it
 	}
 	up := err == nil || errors.Is(err, store.ErrCompare) || errors.Is(err, store.ErrCompacted) || errors.Is(err, cnm.ErrInvalid)
 	m.mu.Lock()
@@ -36,20 +46,24 @@ func (m *Mesh) heard(ctx context.Context, err error, rev int64) {
 		m.writeBell.ring()
 		m.checkBell.ring()
 		m.aliveBell.ring()
+		m.auditAll = true
 	case !up && (h.err == nil):
 		m.log.Warn("the mesh's store cannot be reached: what runs goes on", "err", err)
 		h.since, h.err = time.Now(), err
 	case !up:
 		h.err = err
 	}
+	if !up {
+		err = &awayError{err}
+	}
+	return err
 }
 
 func (m *Mesh) get(ctx context.Context, key string) (store.Entry, bool, error) {
 	c, cancel := context.WithTimeout(ctx, m.cfg.Timeout)
 	defer cancel()
 	e, ok, err := m.cfg.Store.Get(c, key)
-	m.heard(ctx, err, e.Rev)
-	return e, ok, err
+	return e, ok, m.heard(ctx, err, e.Rev)
 }
 
 func (m *Mesh) list(ctx context.Context, prefix string) ([]store.Entry, int64, error) {
@@ -71,16 +85,14 @@ func (m *Mesh) list(ctx context.Context, prefix string) ([]store.Entry, int64, e
 		m.mu.Unlock()
 		m.checkBell.ring()
 	}
-	m.heard(ctx, err, rev)
-	return entries, rev, err
+	return entries, rev, m.heard(ctx, err, rev)
 }
 
 func (m *Mesh) commit(ctx context.Context, ops ...store.Op) (int64, error) {
 	c, cancel := context.WithTimeout(ctx, m.cfg.Timeout)
 	defer cancel()
 	rev, err := m.cfg.Store.Commit(c, ops...)
-	m.heard(ctx, err, rev)
-	return rev, err
+	return rev, m.heard(ctx, err, rev)
 }
 
 // reachable says whether the last call of the store was answered.
@@ -90,13 +102,14 @@ func (m *Mesh) reachable() bool {
 	return m.health.reached && m.health.err == nil && m.foreign == nil
 }
 
-// unreachable makes an error of one that came from the store, in the words of who
-// wanted what. Errors that the store decided (of another class) stay what they are.
+// unreachable makes an error of a store that did not answer, in the words of who wanted
+// what. Other errors stay what they are.
 func (m *Mesh) unreachable(what string, err error) error {
-	if err == nil || errors.Is(err, store.ErrCompare) || errors.Is(err, cnm.ErrInvalid) || errors.Is(err, cnm.ErrConflict) ||
-		errors.Is(err, cnm.ErrNotFound) || errors.Is(err, cnm.ErrExhausted) || errors.Is(err, cnm.ErrForbidden) {
+	var away *awayError
+	if !errors.As(err, &away) {
 		return err
 	}
+	err = away.err
 	m.mu.Lock()
 	since := m.health.since
 	m.mu.Unlock()
@@ -125,7 +138,16 @@ func (m *Mesh) member() error {
 // guardSelf is the condition that this host is still a member: what a forgotten one
 // writes late must fail. The caller holds mu.
 func (m *Mesh) guardSelf() store.Op {
-	return store.Op{Key: hostKeys + m.id, Guard: true, IfRev: m.selfRev, Keep: true}
+	return unchanged(hostKeys+m.id, m.selfRev)
+}
+
+// unchanged is the condition that a key is there as it was seen. Of one that was not
+// seen it never holds: revision 0 would mean that the key must not be there.
+func unchanged(key string, rev int64) store.Op {
+	if rev == 0 {
+		rev = -1
+	}
+	return store.Op{Key: key, Guard: true, IfRev: rev, Keep: true}
 }
 
 // settle makes sure that this host's own record's revision is known, for guards.

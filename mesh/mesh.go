@@ -165,7 +165,9 @@ type Mesh struct {
 	suspect   bool // the store's revision went back
 	confirmed bool // this host's record was seen in the store since this process began
 	auditAll  bool
-	synced    bool // Sync was called: what this host has is known
+	auditAlso map[string]bool // networks of which this host may have something unknown to it
+	audited   bool            // once
+	synced    bool            // Sync was called: what this host has is known
 
 	ready chan struct{}
 	runs  sync.WaitGroup
@@ -190,7 +192,7 @@ func New(cfg Config) (*Mesh, error) {
 		hosts: map[string]Host{}, alive: map[string]bool{}, seen: map[string]time.Time{},
 		networks: map[string]*cnm.Network{}, netRevs: map[string]int64{}, asks: map[string]askEntry{}, ways: map[netip.Addr]Way{},
 		base: map[string]*mirror{}, follows: map[string]*follow{}, own: map[string]*ownNet{},
-		waiters: map[string][]chan struct{}{}, adopting: map[string]bool{}, claims: map[string]bool{},
+		waiters: map[string][]chan struct{}{}, adopting: map[string]bool{}, claims: map[string]bool{}, auditAlso: map[string]bool{},
 		checkBell: newBell(), writeBell: newBell(), tellBell: newBell(), cacheBell: newBell(), aliveBell: newBell(), askBell: newBell(),
 		ready: make(chan struct{}),
 	}

@@ -68,7 +68,7 @@ func (m *Mesh) watch(ctx context.Context, v *mirror, rev int64) {
 	defer cancel()
 	events, err := m.cfg.Store.Watch(ctx, v.prefix, rev)
 	if err != nil {
-		m.heard(ctx, err, 0)
+		_ = m.heard(ctx, err, 0)
 		return
 	}
 	again := time.NewTimer(m.cfg.Resync + rand.N(m.cfg.Resync/4))

@@ -32,6 +32,7 @@ func (m *Mesh) steward(ctx context.Context) {
 		err := m.check(ctx)
 		if err == nil {
 			err = m.auditDue(ctx)
+			m.auditAsks()
 		}
 		if err != nil && ctx.Err() == nil {
 			m.log.Debug("this host's place in the mesh is looked at again", "err", err)
@@ -290,8 +291,7 @@ func (m *Mesh) hold(ctx context.Context) error {
 	value := encode(map[string]string{"name": m.self.Name})
 	m.mu.Unlock()
 	lost, err := m.cfg.Store.Hold(ctx, store.Op{Key: aliveKeys + m.id, Value: value}, m.cfg.TTL)
-	m.heard(ctx, err, 0)
-	if err != nil {
+	if m.heard(ctx, err, 0) != nil {
 		return err
 	}
 	for {

@@ -100,10 +100,9 @@ func (m *Mesh) next() func(context.Context, Sink) {
 		// because nothing is known yet.
 		t.networks = false
 		all := m.allNetworks()
-		if len(all) == 0 && !m.base[networkKeys].known {
-			return nil
+		if len(all) > 0 || m.base[networkKeys].known {
+			return func(ctx context.Context, s Sink) { s.Networks(ctx, all) }
 		}
-		return func(ctx context.Context, s Sink) { s.Networks(ctx, all) }
 	}
 	for network, p := range t.remotes {
 		f := m.follows[network]

@@ -28,7 +28,7 @@ func (m *Mesh) wire(v *mirror) {
 		v.whole = func() { m.telling.networks = true; m.tellBell.ring() }
 	case askKeys:
 		v.change = m.askChanged
-		v.whole = m.askBell.ring
+		v.whole = func() { m.askBell.ring(); m.checkBell.ring() }
 	}
 }
 

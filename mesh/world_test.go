@@ -49,7 +49,7 @@ type node struct {
 func inWorld(t *testing.T, f func(t *testing.T, w *world)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		w := &world{t: t, common: mem.New(mem.Options{History: 4096}), log: slog.New(slog.DiscardHandler)}
+		w := &world{t: t, common: mem.New(mem.Options{History: 256}), log: slog.New(slog.DiscardHandler)}
 		if _, err := Found(t.Context(), w.common, "", "test"); err != nil {
 			t.Fatal(err)
 		}

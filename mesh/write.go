@@ -89,7 +89,7 @@ func (m *Mesh) writeBatch(ctx context.Context) (more bool, err error) {
 		for _, network := range networks {
 			m.tidy(network)
 		}
-		return len(m.queue.keys) > 0, nil
+		return len(m.queue.keys)+len(m.queue.releases) > 0, nil
 	}
 	// Back to the front, as far as they are not there again.
 	back := slices.DeleteFunc(taken, func(key string) bool { return m.queue.queued[key] })
@@ -166,7 +166,7 @@ func (m *Mesh) arrived(network string, arriving map[string]bool, ops *[]store.Op
 	}
 	arriving[network] = true
 	*ops = append(*ops,
-		store.Op{Key: networkKeys + network, Guard: true, IfRev: rev, Keep: true},
+		unchanged(networkKeys+network, rev),
 		store.Op{Key: presentKey(network, m.id), Value: []byte("{}")},
 		m.bumpMembers(network))
 	return true
