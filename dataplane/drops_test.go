@@ -2,6 +2,7 @@ package dataplane
 
 import (
 	"fmt"
+	"net/netip"
 	"regexp"
 	"strings"
 	"testing"
@@ -76,5 +77,23 @@ func TestQuiet(t *testing.T) {
 	}
 	if n := strings.Count(p.Text, "\n") - strings.Count(q.Text, "\n"); n != len(DropRules()) {
 		t.Errorf("%d lines went", n)
+	}
+}
+
+// TestSingle: without what spans hosts nothing of the page refers to it, and all else is
+// as it was.
+func TestSingle(t *testing.T) {
+	p := BasePage("linkspan_3c52f1")
+	s := p.Single()
+	for _, no := range []string{"mesh4", "mesh6", "vnis", "@th,96", "rt mtu"} {
+		if regexp.MustCompile(`(?m)^[^#\n]*` + no).MatchString(s.Text) {
+			t.Errorf("%s is left", no)
+		}
+	}
+	if s.Spec() != p.Spec() || strings.Count(s.Text, "{") != strings.Count(s.Text, "}") || strings.Count(p.Text, "\n")-strings.Count(s.Text, "\n") > 40 {
+		t.Errorf("%s", s.Text)
+	}
+	if !MeshElement(Meta{}, "t", netip.MustParsePrefix("10.0.0.0/8")).Spanning() || PeerElement(Meta{}, "t", netip.MustParseAddr("10.0.0.1")).Spanning() {
+		t.Error("which elements need it")
 	}
 }

@@ -5,6 +5,7 @@ import (
 	_ "embed"
 	"encoding/hex"
 	"fmt"
+	"regexp"
 	"strconv"
 	"strings"
 )
@@ -27,6 +28,24 @@ func BasePage(table string, accept ...Mark) Page {
 	}
 	text := strings.Replace(pageText, "ACCEPTMARK\n\t\t", rules, 1)
 	return page(table, "inet", text, "the firewall: a constant number of rules, everything else is set elements")
+}
+
+var (
+	meshSet  = regexp.MustCompile(`(?m)^\t(?:map mesh[46]|set vnis(?:_secure)?) \{\n(?:\t\t.*\n)*\t\}\n`)
+	meshRule = regexp.MustCompile(`(?m)^\t\t.*(?:@mesh[46]|@vnis|set rt mtu).*\n`)
+)
+
+// Single is the page for a kernel (before Linux 5.6) or an nft program (before 0.9.4)
+// that does not know what networks that span hosts need: all else is the same, and so
+// is its name.
+func (o Page) Single() Page {
+	o.Text = meshRule.ReplaceAllString(meshSet.ReplaceAllString(o.Text, ""), "")
+	return o
+}
+
+// Spanning says that an element is of a set that Single leaves out.
+func (o Element) Spanning() bool {
+	return strings.HasPrefix(o.Set, "mesh") || strings.HasPrefix(o.Set, "vnis")
 }
 
 //go:embed tunnels.nft

@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"linkspan/cnm"
 	"linkspan/dataplane"
 )
 
@@ -229,6 +230,8 @@ func (w *elementWriter) finish() []nfMsg {
 func explainElement(op dataplane.Op, err error) error {
 	e := op.Object.(dataplane.Element)
 	switch {
+	case errors.Is(err, unix.ENOENT) && e.Spanning():
+		return cnm.Unsupported("set %s of table %s %s is not there: when the page was loaded this kernel (before Linux 5.6) or nft (before 0.9.4) did not know what networks that span hosts need: %w", e.Set, e.Family, e.Table, err)
 	case errors.Is(err, unix.ENOENT):
 		return fmt.Errorf("table %s %s or its set %s is not there: %w", e.Family, e.Table, e.Set, err)
 	case e.Last != nil && (errors.Is(err, unix.EEXIST) || errors.Is(err, unix.ENOTEMPTY)):

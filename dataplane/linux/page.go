@@ -69,18 +69,37 @@ func (k *Kernel) loadPage(ctx context.Context, o dataplane.Page) error {
 		return err
 	}
 	if err = k.loadText(ctx, o, sets, chains); err != nil {
-		// A kernel without nfnetlink_log refuses what logs to a group, and everything with
-		// it. A firewall that does not tell is better than none.
-		if quiet := o.Quiet(); quiet.Text == o.Text || k.loadText(ctx, quiet, sets, chains) != nil {
+		if k.loadLess(ctx, o, err, sets, chains) != nil {
 			return err
 		}
-		k.log.Warn("drops are not told: this kernel cannot log them (modprobe nfnetlink_log, CONFIG_NETFILTER_NETLINK_LOG)", "table", o.Table, "err", err)
 	}
 	k.point("between load and seal table " + o.Family + " " + o.Table)
 	if len(sets)+len(chains) == 0 {
 		defer k.back.gap()
 	}
 	return k.sealPage(t)
+}
+
+// loadLess loads what a kernel takes that refused the whole page: a firewall that does not
+// tell, or knows of no other hosts, is better than none.
+func (k *Kernel) loadLess(ctx context.Context, o dataplane.Page, why error, sets map[string]setInfo, chains map[string]chainInfo) error {
+	const (
+		mute   = "drops are not told: this kernel cannot log them (modprobe nfnetlink_log, CONFIG_NETFILTER_NETLINK_LOG)"
+		single = "networks cannot span hosts: the firewall page needs Linux 5.6 and nft 0.9.4 for that"
+	)
+	for _, less := range []struct {
+		page dataplane.Page
+		says []string
+	}{{o.Quiet(), []string{mute}}, {o.Single(), []string{single}}, {o.Single().Quiet(), []string{mute, single}}} {
+		if less.page.Text == o.Text || k.loadText(ctx, less.page, sets, chains) != nil {
+			continue
+		}
+		for _, s := range less.says {
+			k.log.Warn(s, "table", o.Table, "err", why)
+		}
+		return nil
+	}
+	return why
 }
 
 func (k *Kernel) loadText(ctx context.Context, o dataplane.Page, sets map[string]setInfo, chains map[string]chainInfo) error {
