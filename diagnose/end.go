@@ -15,6 +15,8 @@ const (
 	EndHost      EndKind = "host"
 	EndOutside   EndKind = "outside"
 	EndName      EndKind = "name" // known to nobody here, or only elsewhere
+	// EndElsewhere is a container on another host of the mesh.
+	EndElsewhere EndKind = "elsewhere"
 )
 
 // End is what a person means by A or B.
@@ -36,4 +38,6 @@ type End struct {
 	Container *Container    `json:"container,omitempty"`
 	Sandbox   *cnm.Sandbox  `json:"-"`
 	Endpoint  *cnm.Endpoint `json:"-"` // whose address it is
+	// Elsewhere is set for a container on another host.
+	Elsewhere *Elsewhere `json:"elsewhere,omitempty"`
 }

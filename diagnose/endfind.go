@@ -21,6 +21,12 @@ func (w *World) Find(ctx context.Context, e *End) error {
 		return w.owner(ctx, e)
 	}
 	c, err := w.Container(e.Name)
+	if Unknown(err) {
+		if there := w.ElsewhereNamed(e.Name); len(there) > 0 {
+			e.is(&there[0])
+			return nil
+		}
+	}
 	if err != nil {
 		return err
 	}
@@ -47,6 +53,11 @@ func (w *World) owner(ctx context.Context, e *End) error {
 		}
 		e.Sandbox, e.Endpoint = s, ep
 		e.How = fmt.Sprintf("%s is %s's address on %s", e.Addr, e.Name, ep.NetworkName)
+		return nil
+	}
+	if x := w.ElsewhereAt(e.Addr); x != nil {
+		e.is(x)
+		e.How = fmt.Sprintf("%s is %s's address on %s, on %s", e.Addr, e.Name, x.Network.Name, x.Peer.Name)
 		return nil
 	}
 	mine := e.Addr.IsLoopback()

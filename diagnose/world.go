@@ -16,6 +16,8 @@ import (
 type World struct {
 	Declared Declared
 	Kernel   reading.Reader
+	// Mesh is nil where it does not matter.
+	Mesh Mesh
 	// Table is the name of our nftables table, family inet.
 	Table string
 }

@@ -79,6 +79,8 @@ func (w *walk) aimContainer(p packet) (packet, bool) {
 			p.dst = w.hostFor(a)
 		}
 		w.declareHost(a, p)
+	case w.b.Kind == diagnose.EndElsewhere:
+		return w.aimElsewhere(p)
 	case w.b.Kind == diagnose.EndOutside:
 		if !p.dst.IsValid() {
 			p.dst = w.outsideAddr(hasFamily(a, true) || !hasFamily(a, false))

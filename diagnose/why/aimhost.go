@@ -12,6 +12,8 @@ import (
 func (w *walk) aimHost(p packet) (packet, bool) {
 	p.src = w.a.Addr
 	switch {
+	case w.b.Kind == diagnose.EndElsewhere:
+		return w.aimElsewhere(p)
 	case p.dst.IsValid():
 	case isHost(w.b):
 		p.dst = localhost(true)

@@ -13,6 +13,9 @@ func freshKnown() map[string]*ruleset.Conntrack { return map[string]*ruleset.Con
 
 // back follows the answer from where the question ended to A.
 func (w *walk) back(end arrival) bool {
+	if w.b.Kind == diagnose.EndElsewhere && end.outside {
+		return w.backAcross(end)
+	}
 	p := w.reached
 	ans := packet{src: p.dst, dst: p.src, sport: p.dport, dport: p.sport, proto: p.proto, answer: true}
 	var from start

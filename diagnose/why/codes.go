@@ -41,6 +41,13 @@ const (
 	NotAPeer          Code = "not-a-peer"
 	PlainText         Code = "plain-text"
 
+	// Other hosts.
+	Forgotten   Code = "forgotten"
+	PeerSilent  Code = "peer-silent"
+	NoPath      Code = "no-path"
+	TunnelEntry Code = "tunnel-entry"
+	NoTunnel    Code = "no-tunnel"
+
 	// Routes and parameters of the kernel.
 	NoRoute            Code = "no-route"
 	WrongRoute         Code = "wrong-route"
@@ -103,6 +110,11 @@ var Meanings = []Meaning{
 	{OwnPageDamaged, "Linkspan's own table is not as it should be: it was changed, or emptied."},
 	{NotAPeer, "it came through a tunnel of the mesh from a host that is not of the mesh."},
 	{PlainText, "the network is encrypted, and the packet is not: it is dropped on the way in and on the way out."},
+	{Forgotten, "this host was forgotten by the mesh: it reaches none of the others."},
+	{PeerSilent, "the other host is not heard of: it is down, or cut off, and the two look alike (an unknown, not a no)."},
+	{NoPath, "there is no way to the other host for this network."},
+	{TunnelEntry, "an entry that leads to a container on another host (neighbour, forwarding table) is gone or wrong."},
+	{NoTunnel, "the encrypted tunnel to the other host does not stand."},
 	{NoRoute, "there is no route, or one that refuses."},
 	{WrongRoute, "a route leads it another way."},
 	{ForwardingOff, "the kernel does not forward packets between interfaces."},

@@ -14,7 +14,7 @@ import (
 func (w *walk) arrived(end arrival) bool {
 	w.reached = end.p
 	switch {
-	case end.outside && w.b.Kind == diagnose.EndOutside:
+	case end.outside && (w.b.Kind == diagnose.EndOutside || w.elsewhere(end.p.dst) != nil):
 		return true
 	case !end.outside && w.b.Kind == diagnose.EndOutside && w.foreign == nil && end.place.ns == w.placeOf(w.a).ns:
 		return w.fail(end.place, "way", "it ends at "+w.stack(end.place), because(WrongRoute, "%s takes %s for its own.", w.stack(end.place), end.p.dst).

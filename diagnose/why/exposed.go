@@ -153,7 +153,7 @@ func (w *walk) direct(s *cnm.Sandbox) (all []exposing) {
 	for i := range s.Endpoints {
 		e := &s.Endpoints[i]
 		n := w.world.NetworkByID(e.NetworkID)
-		if n == nil || n.Driver != "bridge" {
+		if n == nil || !bridged(n) {
 			continue
 		}
 		for _, a := range e.Addrs {

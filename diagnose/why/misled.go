@@ -10,6 +10,9 @@ import (
 // misled says that a stack sends a container's address another way than to its network.
 func (w *walk) misled(at place, p packet, r reading.RouteAnswer) *cause {
 	s, e := w.world.Holder(p.dst)
+	if x := w.elsewhere(p.dst); x != nil {
+		return w.misledAcross(at, p, r, x)
+	}
 	if e == nil {
 		if n := w.containing(p.dst); n != nil && at.host() && r.Link != device(n) && !n.Internal {
 			return w.otherWay(at, p, r, device(n), "network "+n.Name)
@@ -18,14 +21,14 @@ func (w *walk) misled(at place, p packet, r reading.RouteAnswer) *cause {
 	}
 	if at.host() {
 		n := w.world.NetworkByID(e.NetworkID)
-		if n == nil || n.Driver != "bridge" || r.Link == device(n) {
+		if n == nil || !bridged(n) || r.Link == device(n) {
 			return nil
 		}
 		return w.otherWay(at, p, r, device(n), "network "+n.Name+", where "+s.OwnerName+" is")
 	}
 	for i := range at.sandbox.Endpoints {
 		own := &at.sandbox.Endpoints[i]
-		if own.NetworkID != e.NetworkID || own.IfName == r.Link && !r.Gateway.IsValid() || !familyOf(own, p.dst.Is4()).IsValid() {
+		if own.NetworkID != e.NetworkID || own.IfName == r.Link && (!r.Gateway.IsValid() || w.behindGateway(own)) || !familyOf(own, p.dst.Is4()).IsValid() {
 			continue
 		}
 		if c := w.endpointSound(at, own, p.dst.Is4()); c != nil {

@@ -46,6 +46,12 @@ func (w *walk) resolve() error {
 	if known {
 		return w.world.Find(w.ctx, w.b)
 	}
+	// A's own networks may have the name besides; a container of that name is meant first.
+	if there := w.world.ElsewhereNamed(name); len(there) > 0 {
+		if here, _ := w.aliases(name); len(here) == 0 {
+			return w.world.Find(w.ctx, w.b)
+		}
+	}
 	return w.alias(name, err)
 }
 

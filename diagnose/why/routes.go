@@ -23,6 +23,9 @@ func (w *walk) noRoute(at place, p packet, r reading.RouteAnswer, in string) *ca
 	if c := w.bare(at, p); c != nil {
 		return c
 	}
+	if x := w.elsewhere(p.dst); x != nil && at.host() {
+		return w.lostAcross(p, x)
+	}
 	if bad := w.refusing(at, p); bad != nil && strings.HasPrefix(bad.Type, "rule ") {
 		fam := "ip"
 		if p.dst.Is6() {
@@ -115,6 +118,7 @@ func (w *walk) endpointSound(at place, e *cnm.Endpoint, v4 bool) *cause {
 		if want.Addr().Is4() != v4 {
 			continue
 		}
+		want = w.inside(at, e, want)
 		var other []string
 		there := false
 		for _, p := range l.Addrs {
@@ -147,6 +151,25 @@ func (w *walk) endpointSound(at place, e *cnm.Endpoint, v4 bool) *cause {
 		return c.mend("%s", cure)
 	}
 	return nil
+}
+
+// inside is an endpoint's address as it should be inside: on a routed network it stands
+// alone, whatever the subnet is.
+func (w *walk) inside(at place, e *cnm.Endpoint, a netip.Prefix) netip.Prefix {
+	for _, bits := range []int{a.Bits(), a.Addr().BitLen()} {
+		for _, o := range w.objects {
+			if d, ok := o.(dataplane.Addr); ok && d.NS == at.ns && d.Link == e.IfName && d.Prefix == netip.PrefixFrom(a.Addr(), bits) {
+				return d.Prefix
+			}
+		}
+	}
+	return a
+}
+
+// behindGateway says that an endpoint reaches its own network through the gateway.
+func (w *walk) behindGateway(e *cnm.Endpoint) bool {
+	n := w.world.NetworkByID(e.NetworkID)
+	return n != nil && n.Driver == "routed"
 }
 
 // upAgain brings an interface up with what the kernel took when it went down: routes,

@@ -276,6 +276,9 @@ func TestCodes(t *testing.T) {
 	for _, s := range situations() {
 		said[s.code] = true
 	}
+	for _, s := range acrosses() {
+		said[s.code] = true
+	}
 	for _, m := range Meanings {
 		if !said[m.Code] {
 			t.Errorf("%s is said of nothing", m.Code)

@@ -214,11 +214,16 @@ func (w *walk) routed(at place, p packet, in string) (reading.RouteAnswer, bool)
 // networkOf is the network whose bridge a link of the host is.
 func (w *walk) networkOf(link string) *cnm.Network {
 	for _, n := range w.world.Declared.Networks() {
-		if n.Driver == "bridge" && device(n) == link {
+		if bridged(n) && device(n) == link {
 			return n
 		}
 	}
 	return nil
+}
+
+// bridged says that a network's containers are on a bridge of this host.
+func bridged(n *cnm.Network) bool {
+	return n.Driver == "bridge" || n.Driver == "overlay" || n.Driver == "routed"
 }
 
 // device is the bridge of a network (driver/bridge).

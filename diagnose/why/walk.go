@@ -41,6 +41,11 @@ type walk struct {
 	// blind: the host's rules could not be followed, so that where a packet goes from there
 	// is not known.
 	blind bool
+	// there are B's endpoints when it is on another host; silent, when that is not heard
+	// of; doubts are what may still keep the tunnel from standing.
+	there  []diagnose.Elsewhere
+	silent *diagnose.Elsewhere
+	doubts []string
 	// carries are the interfaces on the way that a sender is not told about: see mtu.go.
 	carries []carrier
 }
@@ -193,10 +198,20 @@ func (w *walk) ends(from, to string) error {
 	if err := w.world.Find(w.ctx, &a); err != nil {
 		return err
 	}
+	if a.Kind == diagnose.EndElsewhere {
+		return askedThere(&a, from, to)
+	}
 	if a.Kind == diagnose.EndHost && a.Addr.IsLoopback() {
 		a.Addr = localhost(a.Addr.Is4())
 	}
-	return w.resolve()
+	if err := w.resolve(); err != nil || b.Kind != diagnose.EndElsewhere {
+		return err
+	}
+	if a.Kind == diagnose.EndOutside {
+		return cnm.Invalid("%s runs on host %s: who comes from outside comes to it there; ask there: linkspan why %s %s", b.Name, b.Elsewhere.Peer.Name, from, to)
+	}
+	w.there = w.world.ElsewhereNamed(b.Elsewhere.Remote.Container)
+	return nil
 }
 
 // inventory reads what should be on this host.
@@ -263,6 +278,10 @@ func (w *walk) finish() {
 			w.hint = "ask again with --probe: a real packet tells"
 		}
 		w.verdict(Unsure, c.advise("%s", w.hint))
+		return
+	}
+	if w.b.Kind == diagnose.EndElsewhere {
+		w.fare(w.b.Elsewhere)
 		return
 	}
 	if w.b.Kind == diagnose.EndOutside {

@@ -39,6 +39,9 @@ func (w *walk) wire(at place, on onward) (hop, bool) {
 		if h, ok := w.pairOf(l); ok { // wired by hand, without a bridge
 			return h, true
 		}
+		if x := w.elsewhere(on.p.dst); x != nil {
+			return w.leaves(at, l, on, x)
+		}
 		return hop{outside: true}, w.uplinkSound(at, l, on)
 	}
 	e := endpointAt(at.sandbox, on.link)
@@ -109,6 +112,9 @@ func (w *walk) switched(at place, br, from string, on onward) (hop, bool) {
 			return hop{}, false
 		}
 		return hop{place: hostPlace, link: br, port: from}, true
+	}
+	if x := w.elsewhere(on.next); x != nil && x.Network.ID == n.ID {
+		return w.tunnelled(n, br, from, on, x)
 	}
 	s, e := w.world.Holder(on.next)
 	if e == nil || e.NetworkID != n.ID {
@@ -268,6 +274,9 @@ func (w *walk) uplinkSound(at place, l *reading.Interface, on onward) bool {
 		}
 	}
 	w.good(at, "wire", "it leaves by %s", l.Name)
+	if w.elsewhere(on.p.dst) != nil {
+		return true // between hosts of the mesh addresses are kept
+	}
 	return w.unmasked(at, l, on)
 }
 

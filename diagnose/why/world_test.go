@@ -195,7 +195,9 @@ func (w *world) page() {
 		rule{hook: "prerouting", when: publish, hit: chain("publish", "dnat …"), to: ap("172.17.0.2:80")},
 		rule{hook: "output", when: func(p ruleset.Packet) bool { return publish(p) || loop(p) }, hit: chain("publish", "dnat …"), to: ap("172.17.0.2:80")},
 		rule{hook: "postrouting", when: func(p ruleset.Packet) bool { return p.State == "new" && p.Src.IsLoopback() && p.Out == "docker0" }, hit: chain("returning", "masquerade"), from: ap("172.17.0.1:49152")},
-		rule{hook: "postrouting", when: func(p ruleset.Packet) bool { return p.State == "new" && p.Src.As4()[0] == 172 && p.Out == "eth0" }, hit: chain("leaving", "masquerade"), from: ap("192.0.2.10:49152")},
+		rule{hook: "postrouting", when: func(p ruleset.Packet) bool {
+			return p.State == "new" && p.Src.Is4() && p.Src.As4()[0] == 172 && p.Out == "eth0"
+		}, hit: chain("leaving", "masquerade"), from: ap("192.0.2.10:49152")},
 		rule{hook: "forward", when: func(p ruleset.Packet) bool {
 			return p.State == "new" && slices.Contains(bridges, p.In) && slices.Contains(bridges, p.Out) && p.In != p.Out && (p.CT == nil || !p.CT.DNAT)
 		}, hit: chain("drop_isolated", "counter drop"), verdict: "drop"},
