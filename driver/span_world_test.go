@@ -60,21 +60,24 @@ func (b *spanBox) addr(v4 bool) netip.Addr {
 	return b.s.Endpoints[0].Addr6().Addr()
 }
 
-func newSpread(t *testing.T, d driver.Spanner, options map[string]string) *spread {
+func newSpread(t *testing.T, d driver.Spanner, six bool) *spread {
 	t.Helper()
 	probe.Require(t, probe.Root, probe.NetNS, probe.NFT, probe.NFTProgram, probe.Conntrack, probe.IPv6)
 	w := &spread{t: t, lab: lab.New(t), d: d}
 	sw, router := w.lab.Switch("sw"), w.lab.Host("router").Router()
-	sw.Plug(router, "10.0.0.254/24")
-	gateway := netip.MustParseAddr("10.0.0.254")
-	for i, addr := range []string{"10.0.0.1", "10.0.0.2", "10.9.0.2"} {
+	addrs, near, far, bits := []string{"10.0.0.1", "10.0.0.2", "10.9.0.2"}, "10.0.0.254", "10.9.0.1", "/24"
+	if six {
+		addrs, near, far, bits = []string{"2001:db8::1", "2001:db8::2", "2001:db8:9::2"}, "2001:db8::254", "2001:db8:9::1", "/64"
+	}
+	sw.Plug(router, near+bits)
+	for i, addr := range addrs {
 		h := &spanHost{Host: w.lab.Host(fmt.Sprintf("host%d", i+1)).Router(), id: fmt.Sprintf("h%d", i+1), pins: filepath.Join(t.TempDir(), "pins")}
 		if i < 2 {
-			sw.Plug(h.Host, addr+"/24")
-			h.Route("default", gateway)
+			sw.Plug(h.Host, addr+bits)
+			h.Route("default", netip.MustParseAddr(near))
 		} else {
-			w.lab.Join(h.Host, router, addr+"/24", "10.9.0.1/24")
-			h.Route("default", netip.MustParseAddr("10.9.0.1"))
+			w.lab.Join(h.Host, router, addr+bits, far+bits)
+			h.Route("default", netip.MustParseAddr(far))
 		}
 		id := make([]byte, 3)
 		rand.Read(id)
@@ -98,7 +101,7 @@ func newSpread(t *testing.T, d driver.Spanner, options map[string]string) *sprea
 				t.Errorf("leak: %v", err)
 			}
 		})
-		h.n = &cnm.Network{ID: strings.Repeat("5ea", 22)[:64], Name: "shop", Driver: d.Name(), Scope: cnm.ScopeGlobal, Options: options, VNIs: []uint32{0x4C0001, 0x4C0001},
+		h.n = &cnm.Network{ID: strings.Repeat("5ea", 22)[:64], Name: "shop", Driver: d.Name(), Scope: cnm.ScopeGlobal, VNIs: []uint32{0x4C0001, 0x4C0001},
 			Pools: []cnm.Pool{{Subnet: netip.MustParsePrefix("192.168.0.0/16"), Gateway: netip.MustParseAddr("192.168.0.1")},
 				{Subnet: netip.MustParsePrefix("fd00:168::/64"), Gateway: netip.MustParseAddr("fd00:168::1")}}}
 		w.hosts = append(w.hosts, h)
@@ -327,39 +330,47 @@ func (w *spread) multicast(from *spanBox, to ...*spanBox) {
 	}
 }
 
+// both runs a test on an underlay of IPv4 and of IPv6, with what VXLAN leaves of a packet.
+func both(t *testing.T, d driver.Spanner, f func(t *testing.T, w *spread, tunnel int)) {
+	t.Run("IPv4", func(t *testing.T) { f(t, newSpread(t, d, false), 1450) })
+	t.Run("IPv6", func(t *testing.T) { f(t, newSpread(t, d, true), 1430) })
+}
+
 func TestOverlayWorld(t *testing.T) {
-	w := newSpread(t, overlay.Driver{}, nil)
-	w.all()
-	c1, c2, c3 := w.boxes[0], w.boxes[1], w.boxes[2]
-	w.fits(c1, c2, 1450, "1 received")
-	w.fits(c1, c3, 1450, "1 received")
-	w.fits(c1, c3, 1451, "too long") // its own interface says so
-	w.multicast(c1, c2, c3)
+	both(t, overlay.Driver{}, func(t *testing.T, w *spread, tunnel int) {
+		w.all()
+		c1, c2, c3 := w.boxes[0], w.boxes[1], w.boxes[2]
+		w.fits(c1, c2, tunnel, "1 received")
+		w.fits(c1, c3, tunnel, "1 received")
+		w.fits(c1, c3, tunnel+1, "too long") // its own interface says so
+		w.multicast(c1, c2, c3)
+	})
 }
 
 func TestRoutedWorld(t *testing.T) {
-	w := newSpread(t, routed.Driver{}, nil)
-	w.all()
-	c1, c2, c3, b1 := w.boxes[0], w.boxes[1], w.boxes[2], w.boxes[3]
-	w.fits(c1, c2, 1500, "1 received")
-	w.fits(c1, c3, 1450, "1 received")
-	w.fits(c1, c3, 1500, "mtu = 1450") // the host says what fits
-	// The hosts that share a link use it bare; the other one is behind the tunnel.
-	for _, want := range [][2]string{{c2.addr(true).String(), "dev wan0"}, {c3.addr(true).String(), "dev ls-r"}, {c3.addr(false).String(), "dev ls-r"}} {
-		if out := c1.h.Run("ip", "route", "get", want[0]); !strings.Contains(out, want[1]) {
-			t.Errorf("the way to %s: %s, want %s", want[0], out, want[1])
+	both(t, routed.Driver{}, func(t *testing.T, w *spread, tunnel int) {
+		w.all()
+		c1, c2, c3, b1 := w.boxes[0], w.boxes[1], w.boxes[2], w.boxes[3]
+		w.fits(c1, c2, 1500, "1 received")
+		w.fits(c1, c3, tunnel, "1 received")
+		w.fits(c1, c3, 1500, fmt.Sprintf("mtu = %d", tunnel)) // the host says what fits
+		// The hosts that share a link use it bare; the other one is behind the tunnel.
+		for _, want := range [][2]string{{c2.addr(true).String(), "dev wan0"}, {c3.addr(true).String(), "dev ls-r"}, {c3.addr(false).String(), "dev ls-r"}} {
+			if out := c1.h.Run("ip", "route", "get", want[0]); !strings.Contains(out, want[1]) {
+				t.Errorf("the way to %s: %s, want %s", want[0], out, want[1])
+			}
 		}
-	}
-	// An address that nobody has is answered at once, as far as the kernel's limit goes (an
-	// error a second for each container, redirects and what does not fit among them).
-	if out, err := w.run(c2, "ping", "-n", "-c1", "-W5", "192.168.77.7"); err == nil || !strings.Contains(out, "From 192.168.0.1 icmp_seq=1 Destination Host Unreachable") {
-		t.Errorf("an address that nobody has: %s", out)
-	}
-	// Two on one host go on through the host, whatever it tells them.
-	for range 3 {
-		w.run(c1, "ping", "-n", "-c2", "-i0.2", "-W1", b1.addr(true).String())
-	}
-	if out, _ := w.run(c1, "ip", "route", "get", b1.addr(true).String()); !strings.Contains(out, "via 192.168.0.1") || strings.Contains(out, "redirected") {
-		t.Errorf("the way to a neighbour: %s", out)
-	}
+		// An address that nobody has is answered at once, as far as the kernel's limit goes (an
+		// error a second for each container, redirects and what does not fit among them).
+		if out, err := w.run(c2, "ping", "-n", "-c1", "-W5", "192.168.77.7"); err == nil || !strings.Contains(out, "From 192.168.0.1 icmp_seq=1 Destination Host Unreachable") {
+			t.Errorf("an address that nobody has: %s", out)
+		}
+		// Two on one host go on through the host, whatever it tells them.
+		for range 3 {
+			w.run(c1, "ping", "-n", "-c2", "-i0.2", "-W1", b1.addr(true).String())
+		}
+		if out, _ := w.run(c1, "ip", "route", "get", b1.addr(true).String()); !strings.Contains(out, "via 192.168.0.1") || strings.Contains(out, "redirected") {
+			t.Errorf("the way to a neighbour: %s", out)
+		}
+	})
 }
