@@ -51,7 +51,7 @@ func (m *Mesh) asked() (out []askEntry) {
 	}
 	for _, e := range m.asks {
 		o := m.own[e.network]
-		if o == nil || e.ask.By == m.id || e.ask.State == refused {
+		if o == nil || e.ask.By == m.id || e.ask.State == refused || e.rev == 0 {
 			continue
 		}
 		if _, ours := o.holding(e.addr); ours && (e.ask.State == "" || o.Grants[e.addr] != e.ask.By) {

@@ -83,7 +83,7 @@ func (m *Mesh) load(ctx context.Context) error {
 	defer m.mu.Unlock()
 	for key, value := range byKey {
 		if key, ok := strings.CutPrefix(key, cacheKeys); ok {
-			if v := m.mirrorOf(key); v != nil {
+			if v := m.mirrorOf(key); v != nil && v.cached {
 				v.known = true
 				m.apply(v, store.Event{Key: key, Value: value})
 			}

@@ -10,7 +10,8 @@ import (
 
 // wire says what a change of a base mirror means. All changes come with mu held.
 func (m *Mesh) wire(v *mirror) {
-	v.cached = true
+	// Asks are answered as they are now: an old one would be answered by no revision.
+	v.cached = v.prefix != askKeys
 	switch v.prefix {
 	case recordKey:
 		v.change = m.recordChanged
