@@ -78,6 +78,7 @@ func eventually(t *testing.T, what string, f func() bool) {
 // TestAlmostFull: a lone member takes no writes before its disk is full, can be read, and
 // takes them again by itself when there is room.
 func TestAlmostFull(t *testing.T) {
+	t.Parallel()
 	dir := disk(t, "256m")
 	c, said := config(t, "a")
 	c.Dir = filepath.Join(dir, "etcd")
@@ -190,6 +191,7 @@ func TestNoRoom(t *testing.T) {
 
 // TestQuota: a database that is full of history makes room by itself.
 func TestQuota(t *testing.T) {
+	t.Parallel()
 	c, _ := config(t, "a")
 	c.Quota = 8 << 20
 	s := start(t, c)

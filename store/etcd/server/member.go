@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -36,6 +37,7 @@ type member struct {
 	stop     sync.Once
 	fail     sync.Once
 	failed   chan struct{} // closed when err is set
+	removed  atomic.Bool
 	raft     sync.Once
 	quiet    chan struct{} // closed when raft's loop has ended
 	err      error
@@ -59,6 +61,14 @@ func (m *member) OnWrite(e *zapcore.CheckedEntry, fields []zapcore.Field) {
 	runtime.Goexit()
 }
 
+// hear notes that this member was removed, which it may be told by the others without
+// ever seeing the entry that says so.
+func (m *member) hear(line string) {
+	if line == gone {
+		m.removed.Store(true)
+	}
+}
+
 func (m *member) end(err error) {
 	m.fail.Do(func() {
 		m.err = err
@@ -69,7 +79,7 @@ func (m *member) end(err error) {
 // begin starts etcd. It returns when etcd runs, which is before it knows the others.
 func begin(c Config) (*member, error) {
 	m := &member{dir: c.Dir, listen: []netip.AddrPort{c.Client, c.Peer}, stopping: make(chan struct{}), failed: make(chan struct{}), quiet: make(chan struct{})}
-	ec := c.embed(logger(c.Log, m))
+	ec := c.embed(logger(c.Log, m, m.hear))
 	ec.GRPCAdditionalServerOptions = []grpc.ServerOption{grpc.ChainStreamInterceptor(m.stream)}
 	type answer struct {
 		etcd *embed.Etcd
@@ -94,19 +104,20 @@ func begin(c Config) (*member, error) {
 	m.etcd = a.etcd
 	m.ready = a.etcd.Server.ReadyNotify()
 	go func() {
+		err := errStopped
 		select {
-		case err, ok := <-a.etcd.Err():
-			if ok && err != nil {
-				m.end(err)
+		case e, ok := <-a.etcd.Err():
+			if ok && e != nil {
+				err = e
 			}
 		case <-a.etcd.Server.StopNotify():
-			id := a.etcd.Server.MemberID()
-			if a.etcd.Server.IsIDRemoved(uint64(id)) {
-				m.end(errRemoved)
-			} else {
-				m.end(errStopped)
-			}
+		case <-m.failed:
+			return
 		}
+		if m.removed.Load() || a.etcd.Server.IsIDRemoved(uint64(a.etcd.Server.MemberID())) {
+			err = errRemoved
+		}
+		m.end(err)
 	}()
 	return m, nil
 }

@@ -74,7 +74,7 @@ func (c Config) restore(ctx context.Context, file, dir string) error {
 			}
 			done <- err
 		}()
-		err = snapshot.NewV3(logger(log, m)).Restore(snapshot.RestoreConfig{
+		err = snapshot.NewV3(logger(log, m, m.hear)).Restore(snapshot.RestoreConfig{
 			SnapshotPath: file, Name: c.Name, OutputDataDir: dir,
 			PeerURLs: []string{c.PeerURL()}, InitialCluster: c.Name + "=" + c.PeerURL(), InitialClusterToken: token,
 			RevisionBump: bump, MarkCompacted: true,

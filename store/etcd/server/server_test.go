@@ -232,6 +232,7 @@ func promote(t *testing.T, cl *Cluster, c *Config) *Server {
 }
 
 func TestThree(t *testing.T) {
+	t.Parallel()
 	cs, ss, cl := three(t)
 	var urls []string
 	for _, c := range cs {
@@ -301,6 +302,7 @@ func TestThree(t *testing.T) {
 }
 
 func TestAllAtOnce(t *testing.T) {
+	t.Parallel()
 	cs, ss, _ := three(t)
 	for _, s := range ss {
 		s.Stop()
@@ -328,6 +330,7 @@ func TestAllAtOnce(t *testing.T) {
 }
 
 func TestDemote(t *testing.T) {
+	t.Parallel()
 	cs, ss, _ := three(t)
 	// The leader goes: the first one, as nobody else ever was.
 	st := ss[0].Status()
@@ -339,7 +342,7 @@ func TestDemote(t *testing.T) {
 	select {
 	case <-ss[0].Done():
 	case <-time.After(20 * time.Second):
-		t.Fatal("the removed member still runs")
+		t.Fatalf("the removed member still runs: %+v", ss[0].Status())
 	}
 	if !ss[0].Removed() || !strings.Contains(ss[0].Failed().Error(), "was removed from the cluster") {
 		t.Errorf("%v", ss[0].Failed())
@@ -372,5 +375,33 @@ func TestDemote(t *testing.T) {
 	}
 	if err := last.Remove(within(t, 10*time.Second), ms[0].ID); err == nil || !strings.Contains(err.Error(), "the last member") {
 		t.Errorf("the last one: %v", err)
+	}
+}
+
+// TestRemovedWhileOff: a member that was removed while its host was off hears of it when
+// it comes back, and stays out.
+func TestRemovedWhileOff(t *testing.T) {
+	t.Parallel()
+	cs, ss, cl := three(t)
+	id := ss[2].Status().ID
+	ss[2].Stop()
+	if err := cl.Remove(within(t, 20*time.Second), id); err != nil {
+		t.Fatal(err)
+	}
+	s, err := Open(context.Background(), cs[2])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Stop()
+	select {
+	case <-s.Done():
+	case <-time.After(20 * time.Second):
+		t.Fatalf("it does not know: %+v", s.Status())
+	}
+	if !s.Removed() {
+		t.Errorf("%v", s.Failed())
+	}
+	if err := s.Wait(within(t, time.Second)); err == nil || !strings.Contains(err.Error(), "was removed from the cluster") {
+		t.Errorf("%v", err)
 	}
 }

@@ -42,10 +42,10 @@ func certified(t *testing.T, ca *trust.CA, id string) (trust.Folder, *trust.Iden
 	return f, i
 }
 
-func secure(t *testing.T, name string, f trust.Folder) Config {
-	c, _ := config(t, name)
+func secure(t *testing.T, name string, f trust.Folder) (Config, *lines) {
+	c, said := config(t, name)
 	c.Cert, c.Key, c.CA, c.CRL = f.HostFile(), f.HostFile(), f.CAFile(), f.RevokedFile()
-	return c
+	return c, said
 }
 
 func tlsPut(t *testing.T, url string, tc *tls.Config) error {
@@ -62,14 +62,19 @@ func tlsPut(t *testing.T, url string, tc *tls.Config) error {
 // TestTLS: members and clients must have certificates of the mesh, renewed ones are taken
 // without a restart, and those of forgotten hosts count no more.
 func TestTLS(t *testing.T) {
+	t.Parallel()
 	ca, err := trust.NewCA("m1", "shop", time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
 	fa, ia := certified(t, ca, "a")
 	fb, ib := certified(t, ca, "b")
-	ac, bc := secure(t, "a", fa), secure(t, "b", fb)
+	ac, said := secure(t, "a", fa)
+	bc, _ := secure(t, "b", fb)
 	start(t, ac)
+	if out := said.String(); out != "" {
+		t.Errorf("logged without need:\n%s", out)
+	}
 	if err := tlsPut(t, ac.ClientURL(), ib.Client()); err != nil {
 		t.Fatalf("a host of the mesh: %v", err)
 	}

@@ -18,13 +18,17 @@ const quiet = time.Minute
 // noise are warnings of etcd that mean nothing to who runs a mesh.
 var noise = map[string]bool{
 	"Running http and grpc server on single port. This is not recommended for production.": true,
-	"simple token is not cryptographically signed":                                         true, // users of etcd: we have none
-	"failed to publish local member to cluster through raft":                               true, // tried again until there is a leader
+	// The socket for health and metrics in the member's own folder.
+	"scheme is http or unix while key and cert files are present; ignoring key and cert files":           true,
+	"scheme is http or unix while --client-cert-auth is enabled; ignoring client cert auth for this URL": true,
+	"simple token is not cryptographically signed":                                                       true, // users of etcd: we have none
+	"failed to publish local member to cluster through raft":                                             true, // tried again until there is a leader
 }
 
 // core hands etcd's lines to slog: warnings and worse, each at most once a minute.
 type core struct {
 	log  *slog.Logger
+	hear func(line string)
 	with []zapcore.Field
 	told *told
 }
@@ -48,14 +52,14 @@ func (t *told) again(line string, now time.Time) bool {
 	return false
 }
 
-func newCore(log *slog.Logger) zapcore.Core {
-	return &core{log: log, told: &told{when: map[string]time.Time{}}}
+func newCore(log *slog.Logger, hear func(line string)) zapcore.Core {
+	return &core{log: log, hear: hear, told: &told{when: map[string]time.Time{}}}
 }
 
 func (c *core) Enabled(l zapcore.Level) bool { return l >= zapcore.WarnLevel }
 
 func (c *core) With(fields []zapcore.Field) zapcore.Core {
-	return &core{log: c.log, with: append(c.with[:len(c.with):len(c.with)], fields...), told: c.told}
+	return &core{log: c.log, hear: c.hear, with: append(c.with[:len(c.with):len(c.with)], fields...), told: c.told}
 }
 
 func (c *core) Check(e zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.CheckedEntry {
@@ -66,6 +70,7 @@ func (c *core) Check(e zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.Checked
 }
 
 func (c *core) Write(e zapcore.Entry, fields []zapcore.Field) error {
+	c.hear(e.Message)
 	if noise[e.Message] {
 		return nil
 	}
@@ -101,13 +106,16 @@ func attr(f zapcore.Field) slog.Attr {
 	return slog.Any(f.Key, m.Fields[f.Key])
 }
 
-// logger is etcd's. What etcd calls fatal ends the process, or panics: neither is for a
+// gone is what etcd says when the others told it that it is not one of them any more.
+const gone = "data-dir used by this member must be removed"
+
+// logger is etcd's; hear is told every line from warnings on. What etcd calls fatal ends the process, or panics: neither is for a
 // guest to decide, so end is called with what it said and must not return.
-func logger(log *slog.Logger, end zapcore.CheckWriteHook) *zap.Logger {
+func logger(log *slog.Logger, end zapcore.CheckWriteHook, hear func(line string)) *zap.Logger {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return zap.New(newCore(log), zap.WithFatalHook(end), zap.WithPanicHook(end), zap.ErrorOutput(discard{}))
+	return zap.New(newCore(log, hear), zap.WithFatalHook(end), zap.WithPanicHook(end), zap.ErrorOutput(discard{}))
 }
 
 type discard struct{}
