@@ -165,7 +165,8 @@ func (o FDB) Commands() (create, remove []string) {
 // Commands implements Object.
 func (o Neighbour) Commands() (create, remove []string) {
 	a := o.Addr.String()
-	return []string{"ip neigh replace " + a + " lladdr " + o.MAC + " nud permanent dev " + o.Link}, []string{"ip neigh del " + a + " dev " + o.Link}
+	// The number marks it as ours, as it does routes.
+	return []string{"ip neigh replace " + a + " lladdr " + o.MAC + " nud permanent protocol 76 dev " + o.Link}, []string{"ip neigh del " + a + " dev " + o.Link}
 }
 
 // Commands implements Object.

@@ -15,24 +15,12 @@ import (
 // that a person makes lack our mark, so here only what hangs on ours is made anew.)
 func TestPaste(t *testing.T) {
 	h := newHost(t)
-	whole := append(bridgeNet(), h.container("web", 2)...)
-	want := dataplane.NewState(whole...)
-	seen := func() *dataplane.State {
-		have := h.observe(h.pin("web"))
-		sys, err := h.k.ObserveKeys(t.Context(), whole)
-		if err != nil {
-			t.Fatal(err)
-		}
-		have.Add(sys.All()...)
-		return have
-	}
-	script := filepath.Join(t.TempDir(), "lines")
-	for _, damage := range []string{
-		"nft delete table inet " + table,
-		"nft flush chain inet " + table + " publish",
-		"nft delete chain inet " + table + " output",
-		"nft flush map inet " + table + " publish4_any",
-		"nft add element inet " + table + ` egress { "eth9" }`,
+	h.paste(append(bridgeNet(), h.container("web", 2)...),
+		"nft delete table inet "+table,
+		"nft flush chain inet "+table+" publish",
+		"nft delete chain inet "+table+" output",
+		"nft flush map inet "+table+" publish4_any",
+		"nft add element inet "+table+` egress { "eth9" }`,
 		"ip addr del 172.17.0.1/16 dev docker0",
 		"ip addr del fd00:17::1/64 dev docker0",
 		"ip addr add 10.3.0.1/24 dev docker0",
@@ -46,7 +34,44 @@ func TestPaste(t *testing.T) {
 		"bridge link set dev vethweb isolated on hairpin on",
 		"sysctl -qw net.ipv4.conf.docker0.route_localnet=0",
 		"ip link set docker0 down",
-	} {
+	)
+}
+
+// TestPasteTunnel: the same of what spans hosts.
+func TestPasteTunnel(t *testing.T) {
+	h := newHost(t)
+	h.paste(append(spanning(), h.container("web", 2)[0]),
+		"bridge fdb del 02:42:0a:58:40:02 dev vx-x",
+		"bridge fdb replace 02:42:0a:58:40:02 dev vx-x dst 10.99.0.9",
+		"bridge fdb del 02:42:0a:58:40:02 dev vx-x master",
+		"bridge fdb del 00:00:00:00:00:00 dev vx-x dst 10.99.0.3",
+		"bridge fdb append 00:00:00:00:00:00 dev vx-x dst 10.99.0.9",
+		"ip neigh del 10.88.64.2 dev br-x",
+		"ip link set vx-x mtu 1300",
+		"ip link set vx-x nomaster",
+		"ip link set vx-x type vxlan id 4980737 learning",
+		"bridge link set dev vx-x neigh_suppress off",
+		"bridge link set dev vx-x flood on learning on",
+		"ip link set vx-x down",
+	)
+}
+
+// paste damages what is wanted, and has the lines that a plan prints run by a shell.
+func (h *host) paste(whole []dataplane.Object, damages ...string) {
+	t := h.t
+	t.Helper()
+	want := dataplane.NewState(whole...)
+	seen := func() *dataplane.State {
+		have := h.observe(h.pin("web"))
+		sys, err := h.k.ObserveKeys(t.Context(), whole)
+		if err != nil {
+			t.Fatal(err)
+		}
+		have.Add(sys.All()...)
+		return have
+	}
+	script := filepath.Join(t.TempDir(), "lines")
+	for _, damage := range damages {
 		h.apply(diff.Compute(want, seen(), h.pin("web")).Ops)
 		if ops := diff.Compute(want, seen(), h.pin("web")).Ops; len(ops) > 0 {
 			h.apply(ops)

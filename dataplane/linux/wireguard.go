@@ -28,6 +28,9 @@ func (a *applier) wireguard(v dataplane.Verb, o dataplane.WireGuard) (err error)
 			k.made.note(o.Name, fresh, madeLink{kind: kindOf(o), mtu: mtuOf(o.MTU)})
 		}
 	}()
+	if o.UserSpace {
+		k.borrowed.note(o.Name) // it is heard when the keeper makes it, or makes it again
+	}
 	mtu := u32(unix.IFLA_MTU, uint32(mtuOf(o.MTU)))
 	if v == dataplane.Create && !o.UserSpace {
 		err := k.create(o.Name, mtu, nest(unix.IFLA_LINKINFO, str(nl.IFLA_INFO_KIND, "wireguard")))
