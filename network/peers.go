@@ -299,9 +299,12 @@ func (c *Controller) tellPaths(from, to driver.Env, before, now map[string]cnm.P
 // fence brings the names of all that is elsewhere to whether this host is in the mesh:
 // what leads there went, or came, with the plans.
 func (c *Controller) fence(ctx context.Context, in bool) {
-	if in {
+	switch {
+	case in:
 		c.log.Info("this host is in the mesh")
-	} else {
+	case c.Mesh() == nil:
+		c.log.Info("this host has left the mesh")
+	default:
 		c.log.Warn("this host is in the mesh no more: containers on its networks reach those of this host alone")
 	}
 	if c.cfg.Resolver == nil {
