@@ -124,6 +124,7 @@ func (h *historian) step(step int) {
 	case op < 18:
 		m.mtu.Store([]int64{1500, 9000, 1400}[h.r.IntN(3)])
 		m.secure.Store(h.r.IntN(2) == 0)
+		m.routed.Store(h.r.IntN(2) == 0)
 		say("mtu %d, secure %v, routed %v", m.mtu.Load(), m.secure.Load(), m.routed.Load())
 		h.x.peers()
 	case op < 19:

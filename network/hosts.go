@@ -101,3 +101,21 @@ func (c *Controller) others(networkID string) (out []SpanHost) {
 	slices.SortFunc(out, func(a, b SpanHost) int { return cmp.Compare(a.Peer.Name, b.Peer.Name) })
 	return out
 }
+
+// Remotes are the endpoints on other hosts that are known here, by their ids: those of
+// networks that this host has containers on.
+func (c *Controller) Remotes(networkID string) (out []cnm.Remote) {
+	n, err := c.Network(networkID)
+	if err != nil || !n.Global() {
+		return nil
+	}
+	sp := c.span(n.ID)
+	sp.mu.Lock()
+	defer sp.mu.Unlock()
+	for _, r := range sp.remotes {
+		r.Addrs, r.Names, r.Exposed = slices.Clone(r.Addrs), slices.Clone(r.Names), slices.Clone(r.Exposed)
+		out = append(out, r)
+	}
+	slices.SortFunc(out, func(a, b cnm.Remote) int { return cmp.Compare(a.ID, b.ID) })
+	return out
+}

@@ -158,7 +158,13 @@ func TestHostsOn(t *testing.T) {
 	if len(st) != 1 || st[0].Note != "" || st[0].Endpoints != 1 || len(st[0].Blocks) != 1 || len(st[0].Hosts) != 1 || st[0].Hosts[0].Path.Kind != cnm.PathVXLAN {
 		t.Errorf("%+v", st)
 	}
+	if rs := a.Remotes(n.ID); len(rs) != 2 || rs[0].Host != mb.id || len(b.Remotes(n.ID)) != 1 {
+		t.Errorf("%+v", rs)
+	}
 	for _, ref := range []string{"bridge", "nobody's"} {
+		if rs := a.Remotes(ref); len(rs) > 0 {
+			t.Errorf("%+v", rs)
+		}
 		if got := a.HostsOn(ref); len(got) > 0 {
 			t.Errorf("%+v", got)
 		}

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"linkspan/cnm"
+	"linkspan/dataplane"
 	"linkspan/driver"
 	"linkspan/driver/bridge"
 	"linkspan/driver/host"
@@ -67,7 +68,6 @@ func (x *truth) enter(t *testing.T, adjust ...func(*world)) (*world, *member) {
 	m := &member{truth: x, id: strings.Repeat(fmt.Sprint(i), 16), name: fmt.Sprint("host", i), addr: netip.AddrFrom4([4]byte{10, 9, 0, byte(i)}),
 		own: map[string][]cnm.Block{}, follows: map[string]bool{}, known: map[string]map[string]cnm.Remote{}, queue: make(chan func(), 100000)}
 	m.mtu.Store(1500)
-	m.routed.Store(true) // dptest has no eth0
 	x.mu.Lock()
 	x.members = append(x.members, m)
 	x.mu.Unlock()
@@ -90,6 +90,7 @@ func (x *truth) enter(t *testing.T, adjust ...func(*world)) (*world, *member) {
 
 // spanning has a world's drivers be all.
 func spanning(w *world) {
+	w.kernel.StrangerLink("eth0", dataplane.HostLink{What: "the wire", MTU: 1500})
 	w.cfg.Drivers = driver.NewRegistry(bridge.Driver{}, host.Driver{}, none.Driver{}, overlay.Driver{}, routed.Driver{})
 }
 
