@@ -13,6 +13,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"strconv"
 	"strings"
 	"syscall"
@@ -104,10 +105,15 @@ func Join(ctx context.Context, addr, token string, r Request, key *ecdsa.Private
 }
 
 // Renew gets a new certificate, with a new key, and keeps it. The first gate that answers
-// does. With an expired certificate it says at once what to do.
+// does. With one that has expired no gate helps: it says at once what to do, unless this
+// host has the CA's key: then it makes one itself, as nobody else may be there to ask
+// (a mesh of one that was off for months).
 func (i *Identity) Renew(ctx context.Context, gates []string, now func() time.Time) (*Answer, error) {
 	h := i.cur.Load()
 	if t := clock(now)(); t.After(h.leaf.NotAfter) {
+		if ca, err := i.folder.CA(); err == nil && ca.CanSign() {
+			return i.renewHere(ca, t)
+		}
 		return nil, expired(h.leaf, t)
 	}
 	key, err := NewKey()
@@ -131,6 +137,29 @@ func (i *Identity) Renew(ctx context.Context, gates []string, now func() time.Ti
 		return nil, cnm.Errorf(cnm.ErrForbidden, "the gate at %s answered with another CA: do not trust it", c.addr)
 	}
 	return a, i.take(&held{a.CA, a.Certificate, key})
+}
+
+// renewHere makes the same certificate again.
+func (i *Identity) renewHere(ca *CA, now time.Time) (*Answer, error) {
+	h := i.cur.Load()
+	if ca.Pin() != h.ca.Pin() {
+		return nil, cnm.Errorf(cnm.ErrConflict, "mesh %s: the CA's key on this host is of another mesh (%s)", h.ca.Name(), ca.Mesh())
+	}
+	key, err := NewKey()
+	if err != nil {
+		return nil, err
+	}
+	s := Subject{ID: h.leaf.Subject.CommonName, Name: nameOf(h.leaf)}
+	for _, ip := range h.leaf.IPAddresses {
+		if a, ok := netip.AddrFromSlice(ip); ok {
+			s.Also = append(s.Also, a.Unmap())
+		}
+	}
+	leaf, err := ca.Issue(s, key.Public(), now)
+	if err != nil {
+		return nil, err
+	}
+	return &Answer{CA: ca, Certificate: leaf, Gate: s.Name}, i.take(&held{ca, leaf, key})
 }
 
 // Authority fetches the CA's key: this host must be a member by its record.

@@ -91,6 +91,7 @@ func (g *Gate) Serve(ctx context.Context, l net.Listener) error {
 		}
 	})
 	defer end()
+	go g.noteOwn(ctx)
 	err := srv.Serve(tls.NewListener(&bounded{Listener: l, free: make(chan struct{}, guests)}, &tls.Config{
 		MinVersion: tls.VersionTLS13,
 		// What a host shows is judged in words, not by a handshake that breaks off.
@@ -102,6 +103,21 @@ func (g *Gate) Serve(ctx context.Context, l net.Listener) error {
 		return nil
 	}
 	return cnm.Errorf(cnm.ErrUnavailable, "mesh gate at %s: %w", l.Addr(), err)
+}
+
+// noteOwn has this host's own certificate among those that can be revoked: a first host's,
+// or that of a member which had to make its own, came from no gate.
+func (g *Gate) noteOwn(ctx context.Context) {
+	for {
+		if err := Issued(ctx, g.Store, g.Identity.Certificate()); err == nil || ctx.Err() != nil {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(30 * time.Second):
+		}
+	}
 }
 
 func (g *Gate) handler() http.Handler {

@@ -18,8 +18,7 @@ type Renewer struct {
 	Gates func() []string
 	// Renewed hears what a gate answered: endpoints and gates may be others than before.
 	Renewed func(*Answer)
-	// Renew does it; nil: Identity.Renew. A member of the mesh may sign for itself, see
-	// Identity.RenewWith.
+	// Renew does it; nil: Identity.Renew with Gates.
 	Renew func(ctx context.Context) (*Answer, error)
 	Log   *slog.Logger
 }
@@ -95,21 +94,4 @@ func (r *Renewer) renew(ctx context.Context) (*Answer, error) {
 		return r.Renew(ctx)
 	}
 	return r.Identity.Renew(ctx, r.Gates(), nil)
-}
-
-// RenewWith is for a member, which has the CA's key: it needs no gate, also when the
-// certificate has expired. The caller notes it with Issued.
-func (i *Identity) RenewWith(ca *CA, s Subject, now time.Time) error {
-	if ca.Pin() != i.CA().Pin() {
-		return cnm.Errorf(cnm.ErrConflict, "mesh %s: the CA's key on this host is of another mesh (%s)", i.CA().Name(), ca.Mesh())
-	}
-	key, err := NewKey()
-	if err != nil {
-		return err
-	}
-	leaf, err := ca.Issue(s, key.Public(), now)
-	if err != nil {
-		return err
-	}
-	return i.take(&held{ca, leaf, key})
 }

@@ -57,7 +57,7 @@ func TestRenewedInTime(t *testing.T) {
 					refused++
 					return nil, cnm.Errorf(cnm.ErrUnavailable, "no gate answers")
 				}
-				return &Answer{}, i.RenewWith(ca, Subject{ID: "h2", Name: "h2"}, time.Now())
+				return i.renewHere(ca, time.Now())
 			}}
 		ctx, cancel := context.WithCancel(context.Background())
 		done := make(chan error, 1)
@@ -119,6 +119,9 @@ func TestOffForTooLong(t *testing.T) {
 			t.Fatal(err)
 		}
 		i := host(t, ca, "h2")
+		if err := i.folder.DropCAKey(); err != nil { // no member
+			t.Fatal(err)
+		}
 		time.Sleep(120 * 24 * time.Hour) // off
 		said := &lines{}
 		r := &Renewer{Identity: i, Gates: func() []string { return []string{"192.0.2.1"} }, Log: slog.New(slog.NewTextHandler(said, nil))}
@@ -157,6 +160,31 @@ func TestOffForTooLong(t *testing.T) {
 	})
 }
 
+// TestMemberOffForTooLong: who has the CA's key needs nobody: a mesh of one, or one that
+// was off as a whole, starts again.
+func TestMemberOffForTooLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ca, err := NewCA("m", "shop", time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		i := host(t, ca, "h2")
+		old := i.Certificate()
+		time.Sleep(400 * 24 * time.Hour)
+		a, err := i.Renew(t.Context(), nil, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := i.Certificate()
+		if !c.Equal(a.Certificate) || i.Warn(time.Now()) != nil || i.Host() != "h2" || i.Name() != "h2" || i.Mesh() != "m" {
+			t.Errorf("%v %v", c.Subject, i.Warn(time.Now()))
+		}
+		if len(c.IPAddresses) != len(old.IPAddresses) || c.VerifyHostname("10.0.0.2") != nil || c.VerifyHostname("h2") != nil {
+			t.Errorf("it names %v %v, the old one %v %v", c.DNSNames, c.IPAddresses, old.DNSNames, old.IPAddresses)
+		}
+	})
+}
+
 // TestWarn: what status says, over a certificate's life.
 func TestWarn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -182,7 +210,7 @@ func TestWarn(t *testing.T) {
 			}
 		}
 		time.Sleep(9*365*day + 10*day)
-		if err := i.RenewWith(ca, Subject{ID: "h2", Name: "h2"}, time.Now()); err != nil {
+		if _, err := i.renewHere(ca, time.Now()); err != nil {
 			t.Fatal(err)
 		}
 		if err := i.Warn(time.Now()); err == nil || !strings.Contains(err.Error(), "the CA of mesh shop ends on 2009-12-29") {
@@ -190,15 +218,15 @@ func TestWarn(t *testing.T) {
 		}
 		// No certificate is good for longer than the CA.
 		time.Sleep(340 * day)
-		if err := i.RenewWith(ca, Subject{ID: "h2", Name: "h2"}, time.Now()); err != nil || i.Certificate().NotAfter.After(ca.Cert.NotAfter) {
+		if _, err := i.renewHere(ca, time.Now()); err != nil || i.Certificate().NotAfter.After(ca.Cert.NotAfter) {
 			t.Errorf("%v, until %v", err, i.Certificate().NotAfter)
 		}
 		time.Sleep(60 * day)
-		if err := i.RenewWith(ca, Subject{ID: "h2", Name: "h2"}, time.Now()); !errors.Is(err, cnm.ErrForbidden) || !strings.Contains(err.Error(), "its CA expired on") {
+		if _, err := i.renewHere(ca, time.Now()); !errors.Is(err, cnm.ErrForbidden) || !strings.Contains(err.Error(), "its CA expired on") {
 			t.Errorf("after the CA's end: %v", err)
 		}
 		other, _ := NewCA("x", "other", time.Now())
-		if err := i.RenewWith(other, Subject{ID: "h2", Name: "h2"}, time.Now()); !errors.Is(err, cnm.ErrConflict) {
+		if _, err := i.renewHere(other, time.Now()); !errors.Is(err, cnm.ErrConflict) {
 			t.Errorf("another mesh's key: %v", err)
 		}
 	})
