@@ -270,7 +270,13 @@ func TestRoutes(t *testing.T) {
 	if err := h.k.Apply(t.Context(), op(dataplane.Create, far)); err == nil || !strings.Contains(err.Error(), "gateway 192.168.99.1 is not on a network of docker0") {
 		t.Errorf("error: %v", err)
 	}
+	// A gateway of IPv6 serves IPv4 (RFC 5549), not the other way round.
 	far.Via = netip.MustParseAddr("fe80::1")
+	h.apply(op(dataplane.Create, far))
+	if o, ok := h.observe().Get(far.Key()); !ok || o.Spec() != far.Spec() {
+		t.Errorf("%s is %v", far.Key(), o)
+	}
+	far.Dst, far.Via = netip.MustParsePrefix("fd02::/64"), netip.MustParseAddr("172.17.0.5")
 	if err := h.k.Apply(t.Context(), op(dataplane.Create, far)); !errors.Is(err, cnm.ErrUnsupported) {
 		t.Errorf("error: %v", err)
 	}
