@@ -22,7 +22,9 @@ func (e *engine) why(ctx context.Context, from, to string, probe bool) (*why.Ans
 	if probe {
 		o.Probe = prober{live.New(e.log)}
 	}
-	return why.Ask(ctx, e.world(), from, to, o)
+	world := e.world()
+	world.Mesh = others{e}
+	return why.Ask(ctx, world, from, to, o)
 }
 
 // exposed answers `linkspan exposed`.
