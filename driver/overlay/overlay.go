@@ -15,17 +15,12 @@ import (
 )
 
 // Driver is the overlay driver. The zero value is ready.
-type Driver struct{}
+type Driver struct{ segment.Spanning }
 
 var _ driver.Spanner = Driver{}
 
 // Name implements driver.Driver.
 func (Driver) Name() string { return "overlay" }
-
-// Traits implements driver.Driver.
-func (Driver) Traits() driver.Traits {
-	return driver.Traits{Addresses: true, Publishes: true, IfPrefix: "eth", Spans: true}
-}
 
 // Check implements driver.Driver.
 func (Driver) Check(n *cnm.Network) error {
@@ -33,12 +28,6 @@ func (Driver) Check(n *cnm.Network) error {
 		return err
 	}
 	return segment.CheckPools(n)
-}
-
-// CheckEndpoint implements driver.EndpointChecker.
-func (Driver) CheckEndpoint(n *cnm.Network, e *cnm.Endpoint) error {
-	_, err := segment.DecodeEndpoint(n, e, nil)
-	return err
 }
 
 // Network plans the switch with its anycast gateway, which has the same address and MAC

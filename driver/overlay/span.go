@@ -83,8 +83,3 @@ func (Driver) Remote(env driver.Env, n *cnm.Network, peer cnm.Peer, _ []cnm.Bloc
 	}
 	return p.Objects, nil
 }
-
-// Home plans nothing: the bridge knows the containers on its ports.
-func (Driver) Home(driver.Env, *cnm.Network, []cnm.Block) ([]dataplane.Object, error) {
-	return nil, nil
-}

@@ -16,17 +16,12 @@ import (
 )
 
 // Driver is the routed driver. The zero value is ready.
-type Driver struct{}
+type Driver struct{ segment.Spanning }
 
 var _ driver.Spanner = Driver{}
 
 // Name implements driver.Driver.
 func (Driver) Name() string { return "routed" }
-
-// Traits implements driver.Driver.
-func (Driver) Traits() driver.Traits {
-	return driver.Traits{Addresses: true, Publishes: true, IfPrefix: "eth", Spans: true}
-}
 
 // Check implements driver.Driver.
 func (Driver) Check(n *cnm.Network) error {
@@ -34,12 +29,6 @@ func (Driver) Check(n *cnm.Network) error {
 		return err
 	}
 	return segment.CheckPools(n)
-}
-
-// CheckEndpoint implements driver.EndpointChecker.
-func (Driver) CheckEndpoint(n *cnm.Network, e *cnm.Endpoint) error {
-	_, err := segment.DecodeEndpoint(n, e, nil)
-	return err
 }
 
 // options are a routed network's, decoded once.

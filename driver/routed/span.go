@@ -117,9 +117,3 @@ func (p plan) way(d Driver, env driver.Env, n *cnm.Network, peer cnm.Peer, dst n
 	p.Add(r)
 	return nil
 }
-
-// Home plans nothing: each endpoint has its own route, and what of the blocks nobody has
-// leads nowhere.
-func (Driver) Home(driver.Env, *cnm.Network, []cnm.Block) ([]dataplane.Object, error) {
-	return nil, nil
-}

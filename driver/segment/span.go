@@ -5,8 +5,29 @@ import (
 	"net"
 
 	"linkspan/cnm"
+	"linkspan/dataplane"
 	"linkspan/driver"
 )
+
+// Spanning is what drivers of networks that span hosts have in common, whatever way their
+// packets take.
+type Spanning struct{}
+
+// Traits implements driver.Driver.
+func (Spanning) Traits() driver.Traits {
+	return driver.Traits{Addresses: true, Publishes: true, IfPrefix: "eth", Spans: true}
+}
+
+// CheckEndpoint implements driver.EndpointChecker.
+func (Spanning) CheckEndpoint(n *cnm.Network, e *cnm.Endpoint) error {
+	_, err := DecodeEndpoint(n, e, nil)
+	return err
+}
+
+// Home plans nothing: what is of this host's own endpoints comes with each of them.
+func (Spanning) Home(driver.Env, *cnm.Network, []cnm.Block) ([]dataplane.Object, error) {
+	return nil, nil
+}
 
 // Common are options that all networks which span hosts have.
 type Common struct {
