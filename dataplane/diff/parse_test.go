@@ -16,6 +16,11 @@ import (
 //	foreign NAME WHAT
 //	addr|up|wire [NS:]LINK [PREFIX]
 //	route [NS:]LINK DST [VIA]
+//	unreachable DST
+//	vxlan NAME VNI LOCAL [master=B] [mtu=N]
+//	wireguard NAME [user-space]
+//	fdb DEV MAC [DST]
+//	neigh LINK ADDR MAC
 //	sysctl [NS:]NAME VALUE [shared]
 //	redirect NS
 //	page TABLE HASH
@@ -60,6 +65,20 @@ func parse(t *testing.T, text string) (objs []dataplane.Object) {
 				r.Via = netip.MustParseAddr(w[2])
 			}
 			objs = append(objs, r)
+		case "unreachable":
+			objs = append(objs, dataplane.Route{Dst: netip.MustParsePrefix(w[0]), Unreachable: true})
+		case "vxlan":
+			objs = append(objs, dataplane.VXLAN{Name: w[0], VNI: uint32(number(w[1])), Local: netip.MustParseAddr(w[2]), Master: opt["master"], MTU: number(opt["mtu"])})
+		case "wireguard":
+			objs = append(objs, dataplane.WireGuard{Name: w[0], UserSpace: has("user-space")})
+		case "fdb":
+			f := dataplane.FDB{Dev: w[0], MAC: w[1]}
+			if len(w) > 2 {
+				f.Dst = netip.MustParseAddr(w[2])
+			}
+			objs = append(objs, f)
+		case "neigh":
+			objs = append(objs, dataplane.Neighbour{Link: w[0], Addr: netip.MustParseAddr(w[1]), MAC: w[2]})
 		case "sysctl":
 			objs = append(objs, dataplane.Sysctl{NS: ns, Name: link, Value: w[1], Shared: has("shared")})
 		case "redirect":
