@@ -74,16 +74,16 @@ func externalMesh(c *config.Config) *host.External {
 
 // meshPlace is where this host's address on the wire of the mesh is, and what was found
 // out about it.
-func (e *engine) meshPlace(listen netip.Addr) mesh.Place {
-	dev, _, mtu, _, err := e.kernel.Place(context.Background(), listen)
+func (e *engine) meshPlace(at netip.Addr) mesh.Place {
+	dev, _, mtu, _, err := e.kernel.Place(context.Background(), at)
 	if err != nil {
-		e.log.Warn("the device of this host's address in the mesh is not known", "address", listen, "err", err)
+		e.log.Warn("the device of this host's address in the mesh is not known", "address", at, "err", err)
 	}
 	s := e.span
 	s.mu.Lock()
 	p := mesh.Place{Dev: dev, MTU: mtu, PathMTU: s.pathMTU, SoftChecksums: s.spoilt}
 	s.mu.Unlock()
-	return s.encryption.Place(p, listen)
+	return s.encryption.Place(p, at)
 }
 
 // meshWay is how packets leave to a peer. Without a route there is none.

@@ -50,8 +50,10 @@ func (h *Host) Backup(ctx context.Context, w io.Writer) error {
 	if err != nil {
 		return err
 	}
-	defer os.Remove(snap.Name())
-	defer snap.Close()
+	defer func() {
+		_ = snap.Close()
+		_ = h.dir.step("snapshot.remove", func() error { return os.Remove(snap.Name()) })
+	}()
 	a := Archive{Format: archiveFormat, Mesh: st.Mesh, Created: time.Now().UTC().Truncate(time.Second), Host: st.Name, Revision: s.Status().Revision, Bytes: n,
 		Endpoints: st.Endpoints, Ports: st.Ports, Voters: st.Voters, Hosts: 1}
 	if r.mesh != nil {
@@ -68,16 +70,18 @@ func (h *Host) Backup(ctx context.Context, w io.Writer) error {
 // snapshot is a file of this member's database, to be removed. Its size has to be known
 // before it is packed.
 func (h *Host) snapshot(ctx context.Context, s *server.Server) (_ *os.File, n int64, err error) {
-	f, err := os.CreateTemp(h.dir.path, "snapshot-*")
+	f, err := os.CreateTemp(h.dir.path, snapshots)
 	if err != nil {
 		return nil, 0, h.dir.words(err)
 	}
-	defer func() {
+	err = h.dir.step("snapshot", func() error {
+		err := s.Snapshot(ctx, f)
 		if err != nil {
 			err = errors.Join(err, f.Close(), os.Remove(f.Name()))
 		}
-	}()
-	if err := s.Snapshot(ctx, f); err != nil {
+		return err
+	})
+	if err != nil {
 		return nil, 0, err
 	}
 	if n, err = f.Seek(0, io.SeekEnd); err != nil {

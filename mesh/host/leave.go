@@ -85,8 +85,15 @@ func (h *Host) leave(ctx context.Context, st *State, r *running, force bool) (no
 	if st.Phase == PhaseInit || st.Phase == PhaseJoining || r.mesh == nil {
 		return nil, nil // the others know nothing of it, or not more than the name
 	}
-	if r.isFenced() {
-		return nil, nil // they have forgotten it
+	if r.forgotten() {
+		return nil, nil // the others know it no more
+	}
+	if st.Role == RoleMember { // right after a start it may not run yet
+		if err := r.serve(ctx, st); err == nil {
+			short, end := within(ctx, steps/3, "no answer")
+			_ = r.serving().Wait(short)
+			end()
+		}
 	}
 	others, err := h.others(ctx, st, r)
 	if err != nil && !force {
@@ -112,7 +119,9 @@ func (h *Host) leave(ctx context.Context, st *State, r *running, force bool) (no
 			return nil, err
 		}
 	}
-	err = r.mesh.Leave(ctx)
+	if err = r.mesh.Leave(ctx); err != nil && r.forgotten() {
+		err = nil // a try that was cut off had come so far
+	}
 	if err == nil && st.Role == RoleMember {
 		err = r.resign(ctx, st)
 	}
@@ -121,6 +130,9 @@ func (h *Host) leave(ctx context.Context, st *State, r *running, force bool) (no
 	}
 	return nil, err
 }
+
+// forgotten says that the others have no record of this host any more.
+func (r *running) forgotten() bool { return r.isFenced() || r.mesh.Status().Fenced != "" }
 
 func areLeft(names []string) string {
 	if len(names) == 1 {

@@ -18,6 +18,9 @@ const insideEnv = "LINKSPAN_TEST_MESH_HOSTS"
 // TestMain runs the tests in a network namespace of their own, where several hosts are in
 // one process, each with an address of the loopback's: 10.213.0.1 and on.
 func TestMain(m *testing.M) {
+	if os.Getenv(childEnv) != "" {
+		os.Exit(runChild())
+	}
 	if os.Getenv(insideEnv) != "" || probe.Root.Check() != nil {
 		os.Exit(m.Run())
 	}

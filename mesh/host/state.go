@@ -3,7 +3,6 @@ package host
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io/fs"
 	"net/netip"
 	"os"
@@ -173,9 +172,19 @@ func (f folder) remove() error {
 	}))
 }
 
-// sweep removes what a crash left of a removal.
+// snapshots are files that a backup makes on its way.
+const snapshots = "snapshot-*"
+
+// sweep removes what a crash left of a removal, or of a backup.
 func (f folder) sweep() error {
-	return f.words(f.step("sweep", func() error { return os.RemoveAll(f.removal()) }))
+	return f.words(f.step("sweep", func() error {
+		left, _ := filepath.Glob(filepath.Join(f.path, snapshots))
+		err := os.RemoveAll(f.removal())
+		for _, name := range left {
+			err = errors.Join(err, os.Remove(name))
+		}
+		return err
+	}))
 }
 
 func (f folder) words(err error) error {
@@ -223,16 +232,6 @@ func syncDir(path string) error {
 
 // port names an address and a port as people write them.
 func port(a netip.Addr, p uint16) string { return netip.AddrPortFrom(a, p).String() }
-
-// Removed takes away what a data root has of a mesh, without telling the others: what
-// `linkspan uninstall` does. was is which mesh it was in; empty: none.
-func Removed(dataRoot string) (was string, err error) {
-	f := folder{path: Folder(dataRoot)}
-	if s, err := f.load(); err == nil && s != nil {
-		was = fmt.Sprintf("mesh %s, as host %s", s.Mesh, s.Name)
-	}
-	return was, errors.Join(os.RemoveAll(f.path), os.RemoveAll(f.staging().path), os.RemoveAll(f.removal()))
-}
 
 // Folder is where a data root has its mesh.
 func Folder(dataRoot string) string { return filepath.Join(dataRoot, "mesh") }

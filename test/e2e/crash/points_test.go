@@ -15,7 +15,7 @@ import (
 
 // The rooms that change something outside of the store, whose commits have their points
 // in store/bolt, and of the keeper, which daemon/failpoint.go wraps.
-var rooms = []string{"container", "volume", "image", "daemon", "network", "dataplane/linux"}
+var rooms = []string{"container", "volume", "image", "daemon", "network", "mesh/host", "dataplane/linux"}
 
 // changes are calls that change something that a next daemon finds.
 var changes = regexp.MustCompile(`^(` + strings.Join([]string{
