@@ -51,13 +51,20 @@ type pulse struct {
 	err     string
 }
 
-func (p *pulse) add(rtt time.Duration, now time.Time, err string) {
+func (p *pulse) add(rtt time.Duration, now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if len(p.samples) == window {
 		p.samples = p.samples[1:]
 	}
-	p.samples, p.last, p.err = append(p.samples, rtt), now, err
+	p.samples, p.last, p.err = append(p.samples, rtt), now, ""
+}
+
+// silent: the peer cannot even be asked for a key; what was measured before is over.
+func (p *pulse) silent(now time.Time, err string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.samples, p.last, p.err = []time.Duration{0}, now, err
 }
 
 func (p *pulse) tell() Pulse {
@@ -147,7 +154,7 @@ func (c *Checker) feel(ctx context.Context, p cnm.Peer, n *pulse, pace time.Dura
 		s, err := c.greet(ctx, p)
 		if err != nil {
 			if ctx.Err() == nil {
-				n.add(0, time.Now(), c.silent(p, err))
+				n.silent(time.Now(), c.silent(p, err))
 			}
 			pause(ctx, max(pace, 2*time.Second))
 			continue
@@ -155,7 +162,7 @@ func (c *Checker) feel(ctx context.Context, p cnm.Peer, n *pulse, pace time.Dura
 		s.Close() // the key stays good
 		conn, err := dialProbe(ctx, c.cfg.In, netip.AddrPortFrom(n.way.Target, c.cfg.Port))
 		if err != nil {
-			n.add(0, time.Now(), err.Error())
+			n.silent(time.Now(), err.Error())
 			pause(ctx, max(pace, 2*time.Second))
 			continue
 		}
@@ -167,7 +174,7 @@ func (c *Checker) feel(ctx context.Context, p cnm.Peer, n *pulse, pace time.Dura
 			if ctx.Err() != nil {
 				break
 			}
-			if n.add(rtt, begin, ""); rtt > 0 {
+			if n.add(rtt, begin); rtt > 0 {
 				lost = 0
 				c.measureMTU(ctx, b, s, n)
 			} else {

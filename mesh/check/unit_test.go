@@ -50,7 +50,7 @@ func FuzzPacket(f *testing.F) {
 		s := sessions{by: map[uint64]*session{}}
 		known := s.open(time.Unix(0, 0))
 		if p, ok := peek(b); ok && p.session == known.id && sealed(known.key, b) {
-			t.Skip("guessed")
+			return
 		}
 		if s.arrived(b, len(b)+28, time.Unix(1, 0)) != nil {
 			t.Fatal("what nobody sealed is answered")
@@ -253,13 +253,13 @@ func TestPulse(t *testing.T) {
 		if i%4 == 0 {
 			rtt = 0
 		}
-		p.add(rtt, at, "")
+		p.add(rtt, at)
 	}
 	if got := p.tell(); got.Loss != 0.25 || got.RTT < window || got.RTT > 2*window || got.Measured != at {
 		t.Errorf("%+v", got)
 	}
-	p.add(0, at, "its daemon does not run")
-	if got := p.tell(); got.Error != "its daemon does not run" {
+	p.silent(at, "its daemon does not run")
+	if got := p.tell(); got.Error != "its daemon does not run" || got.Loss != 1 || got.RTT != 0 {
 		t.Errorf("%+v", got)
 	}
 }
