@@ -188,6 +188,9 @@ func (p Packet) pktType() byte {
 	return 0
 }
 
+// etherTypeAt is where an Ethernet header (IEEE 802.3) says what follows.
+const etherTypeAt = 12
+
 // payload reads, or writes, bytes of a header.
 func (w *walker) payload(x Payload) result {
 	if x.From != 0 {
@@ -200,6 +203,11 @@ func (w *walker) payload(x Payload) result {
 	switch x.Base {
 	case 0:
 		if head = w.p.link(); head == nil {
+			if x.Offset == etherTypeAt && x.Len == 2 && w.family == "bridge" {
+				// Whose addresses it has is not known, of what protocol it is, is.
+				w.store(x.To, binary.BigEndian.AppendUint16(nil, w.p.etherType()))
+				return match
+			}
 			if w.p.In == "" && w.family != "bridge" {
 				return mismatch // what this host sends has no such header yet
 			}

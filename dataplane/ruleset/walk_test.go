@@ -205,3 +205,25 @@ func TestFinite(t *testing.T) {
 		t.Errorf("%+v", tr)
 	}
 }
+
+// TestEtherType: of what protocol a bridged packet is, is known without the hardware
+// addresses it has.
+func TestEtherType(t *testing.T) {
+	arp := rule(ruleset.Payload{To: 1, Base: 0, Offset: 12, Len: 2}, ruleset.Cmp{From: 1, Op: 0, Value: []byte{8, 6}}, says("drop"))
+	of := rule(ruleset.Payload{To: 1, Base: 0, Offset: 6, Len: 6}, ruleset.Cmp{From: 1, Op: 0, Value: []byte{2, 0, 0, 0, 0, 1}}, says("drop"))
+	six := ruleset.Packet{Proto: "icmp", Src: ip("fd00::1"), Dst: ip("fd00::2"), State: "new", ICMPType: 128}
+	for _, c := range []struct {
+		name string
+		p    ruleset.Packet
+		rule []ruleset.Expr
+		want string
+	}{
+		{"IPv4", syn, arp, ruleset.Accept}, {"IPv6", six, arp, ruleset.Accept},
+		{"ARP", ruleset.Packet{Proto: "arp", Src: ip("10.1.0.2"), Dst: ip("10.1.0.3")}, arp, ruleset.Drop},
+		{"who sent it", syn, of, ruleset.Unclear},
+	} {
+		if tr := build("bridge", chain("f", "forward", "accept", c.rule)).WalkIn("bridge", c.p, "forward", router); tr.Verdict != c.want {
+			t.Errorf("%s: %+v", c.name, tr)
+		}
+	}
+}
