@@ -16,7 +16,7 @@ import (
 // back in any order. At no time does an address exist twice; when all is healed, every
 // host knows exactly what there is, and its kernel holds exactly what is declared.
 func TestGlobalHistories(t *testing.T) {
-	seeds := 12
+	seeds := 8
 	if testing.Short() {
 		seeds = 3
 	}

@@ -14,7 +14,7 @@ import (
 )
 
 // shop is an overlay network of two hosts.
-func shop(t *testing.T, w *world, options ...string) *cnm.Network {
+func shop(t testing.TB, w *world, options ...string) *cnm.Network {
 	t.Helper()
 	wish := NetworkWish{Name: "shop", Driver: "overlay", Pools: []cnm.Pool{{Subnet: pfx("192.168.0.0/16")}}, Options: map[string]string{}}
 	for i := 0; i < len(options); i += 2 {
@@ -102,6 +102,10 @@ func TestGlobalCreate(t *testing.T) {
 		if err != nil || got.ID != n.ID || !got.Global() || got.VNIs[0] != 4242 || got.Pools[0].Gateway != ip("192.168.0.1") {
 			t.Fatalf("%+v, %v", got, err)
 		}
+	}
+	plan, err := a.Plan(t.Context(), named("c1"))
+	if err != nil || !slices.ContainsFunc(plan, func(o dataplane.Object) bool { return o.Key() == "link vx-"+n.ID[:12] }) {
+		t.Errorf("what a first container would make: %v\n%s", err, dataplane.Text(plan))
 	}
 	if a.things() != before {
 		t.Errorf("nobody is on it, and the kernel has something:\n%s", a.things())

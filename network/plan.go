@@ -94,5 +94,11 @@ func (c *Controller) Plan(ctx context.Context, r Request) ([]dataplane.Object, e
 			return nil, err
 		}
 	}
-	return c.sandboxObjects(c.cfg.Env(), s)
+	env := c.cfg.Env()
+	objs, err := c.sandboxObjects(env, s)
+	if err != nil {
+		return nil, err
+	}
+	coming, err := c.coming(env, s)
+	return append(coming, objs...), err
 }

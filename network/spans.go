@@ -234,6 +234,29 @@ func (c *Controller) spannedObjects(env driver.Env, n *cnm.Network) ([]dataplane
 	return c.spanObjects(env, n, sp)
 }
 
+// coming are what the networks of a sandbox need that come with it.
+func (c *Controller) coming(env driver.Env, s *cnm.Sandbox) (objs []dataplane.Object, err error) {
+	for i := range s.Endpoints {
+		n, err := c.Network(s.Endpoints[i].NetworkID)
+		if err != nil {
+			return nil, err
+		}
+		if _, ok := c.spanner(n); !ok || c.used(n.ID) {
+			continue
+		}
+		fresh := &span{}
+		fresh.empty()
+		fresh.home = c.ownBlocks(n.ID)
+		more, err := c.spanObjects(env, n, fresh)
+		if err != nil {
+			return nil, err
+		}
+		objs = append(objs, more...)
+	}
+	dataplane.Sort(objs)
+	return objs, nil
+}
+
 // recall takes over what the mesh remembers of a network. The caller holds sp.mu.
 func (c *Controller) recall(n *cnm.Network, sp *span) {
 	sp.home = c.ownBlocks(n.ID)

@@ -62,7 +62,7 @@ func newTruth() *truth {
 }
 
 // enter makes one more host, with its controller.
-func (x *truth) enter(t *testing.T, adjust ...func(*world)) (*world, *member) {
+func (x *truth) enter(t testing.TB, adjust ...func(*world)) (*world, *member) {
 	t.Helper()
 	i := len(x.members) + 1
 	m := &member{truth: x, id: strings.Repeat(fmt.Sprint(i), 16), name: fmt.Sprint("host", i), addr: netip.AddrFrom4([4]byte{10, 9, 0, byte(i)}),
@@ -77,7 +77,7 @@ func (x *truth) enter(t *testing.T, adjust ...func(*world)) (*world, *member) {
 	go func() {
 		defer close(done)
 		for f := range m.queue {
-			f()
+			dying(f)
 			x.waiting.Done()
 		}
 	}()
@@ -86,6 +86,22 @@ func (x *truth) enter(t *testing.T, adjust ...func(*world)) (*world, *member) {
 	m.tell(func() { m.sink().Networks(context.Background(), x.all()) })
 	x.settle()
 	return w, m
+}
+
+// died is what a kill panics with.
+type died struct{}
+
+// dying does something that may be killed in its middle; done says that it was not.
+func dying(f func()) (done bool) {
+	defer func() {
+		if p := recover(); p != nil {
+			if _, ours := p.(died); !ours {
+				panic(p)
+			}
+		}
+	}()
+	f()
+	return true
 }
 
 // spanning has a world's drivers be all.
@@ -434,8 +450,15 @@ func (m *member) Withdraw(network string, ids ...string) {
 
 func (m *member) Sync(all map[string][]cnm.Remote) {
 	m.mu.Lock()
-	for _, es := range m.endpoints {
-		maps.DeleteFunc(es, func(_ string, r cnm.Remote) bool { return r.Host == m.id })
+	gone := map[string][]string{}
+	for network, es := range m.endpoints {
+		maps.DeleteFunc(es, func(id string, r cnm.Remote) bool {
+			is := r.Host == m.id
+			if is && !slices.ContainsFunc(all[network], func(o cnm.Remote) bool { return o.ID == id }) {
+				gone[network] = append(gone[network], id)
+			}
+			return is
+		})
 	}
 	for network, es := range all {
 		for _, r := range es {
@@ -447,4 +470,7 @@ func (m *member) Sync(all map[string][]cnm.Remote) {
 		}
 	}
 	m.mu.Unlock()
+	for network, ids := range gone {
+		m.change(network, m, cnm.RemoteChange{Gone: ids})
+	}
 }

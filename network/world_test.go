@@ -33,7 +33,7 @@ import (
 // hold outlives the controller: see restart.
 type world struct {
 	*Controller
-	t      *testing.T
+	t      testing.TB
 	kernel *dptest.Kernel
 	store  *brittle
 	ports  *sockets
@@ -43,7 +43,7 @@ type world struct {
 }
 
 // newWorld starts a controller; adjust may change its configuration before.
-func newWorld(t *testing.T, adjust ...func(*world)) *world {
+func newWorld(t testing.TB, adjust ...func(*world)) *world {
 	t.Helper()
 	w := &world{t: t, kernel: dptest.New(), store: &brittle{Store: mem.New(mem.Options{})}, ports: &sockets{}, bus: events.New()}
 	w.cfg = Config{
