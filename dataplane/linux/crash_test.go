@@ -106,6 +106,51 @@ func TestKilledAnywhere(t *testing.T) {
 	}
 }
 
+// TestKilledTunnel: the same for what spans hosts: bridge, tunnel, entries, routes.
+func TestKilledTunnel(t *testing.T) {
+	cr := &crash{}
+	h := newHost(t, func(cfg *linux.Config) { cfg.Hook = cr.hook })
+	for _, cmd := range []string{"ip link add u0 type veth peer name p0", "ip link set u0 up", "ip link set p0 up", "ip addr add 10.99.0.1/24 dev u0"} {
+		h.run(strings.Fields(cmd)...)
+	}
+	span := append(spanning(), dataplane.Route{Meta: network, Dst: prefix("10.89.1.0/24"), Via: addr("10.99.0.2"), Link: "u0"})
+	whole, absent := dataplane.NewState(span...), dataplane.NewState()
+	for name, ops := range map[string]func([]dataplane.Object) []dataplane.Op{"create": diff.Create, "delete": diff.Delete} {
+		for n := 1; ; n++ {
+			stopped := false
+			for _, want := range []*dataplane.State{whole, absent} {
+				if name == "delete" {
+					h.apply(diff.Create(span))
+				}
+				cr.left = n
+				stopped = cr.survive(func() { h.apply(ops(span)) })
+				cr.left = 0
+				k := h.k
+				h.k = h.open()
+				h.apply(diff.Compute(want, h.observe()).Ops)
+				if p := diff.Compute(want, h.observe()); len(p.Ops) > 0 {
+					t.Errorf("%s killed at %q: %v", name, cr.at, p.Ops)
+				}
+				h.apply(diff.Delete(span))
+				h.settle()
+				if out := h.run("ip", "-o", "link"); strings.Count(out, "\n") != 3 { // lo and the wire
+					t.Errorf("%s killed at %q: left behind:\n%s", name, cr.at, out)
+				}
+				if out := h.run("ip", "route"); strings.Count(out, "\n") != 1 {
+					t.Errorf("%s killed at %q: left behind:\n%s", name, cr.at, out)
+				}
+				k.Close()
+			}
+			if !stopped {
+				if n < 8 {
+					t.Errorf("%s: %d points only", name, n)
+				}
+				break
+			}
+		}
+	}
+}
+
 // TestKilledLoadingPage: a page that was loaded and not sealed is loaded again.
 func TestKilledLoadingPage(t *testing.T) {
 	cr := &crash{left: 2} // before create, between load and seal

@@ -146,6 +146,7 @@ func (k *Kernel) makeVXLAN(o dataplane.VXLAN, master, dev *link) error {
 	if err := k.rt.set(l.index, o.Name, 0, 0, nest(unix.IFLA_AF_SPEC, nest(unix.AF_INET6, bytesOf(ifla6GenMode, []byte{genNone})))); err != nil {
 		k.log.Debug("IPv6 link-local address not kept off", "link", o.Name, "err", err) // no IPv6, no such address
 	}
+	k.point("between making and port of link " + o.Name)
 	return k.tunnelPort(l.index, master)
 }
 
