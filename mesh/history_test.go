@@ -136,7 +136,7 @@ func TestHistories(t *testing.T) {
 			inWorld(t, func(t *testing.T, w *world) {
 				h := &history{t: t, w: w, r: rand.New(rand.NewPCG(seed, 1))}
 				defer func() {
-					if t.Failed() || testing.Verbose() {
+					if t.Failed() {
 						t.Logf("go test ./mesh -run TestHistories -mesh.seed=%d\n%s", seed, strings.Join(h.trace, "\n"))
 					}
 				}()
@@ -380,7 +380,7 @@ type mine struct {
 func (h *history) mine(n *node, network string) mine {
 	x := mine{n: n, singles: map[netip.Addr]bool{}, given: map[netip.Addr]bool{}, has: map[netip.Addr]string{}}
 	var o *ownNet
-	if m := n.Mesh; m != nil {
+	if m := n.running(); m != nil {
 		m.mu.Lock()
 		if p := m.own[network]; p != nil {
 			v, _ := decode[ownNet](encode(p))

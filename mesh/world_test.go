@@ -38,6 +38,7 @@ type node struct {
 	local *mem.Store
 	tune  func(*Config)
 
+	life   sync.Mutex // of Mesh
 	disk   *disk
 	*Mesh  // nil: it does not run
 	ctl    *controller
@@ -102,13 +103,27 @@ func (n *node) start() {
 	n.ctl.restart(m)
 	m.SetSink(n.ctl)
 	ctx, cancel := context.WithCancel(context.Background())
-	n.Mesh, n.cancel, n.ended = m, cancel, make(chan struct{})
+	n.cancel, n.ended = cancel, make(chan struct{})
+	n.is(m)
 	go func() {
 		defer close(n.ended)
 		_ = m.Run(ctx)
 	}()
 	<-m.Ready()
 	n.ctl.sync()
+}
+
+func (n *node) is(m *Mesh) {
+	n.life.Lock()
+	defer n.life.Unlock()
+	n.Mesh = m
+}
+
+// running is the host's process, or nil.
+func (n *node) running() *Mesh {
+	n.life.Lock()
+	defer n.life.Unlock()
+	return n.Mesh
 }
 
 // crash ends the process: without a chance to write what it has in mind only. The
@@ -120,7 +135,7 @@ func (n *node) crash() {
 	n.disk.dead.Store(true)
 	n.cancel()
 	<-n.ended
-	n.Mesh = nil
+	n.is(nil)
 }
 
 // disk is a host's own store as one process sees it: a dead one does not write.
