@@ -33,6 +33,12 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == "keeper" {
 		os.Exit(keeper.Run(os.Args[2:], "bench"))
 	}
+	if dir := os.Getenv(membersEnv); dir != "" {
+		if err := runMembers(dir); err != nil {
+			println("error:", err.Error())
+		}
+		return
+	}
 	os.Exit(m.Run())
 }
 

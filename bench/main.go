@@ -31,17 +31,28 @@ type options struct {
 	seconds float64
 	rounds  int
 	repairs int
-	binary  string // of Linkspan; empty: built
-	dockerd string // folder of script/fetch-dockerd.sh
-	keep    bool
+	// of the mesh's control plane
+	hosts, endpoints int
+	binary           string // of Linkspan; empty: built
+	dockerd          string // folder of script/fetch-dockerd.sh
+	keep             bool
 }
 
 func main() {
+	if dir := os.Getenv(membersEnv); dir != "" {
+		if err := runMembers(dir); err != nil {
+			fmt.Println("error:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	var o options
 	only := flag.String("only", "", "the measurements whose names match this")
 	flag.IntVar(&o.pairs, "pairs", 15, "how many pairs per measurement of a start, for one port twice as many of ours")
 	flag.Float64Var(&o.seconds, "seconds", 1, "how long one load lasts")
 	flag.IntVar(&o.rounds, "rounds", 5, "how many times each load runs per engine, in turns; the best counts")
+	flag.IntVar(&o.hosts, "hosts", 300, "how many hosts of a mesh are simulated")
+	flag.IntVar(&o.endpoints, "endpoints", 10_000, "how many endpoints they have together")
 	flag.IntVar(&o.repairs, "repairs", 5, "how many repairs per kind of damage")
 	flag.StringVar(&o.binary, "linkspan", "", "the linkspan to measure (default: built from this tree)")
 	flag.StringVar(&o.dockerd, "dockerd", "/var/cache/linkspan/dockerd", "folder with dockerd 20.10, which is fetched there if missing; \"none\": Linkspan alone")
@@ -73,6 +84,13 @@ func run(ctx context.Context, o options) error {
 	}
 	if err := b.drops(ctx); err != nil {
 		return err
+	}
+	if err := b.mesh(ctx); err != nil {
+		return err
+	}
+	if strings.HasPrefix(strings.TrimPrefix(o.only.String(), "^"), "mesh") { // no engine has part in it
+		b.table.end(time.Since(start))
+		return nil
 	}
 	w, err := newWorld(ctx, o)
 	if err != nil {

@@ -58,6 +58,7 @@ const (
 	microseconds unit = "µs"
 	gigabits     unit = "Gbit/s"
 	perSecond    unit = "/s"
+	pieces       unit = ""
 )
 
 func (u unit) text(v float64) string {
