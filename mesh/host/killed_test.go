@@ -43,7 +43,6 @@ func runChild() int {
 	var left atomic.Int64
 	left.Store(o.Kill)
 	armed := atomic.Bool{}
-	armed.Store(o.Verb == "serve")
 	hook := func(point string) {
 		if armed.Load() && left.Add(-1) == 0 {
 			fmt.Println("killed at " + point)
@@ -64,7 +63,7 @@ func runChild() int {
 		return 2
 	}
 	h.Begin()
-	armed.Store(true)
+	armed.Store(o.Verb != "serve")
 	switch o.Verb {
 	case "init":
 		_, err = h.Init(ctx, InitRequest{Listen: o.Addr, Voters: 1})
@@ -73,7 +72,11 @@ func runChild() int {
 	case "leave":
 		_, err = h.Leave(ctx, false)
 	case "serve":
-		_, _ = bufio.NewReader(os.Stdin).ReadString('\n') // until the parent says enough
+		in := bufio.NewReader(os.Stdin)
+		_, _ = in.ReadString('\n') // until the parent says now
+		armed.Store(true)
+		fmt.Fprintln(os.Stderr, "armed")
+		_, _ = in.ReadString('\n') // and enough
 	}
 	armed.Store(false)
 	if err != nil {
@@ -247,7 +250,7 @@ func TestPromoteKilled(t *testing.T) {
 		t.Fatal(said)
 	}
 	o.Verb = "serve"
-	serve := func(kill int64) (stop func(), dead <-chan string) {
+	serve := func(kill int64) (arm, stop func(), dead <-chan string) {
 		o.Kill = kill
 		c := child(t, o)
 		in, err := c.StdinPipe()
@@ -265,7 +268,7 @@ func TestPromoteKilled(t *testing.T) {
 			_, at, _ := strings.Cut(strings.TrimSpace(out.String()), "killed at ")
 			ended <- at
 		}()
-		return func() { fmt.Fprintln(in); <-ended }, ended
+		return func() { fmt.Fprintln(in); time.Sleep(100 * time.Millisecond) }, func() { fmt.Fprint(in, "\n\n"); <-ended }, ended
 	}
 	voters := func() int {
 		_, r, err := a.host.inside("")
@@ -289,7 +292,7 @@ func TestPromoteKilled(t *testing.T) {
 		count := 0
 		for n := int64(1); n < 40; n += 2 { // before each change
 			if verb == "demote" { // it begins as a member
-				stop, _ := serve(0)
+				_, stop, _ := serve(0)
 				eventually(t, 20*time.Second, "host5 is alive", a.sees("host5"))
 				if _, err := a.host.Promote(t.Context(), "host5"); err != nil {
 					t.Fatal(err)
@@ -297,8 +300,9 @@ func TestPromoteKilled(t *testing.T) {
 				eventually(t, 60*time.Second, "host5 is a member", func() bool { return voters() == 2 })
 				stop()
 			}
-			stop, dead := serve(n)
+			arm, stop, dead := serve(n)
 			eventually(t, 20*time.Second, "host5 is alive", a.sees("host5"))
+			arm()
 			if _, err := change(t.Context(), "host5"); err != nil {
 				t.Fatal(err)
 			}
@@ -315,7 +319,7 @@ func TestPromoteKilled(t *testing.T) {
 			if at == "" {
 				stop()
 			}
-			stop, _ = serve(0)
+			_, stop, _ = serve(0)
 			eventually(t, 60*time.Second, verb+" after a death at "+at, func() bool { return voters() == want })
 			eventually(t, 20*time.Second, "host5 is alive", a.sees("host5"))
 			if verb == "promote" {

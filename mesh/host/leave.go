@@ -37,7 +37,7 @@ func (h *Host) Leave(ctx context.Context, force bool) (*Done, error) {
 			return nil, err
 		}
 	}
-	if st.external() {
+	if h.cfg.External != nil {
 		return nil, cnm.Conflict("mesh leave: the daemon's --mesh says that this host is in the mesh of %s: stop the daemon, take --mesh away, and start it; then linkspan mesh leave gives back what this host held", strings.Join(st.Endpoints, ", "))
 	}
 	if busy := h.busy(); len(busy) > 0 && !force && st.Phase != PhaseLeaving {

@@ -4,40 +4,37 @@ import (
 	"context"
 	"net"
 	"net/netip"
+	"strings"
 	"time"
 
 	"linkspan/cnm"
 	"linkspan/mesh/trust"
 )
 
-const (
-	// renewals is how often it is looked whether the certificate is due.
-	renewals = time.Minute
-	// revocations is how often members list certificates that count no more.
-	revocations = time.Minute
-)
+// revocations is how often members list certificates that count no more.
+const revocations = time.Minute
 
 // renew keeps this host's certificate good, and at members the list of those that are not.
 func (r *running) renew(ctx context.Context) {
 	h := r.h
 	trust.Folder(h.dir.tls()).Tidy()
-	tick := time.NewTicker(renewals)
+	r.work.Go(func() {
+		renewer := trust.Renewer{Identity: r.identity, Log: h.log, Renew: func(ctx context.Context) (*trust.Answer, error) {
+			st, now := h.current()
+			if now != r || st == nil || st.Phase != PhaseJoined {
+				return nil, cnm.Errorf(cnm.ErrUnavailable, "this host is not in the mesh yet")
+			}
+			return nil, r.renewNow(ctx, st)
+		}}
+		renewer.Run(ctx)
+	})
+	tick := time.NewTicker(revocations)
 	defer tick.Stop()
-	said := ""
 	for {
 		st, now := h.current()
-		if now == r && st != nil && st.Phase == PhaseJoined {
-			if time.Now().After(r.identity.Due()) {
-				err := r.renewNow(ctx, st)
-				if err != nil && err.Error() != said && ctx.Err() == nil {
-					h.log.Warn("this host's certificate is due, and was not renewed: "+err.Error(), "until", r.identity.Certificate().NotAfter)
-				}
-				said = words(err)
-			}
-			if st.Role == RoleMember {
-				if err := r.revoke(ctx); err != nil && ctx.Err() == nil {
-					h.log.Debug("certificates that count no more are not listed anew", "err", err)
-				}
+		if now == r && st != nil && st.Phase == PhaseJoined && st.Role == RoleMember {
+			if err := r.revoke(ctx); err != nil && ctx.Err() == nil {
+				h.log.Debug("certificates that count no more are not listed anew", "err", err)
 			}
 		}
 		select {
@@ -135,7 +132,7 @@ func (h *Host) reconcileExternal(st *State) (*State, error) {
 	x := h.cfg.External
 	switch {
 	case x == nil && st != nil && st.external():
-		h.note = "the daemon runs without --mesh, and this host was in the mesh of an external etcd: start it with --mesh again, or give back what it held there with linkspan mesh leave --force"
+		h.note = "the daemon runs without --mesh, and this host is still in the mesh of the etcd at " + strings.Join(st.Endpoints, ", ") + ": start it with --mesh again, or give back what it holds there with linkspan mesh leave"
 		h.log.Warn("mesh: " + h.note)
 		return st, nil
 	case x == nil:
@@ -173,7 +170,7 @@ func (h *Host) reconcileExternal(st *State) (*State, error) {
 		if err != nil {
 			return nil, err
 		}
-		st = &State{Phase: PhaseJoining, Host: newID(), Name: name, Listen: addr, Role: RoleExternal, Ports: h.cfg.Ports, Endpoints: x.Endpoints}
+		st = &State{Phase: PhaseJoining, Host: newID(), Name: name, Listen: addr, Role: RoleExternal, Ports: h.cfg.Ports, Endpoints: x.Endpoints, CA: x.CA, Cert: x.Cert, Key: x.Key}
 		if err := s.save(st); err != nil {
 			return nil, err
 		}
@@ -181,6 +178,7 @@ func (h *Host) reconcileExternal(st *State) (*State, error) {
 	}
 	next := st.clone()
 	next.Endpoints, next.Ports = x.Endpoints, h.cfg.Ports
+	next.CA, next.Cert, next.Key = x.CA, x.Cert, x.Key
 	if x.Name != "" && x.Name != st.Name {
 		return nil, cnm.Conflict("--mesh-name %s: this host is %s in the mesh, and keeps its name: linkspan mesh leave --force without --mesh gives it up", x.Name, st.Name)
 	}

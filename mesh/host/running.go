@@ -56,7 +56,7 @@ func (h *Host) prepare(ctx context.Context, st *State) (_ *running, err error) {
 		}
 	}()
 	if st.external() {
-		r.tls, err = h.cfg.External.tls()
+		r.tls, err = (&External{CA: st.CA, Cert: st.Cert, Key: st.Key}).tls()
 	} else {
 		r.identity, err = trust.Folder(h.dir.tls()).Identity()
 		if err == nil {

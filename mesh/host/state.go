@@ -40,6 +40,10 @@ type State struct {
 	Cluster string `json:"cluster,omitempty"`
 	// Self is this host's record, as it was enrolled; its role is Role above.
 	Self mesh.Host `json:"self,omitzero"`
+	// CA, Cert and Key are the files for an external etcd.
+	CA   string `json:"ca,omitempty"`
+	Cert string `json:"cert,omitempty"`
+	Key  string `json:"key,omitempty"`
 	// Restored: etcd's data are from a backup, and the records in it are not made fit yet.
 	Restored bool `json:"restored,omitempty"`
 	// Learner is set from when this host was added to the members until it counts.

@@ -74,10 +74,13 @@ func (r *running) etcd(ctx context.Context, st *State) *Etcd {
 		return e
 	}
 	defer c.Close()
+	read := make(chan error, 1)
+	go func() {
+		_, _, err := r.store.Get(ctx, "mesh") // it has a deadline of its own
+		read <- err
+	}()
 	hs, all := c.Health(ctx)
-	short, cancel := within(ctx, 3*time.Second, "no answer")
-	defer cancel()
-	_, _, err = r.store.Get(short, "mesh")
+	err = <-read
 	health := r.store.Health()
 	e.Reachable, e.Since, e.Error = err == nil, health.Since, words(err)
 	if all != nil && err != nil && e.Error == "" {
@@ -182,7 +185,7 @@ func (r *running) words(st *State, s *Status, known mesh.Status) (out []string) 
 		if !e.Since.IsZero() {
 			since = " for " + about(time.Since(e.Since))
 		}
-		cause, cure := "cannot be reached", "see that a member's daemon runs, and that TCP port "+fmt.Sprint(st.Ports.Etcd)+" is open"
+		cause, cure := "cannot be reached", "see that it runs ("+strings.Join(r.store.Endpoints(), ", ")+"), and that its port is open"
 		if e.Voters > 1 && e.Answering*2 <= e.Voters {
 			cause, cure = fmt.Sprintf("has no majority (%d of %d members answer)", e.Answering, e.Voters), "bring members back; if they are lost for good, linkspan mesh restore FILE on one host"
 		}
