@@ -16,6 +16,7 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
+	"golang.org/x/sys/unix"
 )
 
 // port is a free one on loopback.
@@ -106,8 +107,14 @@ func quietly(t *testing.T, f func()) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	old := os.Stderr
-	os.Stderr = w
+	old, err := unix.Dup(2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Dup3(int(w.Fd()), 2, 0); err != nil {
+		t.Fatal(err)
+	}
+	w.Close()
 	got := make(chan string, 1)
 	go func() {
 		var b bytes.Buffer
@@ -115,8 +122,10 @@ func quietly(t *testing.T, f func()) {
 		got <- b.String()
 	}()
 	f()
-	os.Stderr = old
-	w.Close()
+	if err := unix.Dup3(old, 2, 0); err != nil { // the pipe has no writer now
+		t.Fatal(err)
+	}
+	unix.Close(old)
 	if s := <-got; s != "" {
 		t.Errorf("on stderr:\n%s", s)
 	}
