@@ -70,8 +70,10 @@ const (
 	bodySize = 64 << 10
 	// answers is how long one question may take, the store's part included.
 	answers = 20 * time.Second
-	// guests is how many connections there are at the same time: strangers can open them.
-	guests = 64
+	// guests is how many connections there are at the same time, and guestsOfOne how many
+	// from one address: strangers can open them.
+	guests      = 128
+	guestsOfOne = 16
 )
 
 // Serve answers until ctx ends. The listener is closed then.

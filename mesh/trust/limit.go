@@ -50,20 +50,49 @@ func (l *limit) recent(a netip.Addr, now time.Time) []time.Time {
 	return times
 }
 
-// bounded accepts a connection only while there are not too many.
+// bounded accepts a connection only while there are not too many, and not too many from
+// one address: one host with a hundred idle connections keeps no other one out.
 type bounded struct {
 	net.Listener
 	free chan struct{}
+
+	mu   sync.Mutex
+	from map[netip.Addr]int
 }
 
 func (b *bounded) Accept() (net.Conn, error) {
-	b.free <- struct{}{}
-	c, err := b.Listener.Accept()
-	if err != nil {
-		<-b.free
-		return nil, err
+	for {
+		b.free <- struct{}{}
+		c, err := b.Listener.Accept()
+		if err != nil {
+			<-b.free
+			return nil, err
+		}
+		at, _ := netip.ParseAddrPort(c.RemoteAddr().String())
+		a := at.Addr().Unmap()
+		g := &guest{Conn: c, leave: sync.OnceFunc(func() {
+			<-b.free
+			b.count(a, -1)
+		})}
+		if b.count(a, 1) <= guestsOfOne {
+			return g, nil
+		}
+		_ = g.Close()
 	}
-	return &guest{Conn: c, leave: sync.OnceFunc(func() { <-b.free })}, nil
+}
+
+func (b *bounded) count(a netip.Addr, by int) int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.from == nil {
+		b.from = map[netip.Addr]int{}
+	}
+	b.from[a] += by
+	n := b.from[a]
+	if n == 0 {
+		delete(b.from, a)
+	}
+	return n
 }
 
 type guest struct {
