@@ -64,6 +64,9 @@ func (t *translation) nat() IptTable {
 	}
 	for _, n := range t.names {
 		b := t.bridges[n]
+		for _, m := range b.mesh { // to other hosts addresses are kept
+			post.add(IptRule{Src: m.subnet, Dst: m.subnet, Out: n, NotOut: true, Target: "ACCEPT"})
+		}
 		for _, p := range b.masquerade {
 			post.add(IptRule{Src: p, Out: n, NotOut: true, Target: "MASQUERADE"})
 		}
@@ -164,6 +167,7 @@ func (t *translation) filter() IptTable {
 	}
 	fwd.add(t.holes...)
 	t.neighbours(fwd)
+	t.meshes(fwd)
 	if len(one.Rules) > 0 {
 		fwd.add(IptRule{Target: one.Name})
 	}
@@ -185,6 +189,26 @@ func (t *translation) filter() IptTable {
 		}
 	}
 	return table("filter", in, fwd, newChain("OUTPUT", "ACCEPT"), docker, one, two)
+}
+
+// meshes lets containers of one network on several hosts reach each other: those of an
+// encrypted one by the device that encrypts only. (Which tunnelled packets a host takes
+// is not said here: iptables has no sets of ports and VNIs.)
+func (t *translation) meshes(fwd *chain) {
+	for _, n := range t.names {
+		for _, m := range t.bridges[n].mesh {
+			in := IptRule{Src: m.subnet, Dst: m.subnet, In: n, NotIn: true, Out: n, Target: "ACCEPT"}
+			out := IptRule{Src: m.subnet, Dst: m.subnet, In: n, Out: n, NotOut: true, Target: "ACCEPT"}
+			if m.sealed {
+				for _, dev := range t.secure {
+					fwd.add(IptRule{Src: m.subnet, Dst: m.subnet, In: dev, Out: n, Target: "ACCEPT"},
+						IptRule{Src: m.subnet, Dst: m.subnet, In: n, Out: dev, Target: "ACCEPT"})
+				}
+				in.Target, out.Target = "DROP", "DROP"
+			}
+			fwd.add(in, out)
+		}
+	}
 }
 
 // neighbours lets IPv6's ARP (RFC 4861) pass where containers do not reach each other.

@@ -19,7 +19,8 @@ type translation struct {
 	bridges   map[string]*bridge
 	publish   []dataplane.Element
 	holes     []IptRule
-	guarded   bool // what is neither from nor to a bridge of ours is not forwarded
+	secure    []string // devices that encrypt
+	guarded   bool     // what is neither from nor to a bridge of ours is not forwarded
 	marks     []Match
 	addresses map[netip.Addr]string // endpoints' bridges
 }
@@ -36,6 +37,12 @@ type bridge struct {
 	masquerade                            []netip.Prefix
 	snat                                  []snat    // endpoints' own before subnets
 	ports                                 []IptRule // what may be routed to, if anything is
+	mesh                                  []meshed  // subnets that go on on other hosts
+}
+
+type meshed struct {
+	subnet netip.Prefix
+	sealed bool // encrypted, or dropped
 }
 
 type snat struct {
@@ -114,7 +121,7 @@ func (t *translation) bridge(name string) *bridge {
 func (t *translation) used() bool {
 	return len(t.publish) > 0 || len(t.addresses) > 0 || slices.ContainsFunc(t.names, func(n string) bool {
 		b := t.bridges[n]
-		return len(b.masquerade)+len(b.snat)+len(b.gateways) > 0
+		return len(b.masquerade)+len(b.snat)+len(b.gateways)+len(b.mesh) > 0
 	})
 }
 
@@ -159,6 +166,13 @@ func (t *translation) element(e dataplane.Element, subnets map[string]string) {
 			b := behind()
 			b.snat = append(b.snat, snat{p, e.DataText})
 		}
+	case t.set("mesh"):
+		if p, ok := prefix(first); ok {
+			b := dev(subnets[e.About().Owner.ID])
+			b.mesh = append(b.mesh, meshed{p, e.Verdict != "accept"})
+		}
+	case "secure":
+		t.secure = append(t.secure, first)
 	case t.set("holes"):
 		t.hole(e)
 	case t.set("open"), t.set("open") + "_64":
