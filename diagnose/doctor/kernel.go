@@ -18,7 +18,7 @@ func (w *ward) features(context.Context) {
 		w.unseen("what the kernel can do: it is tried as root only")
 		return
 	}
-	optional := []string{probe.NFLog.Name, probe.BridgeNetfilter.Name, probe.IPv6.Name, probe.SCTP.Name}
+	optional := []string{probe.NFLog.Name, probe.BridgeNetfilter.Name, probe.IPv6.Name, probe.SCTP.Name, probe.WireGuard.Name, probe.TUN.Name}
 	all := w.Features()
 	there := 0
 	for _, r := range all {
