@@ -97,6 +97,15 @@ func TestAlmostFull(t *testing.T) {
 	if v := get(t, kv, "k"); v == "" {
 		t.Error("it cannot be read")
 	}
+	cl, err := NewCluster(ClusterConfig{Endpoints: []string{c.ClientURL()}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.Close()
+	hs, err := cl.Health(within(t, 10*time.Second))
+	if err != nil || len(hs) != 1 || len(hs[0].Alarms) != 1 || hs[0].Alarms[0] != st.Alarms[0] {
+		t.Errorf("%+v %v", hs, err)
+	}
 	if !strings.Contains(said.String(), "the data folder is almost full") {
 		t.Errorf("nothing was said:\n%s", said)
 	}

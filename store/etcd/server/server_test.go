@@ -290,7 +290,7 @@ func TestThree(t *testing.T) {
 		t.Errorf("members without a majority: %v", err)
 	}
 	hs, err = cl.Health(within(t, 10*time.Second))
-	if err == nil || len(hs) != 1 || hs[0].Err != nil {
+	if err == nil || len(hs) != 1 || hs[0].Err != nil || len(hs[0].Alarms) != 1 || !strings.Contains(hs[0].Alarms[0], "sees no leader") {
 		t.Errorf("health without a majority: %+v, %v", hs, err)
 	}
 	// A backup can still be made.
