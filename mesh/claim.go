@@ -70,7 +70,7 @@ func (m *Mesh) claim(ctx context.Context, n *cnm.Network, pool cnm.Pool, addr ne
 	if err := m.settle(ctx); err != nil {
 		return cnm.Block{}, err
 	}
-	if err := m.settled(ctx); err != nil {
+	if err := m.settled("network " + n.Name); err != nil {
 		return cnm.Block{}, err
 	}
 	network, ok, err := m.get(ctx, networkKeys+n.ID)
@@ -114,14 +114,14 @@ func (m *Mesh) claim(ctx context.Context, n *cnm.Network, pool cnm.Pool, addr ne
 	key := blockKey(n.ID, p)
 	m.mu.Lock()
 	m.claims[key] = true
-	guard := m.guardSelf()
+	guard, record := m.guardSelf(), unchanged(recordKey, m.recordRev)
 	m.mu.Unlock()
 	defer func() {
 		m.mu.Lock()
 		delete(m.claims, key)
 		m.mu.Unlock()
 	}()
-	rev, err := m.commit(ctx, guard,
+	rev, err := m.commit(ctx, guard, record,
 		unchanged(networkKeys+n.ID, network.Rev),
 		store.Op{Key: key, Value: []byte(m.id), Guard: true},
 		m.bumpMembers(n.ID))
@@ -205,12 +205,12 @@ func (m *Mesh) adopt(ctx context.Context, n *cnm.Network, p netip.Prefix, rev in
 
 // settled errs while hosts that are there have not put back their own into a store that
 // was restored from a backup: what seems free may be theirs.
-func (m *Mesh) settled(ctx context.Context) error {
+func (m *Mesh) settled(what string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.suspect || m.cache.generation != m.record.Generation {
 		m.checkBell.ring()
-		return cnm.Errorf(cnm.ErrUnavailable, "the mesh's store was restored from a backup, and this host is putting back what is its own; try again in a moment")
+		return cnm.Errorf(cnm.ErrUnavailable, "%s: the mesh's store was restored from a backup, and this host is putting back what is its own; try again in a moment", what)
 	}
 	var late []string
 	for id, h := range m.hosts {
@@ -220,7 +220,7 @@ func (m *Mesh) settled(ctx context.Context) error {
 	}
 	if len(late) > 0 {
 		slices.Sort(late)
-		return cnm.Errorf(cnm.ErrUnavailable, "the mesh's store was restored from a backup, and what is theirs has not been put back yet by %s: addresses that seem free may be in use there; try again in a moment", strings.Join(late, ", "))
+		return cnm.Errorf(cnm.ErrUnavailable, "%s: the mesh's store was restored from a backup, and what is theirs has not been put back yet by %s: addresses that seem free may be in use there; try again in a moment", what, strings.Join(late, ", "))
 	}
 	return nil
 }

@@ -60,7 +60,7 @@ func (m *Mesh) create(ctx context.Context, n cnm.Network, bases []ipam.Base, avo
 	if err := m.settle(ctx); err != nil {
 		return n, err
 	}
-	if err := m.settled(ctx); err != nil {
+	if err := m.settled("network " + n.Name); err != nil {
 		return n, err
 	}
 	space, networks, hosts, err := m.spaceNow(ctx)
@@ -89,7 +89,7 @@ func (m *Mesh) create(ctx context.Context, n cnm.Network, bases []ipam.Base, avo
 		return n, err
 	}
 	m.mu.Lock()
-	ops := []store.Op{m.guardSelf()}
+	ops := []store.Op{m.guardSelf(), unchanged(recordKey, m.recordRev)}
 	m.mu.Unlock()
 	ops = append(ops,
 		store.Op{Key: networkKeys + n.ID, Value: encode(&n), Guard: true},

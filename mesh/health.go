@@ -84,6 +84,7 @@ func (m *Mesh) list(ctx context.Context, prefix string) ([]store.Entry, int64, e
 		}
 		m.mu.Unlock()
 		m.checkBell.ring()
+		return nil, 0, store.ErrCompare // nothing is decided by it before all was put back
 	}
 	return entries, rev, m.heard(ctx, err, rev)
 }

@@ -128,7 +128,10 @@ type Mesh struct {
 	sink    Sink
 	onHosts []func()
 	place   Place
-	record  Record // of the mesh; zero: not known yet
+	// record is the mesh's; zero: not known yet. recordRev guards that no restore came
+	// between a look and a claim.
+	record    Record
+	recordRev int64
 	// self is this host as it wishes to be known, stored as it is known; selfRev is
 	// stored's, 0: not seen since this process began.
 	self    Host
@@ -162,8 +165,9 @@ type Mesh struct {
 	cacheBell bell
 	aliveBell bell
 	askBell   bell
-	suspect   bool // the store's revision went back
-	confirmed bool // this host's record was seen in the store since this process began
+	restored  time.Time // when the last restore was seen
+	suspect   bool      // the store's revision went back
+	confirmed bool      // this host's record was seen in the store since this process began
 	auditAll  bool
 	auditAlso map[string]bool // networks of which this host may have something unknown to it
 	audited   bool            // once

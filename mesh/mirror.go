@@ -47,7 +47,7 @@ func (m *Mesh) follow(ctx context.Context, v *mirror) {
 			continue
 		}
 		failed = 0
-		if !m.trusted(ctx, v) {
+		if !m.trusted(ctx, v) || m.early(v) {
 			if pause(ctx, retry(8)) != nil {
 				return
 			}
@@ -117,6 +117,20 @@ func (m *Mesh) trusted(ctx context.Context, v *mirror) bool {
 	return m.identify(ctx) == nil
 }
 
+// putBackTime is how long after a restore from a backup what seems to be gone is still
+// believed: all hosts are putting it back.
+const putBackTime = 3 * time.Second
+
+// early says whether a listing would take away what is about to be put back.
+func (m *Mesh) early(v *mirror) bool {
+	if v.network == "" && v.prefix != hostKeys && v.prefix != networkKeys {
+		return false
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return v.known && (m.suspect || !m.restored.IsZero() && time.Since(m.restored) < putBackTime)
+}
+
 // apply takes one event. The caller holds mu.
 func (m *Mesh) apply(v *mirror, e store.Event) {
 	was, had := v.items[e.Key]
@@ -151,7 +165,8 @@ func (m *Mesh) replace(v *mirror, entries []store.Entry) {
 		}
 	}
 	for _, e := range entries {
-		if was, ok := v.items[e.Key]; !ok || was.rev != e.Rev || !v.listed {
+		// In a store that was restored, another value can have the same revision.
+		if was, ok := v.items[e.Key]; !ok || was.rev != e.Rev || !bytes.Equal(was.value, e.Value) {
 			m.apply(v, store.Event(e))
 		}
 	}

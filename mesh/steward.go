@@ -72,7 +72,7 @@ func (m *Mesh) identity(ctx context.Context) (Record, store.Entry, error) {
 	default:
 		m.foreign = nil
 		m.cfg.Mesh = r.ID
-		m.record = r
+		m.record, m.recordRev = r, e.Rev
 	}
 	err = m.foreign
 	m.mu.Unlock()
@@ -106,8 +106,22 @@ func (m *Mesh) check(ctx context.Context) error {
 			m.cache.generation = r.Generation
 		}
 	}
-	restored := suspect || r.Generation != m.cache.generation
+	told := r.Generation != m.cache.generation
+	restored := suspect || told
+	if restored && time.Since(m.restored) > time.Minute {
+		m.restored = time.Now()
+	}
 	m.mu.Unlock()
+	if suspect && !told {
+		// Nobody said so (Restored): then the first who finds out tells all others.
+		m.mu.Lock()
+		rev := m.recordRev
+		m.mu.Unlock()
+		r.Generation = NewID()
+		if _, err := m.commit(ctx, store.Op{Key: recordKey, Value: encode(r), Guard: true, IfRev: rev}); err != nil {
+			return err
+		}
+	}
 	if e.Rev == 0 && !restored {
 		m.fence("it was forgotten by the others (linkspan mesh forget)")
 		return nil

@@ -33,7 +33,7 @@ func (m *Mesh) wire(v *mirror) {
 	}
 }
 
-func (m *Mesh) recordChanged(key string, _, is []byte, _ int64) {
+func (m *Mesh) recordChanged(key string, _, is []byte, rev int64) {
 	if key != recordKey {
 		return
 	}
@@ -45,7 +45,7 @@ func (m *Mesh) recordChanged(key string, _, is []byte, _ int64) {
 	if m.record.Generation != r.Generation {
 		m.checkBell.ring()
 	}
-	m.record = r
+	m.record, m.recordRev = r, rev
 	m.tellPeers()
 }
 

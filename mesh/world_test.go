@@ -184,6 +184,7 @@ type controller struct {
 	has      map[string]map[netip.Addr]cnm.Remote // network, address: what containers here have; survives crashes
 	defs     map[string]*cnm.Network              // of those in has
 	wholes   int
+	watching func(cnm.RemoteChange)
 	names    int
 }
 
@@ -243,6 +244,9 @@ func (c *controller) Peers(context.Context) { defer c.enter()() }
 
 func (c *controller) Remote(_ context.Context, network string, ch cnm.RemoteChange) {
 	defer c.enter()()
+	if c.watching != nil {
+		c.watching(ch)
+	}
 	r, b := c.remotes[network], c.blocks[network]
 	if ch.Whole || r == nil {
 		r, b = map[string]cnm.Remote{}, map[netip.Prefix]string{}
