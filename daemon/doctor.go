@@ -34,6 +34,7 @@ func (e *engine) history(ctx context.Context) *doctor.Engine {
 	h := &doctor.Engine{Version: e.Version, Instance: e.instance, PID: os.Getpid(), DataRoot: e.cfg.DataRoot, NoForwarding: !e.cfg.IPForward}
 	e.askKeeper(ctx, h)
 	h.Resolvers = e.askResolvers(ctx)
+	h.Mesh = e.meshSigns(ctx)
 	if n := e.network.RepairStats().BackingOff; n > 0 {
 		h.Backoffs = append(h.Backoffs, fmt.Sprintf("%d objects are left alone for now, since another program keeps undoing their repair", n))
 	}

@@ -5,8 +5,10 @@ import (
 	"sync"
 
 	"linkspan/cnm"
+	"linkspan/diagnose/doctor"
 	"linkspan/mesh/check"
 	"linkspan/mesh/host"
+	"linkspan/metrics"
 )
 
 // span is what runs beside the mesh as long as this host is in one: encrypted tunnels,
@@ -122,4 +124,42 @@ func (s *span) checked(ctx context.Context, _ host.Inside) (*host.Checked, error
 		out.Pairs = append(out.Pairs, p)
 	}
 	return out, nil
+}
+
+// meshMetrics is what a scrape tells of the mesh: nobody is asked for it.
+func (e *engine) meshMetrics(ctx context.Context) (*metrics.Mesh, error) {
+	g := e.mesh.Glance()
+	if g == nil {
+		return nil, nil
+	}
+	m := &metrics.Mesh{StoreUp: g.Reachable, Alive: g.Alive, Dead: g.Dead, Forgotten: g.Phase == host.PhaseForgotten, Queue: g.Queue,
+		Expires: g.Expires, Member: g.Role == host.RoleMember, MemberUp: g.Serving, Bytes: g.DB}
+	names := map[string]string{}
+	if in := e.mesh.Mesh(); in != nil {
+		for _, p := range in.Peers() {
+			names[p.ID] = p.Name
+		}
+	}
+	for peer, paths := range e.span.measure(ctx, host.Inside{}) {
+		for _, p := range paths {
+			if names[peer] == "" || p.Loss == nil {
+				continue // it has left
+			}
+			one := metrics.Path{Host: names[peer], Path: string(p.Kind), Loss: *p.Loss, MTU: p.PathMTU}
+			if p.RTT != nil {
+				one.RTT = *p.RTT
+			}
+			m.Paths = append(m.Paths, one)
+		}
+	}
+	return m, nil
+}
+
+// meshSigns are what the doctor is told of the mesh.
+func (e *engine) meshSigns(ctx context.Context) *doctor.Mesh {
+	s, err := e.mesh.Status(ctx, true)
+	if err != nil || s.Phase == host.PhaseNone && len(s.Words) == 0 {
+		return nil
+	}
+	return &doctor.Mesh{ID: s.Mesh, Hosts: len(s.Hosts), Words: s.Words}
 }

@@ -34,6 +34,7 @@ func (e *engine) sources() metrics.Sources {
 		Conntrack: conntrack,
 		Repairs:   e.repairs,
 		Drops:     e.dropsByRule,
+		Mesh:      e.meshMetrics,
 		Ports:     e.portCounts(),
 		Keeper: func(ctx context.Context) (time.Time, error) {
 			i, err := e.keeper.Info(ctx)

@@ -18,6 +18,7 @@ import (
 	"linkspan/dataplane"
 	"linkspan/dataplane/diff"
 	"linkspan/keeper"
+	"linkspan/mesh/host"
 	"linkspan/netns"
 	"linkspan/store"
 )
@@ -65,7 +66,7 @@ func (u *uninstall) run(ctx context.Context) error {
 	var errs []error
 	if was {
 		// Each step by itself: one that fails must not keep the next from its work.
-		for _, step := range []func(context.Context) error{u.openStore, u.endContainers, u.endKeeper, u.endKernel, u.giveBack, u.removeCgroups} {
+		for _, step := range []func(context.Context) error{u.openStore, u.endContainers, u.endKeeper, u.endKernel, u.giveBack, u.leaveMesh, u.removeCgroups} {
 			if err := step(ctx); err != nil {
 				errs = append(errs, err)
 			}
@@ -144,6 +145,16 @@ func (u *uninstall) giveBack(ctx context.Context) error {
 	var errs []error
 	for _, n := range notes {
 		name := strings.TrimPrefix(n.Key, sharedKeys)
+		if o, ok := dataplane.OffloadOf(name, string(n.Value)); ok {
+			if err := u.kernel.Apply(ctx, []dataplane.Op{{Verb: dataplane.Change, Object: o}}); err != nil {
+				u.log.Debug("a device that is gone keeps no setting", "setting", name, "err", err)
+			}
+			u.say(fmt.Sprintf("%s is %s again", name, n.Value))
+			if _, err := u.store.Commit(ctx, store.Op{Key: n.Key}); err != nil {
+				errs = append(errs, err)
+			}
+			continue
+		}
 		err := os.WriteFile(filepath.Join("/proc/sys", filepath.Clean("/"+name)), n.Value, 0)
 		if err != nil && !errors.Is(err, os.ErrNotExist) {
 			errs = append(errs, fmt.Errorf("%s is not set back to %s: %w", name, n.Value, err))
@@ -156,6 +167,32 @@ func (u *uninstall) giveBack(ctx context.Context) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// leaveMesh takes away what this host has of a mesh. The others are not told: they may be
+// out of reach, and whoever uninstalls does not wait for them.
+func (u *uninstall) leaveMesh(ctx context.Context) error {
+	was, err := host.Removed(u.cfg.DataRoot)
+	if err != nil {
+		return fmt.Errorf("what this host has of a mesh is not removed: %w", err)
+	}
+	cached, _, err := u.store.List(ctx, "mesh/")
+	if err != nil {
+		return err
+	}
+	var ops []store.Op
+	for _, e := range cached {
+		ops = append(ops, store.Op{Key: e.Key})
+	}
+	if len(ops) > 0 {
+		if _, err := u.store.Commit(ctx, ops...); err != nil {
+			return err
+		}
+	}
+	if was != "" {
+		u.say(fmt.Sprintf("this host was in %s: at another host of it, say linkspan mesh forget", was))
+	}
+	return nil
 }
 
 // removeCgroups removes the group above the containers', in every hierarchy. The kernel

@@ -40,6 +40,9 @@ type list struct {
 	conntrack, conntrackLimit                                                        *metric
 	keeperUp, keeperStarted                                                          *metric
 	drops                                                                            *metric
+
+	meshStore, meshHosts, meshForgotten, meshQueue, meshExpiry, meshMember, meshBytes *metric
+	meshRTT, meshLoss, meshMTU                                                        *metric
 }
 
 func declare() list {
@@ -94,6 +97,17 @@ func declare() list {
 		keeperUp:      gauge("keeper_up", "Whether the keeper, which holds streams, ports and resolvers, answers."),
 		keeperStarted: gauge("keeper_start_time_seconds", "When the keeper began, in seconds since 1970."),
 
+		meshStore:     gauge("mesh_store_up", "Whether the hosts' common store (etcd) answered when it was asked last; absent outside of a mesh."),
+		meshHosts:     gauge("mesh_hosts", "Other hosts of the mesh, by whether they give a sign of life.", "alive"),
+		meshForgotten: gauge("mesh_forgotten", "Whether the other hosts have forgotten this one (1): its containers are cut off from the mesh's networks."),
+		meshQueue:     gauge("mesh_queue", "Changes of this host that wait to be written for the others."),
+		meshExpiry:    gauge("mesh_certificate_expiry_time_seconds", "When this host's certificate in the mesh ends, in seconds since 1970; it is renewed a month before."),
+		meshMember:    gauge("mesh_etcd_member_up", "Whether the etcd of this host runs and has a leader; absent where the host runs none."),
+		meshBytes:     gauge("mesh_etcd_bytes", "Size of the data of this host's etcd."),
+		meshRTT:       gauge("mesh_path_rtt_seconds", "Median round trip of probes to another host, by the path.", "host", "path"),
+		meshLoss:      gauge("mesh_path_loss_ratio", "Share of the probes to another host that were lost, there or back, by the path.", "host", "path"),
+		meshMTU:       gauge("mesh_path_mtu_bytes", "Largest packet that passes to another host, by the path.", "host", "path"),
+
 		drops: counter("drops_total", "Packets that Linkspan's own rules dropped, by the rule's name.", "rule"),
 	}
 }
@@ -118,7 +132,8 @@ func (c *collector) all() []*metric {
 		l.receiveBytes, l.receivePackets, l.receiveErrors, l.receiveDrops, l.transmitBytes, l.transmitPackets, l.transmitErrors, l.transmitDrops,
 		l.connections, l.queries, l.tcpQueries, l.answers, l.views, l.names, l.cacheEntries, l.cacheBytes,
 		l.upstreamUp, l.upstreamRTT, l.upstreamAsked, l.upstreamAnswered, l.upstreamFailed, l.strays,
-		l.objects, l.repairs, l.failures, l.backoffs, l.checks, l.checked, l.took, l.used, l.free, l.conntrack, l.conntrackLimit, l.keeperUp, l.keeperStarted, l.drops}
+		l.objects, l.repairs, l.failures, l.backoffs, l.checks, l.checked, l.took, l.used, l.free, l.conntrack, l.conntrackLimit, l.keeperUp, l.keeperStarted,
+		l.meshStore, l.meshHosts, l.meshForgotten, l.meshQueue, l.meshExpiry, l.meshMember, l.meshBytes, l.meshRTT, l.meshLoss, l.meshMTU, l.drops}
 }
 
 // scrape is one under way.
@@ -150,6 +165,7 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	ask(s, "resolver", c.Resolver, s.resolver)
 	ask(s, "reconciler", c.Repairs, s.repair)
 	ask(s, "ipam", c.Pools, s.pools)
+	ask(s, "mesh", c.Mesh, s.mesh)
 	ask(s, "drops", c.Drops, s.dropped)
 	if c.Conntrack != nil {
 		used, most, err := c.Conntrack(ctx)
@@ -186,6 +202,34 @@ func ask[T any](s *scrape, source string, from func(context.Context) (T, error),
 	v, err := from(s.ctx)
 	if s.asked(source, err) {
 		tell(v)
+	}
+}
+
+func (s *scrape) mesh(m *Mesh) {
+	if m == nil {
+		return
+	}
+	is := map[bool]float64{true: 1}
+	s.send(s.meshStore, is[m.StoreUp])
+	s.send(s.meshHosts, float64(m.Alive), "yes")
+	s.send(s.meshHosts, float64(m.Dead), "no")
+	s.send(s.meshForgotten, is[m.Forgotten])
+	s.send(s.meshQueue, float64(m.Queue))
+	if !m.Expires.IsZero() {
+		s.send(s.meshExpiry, float64(m.Expires.Unix()))
+	}
+	if m.Member {
+		s.send(s.meshMember, is[m.MemberUp])
+		s.send(s.meshBytes, float64(m.Bytes))
+	}
+	for _, p := range m.Paths {
+		s.send(s.meshLoss, p.Loss, p.Host, p.Path)
+		if p.RTT > 0 {
+			s.send(s.meshRTT, p.RTT.Seconds(), p.Host, p.Path)
+		}
+		if p.MTU > 0 {
+			s.send(s.meshMTU, float64(p.MTU), p.Host, p.Path)
+		}
 	}
 }
 

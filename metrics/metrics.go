@@ -31,6 +31,8 @@ type Sources struct {
 	Conntrack  func(context.Context) (used, most uint64, err error)
 	// Keeper says when the keeper began, or why it does not answer.
 	Keeper func(context.Context) (started time.Time, err error)
+	// Mesh is this host's part in the mesh; nil: it is in none.
+	Mesh func(context.Context) (*Mesh, error)
 	// Drops are the packets that each of our rules has dropped, by its short name.
 	Drops func(context.Context) (map[string]uint64, error)
 
@@ -86,6 +88,33 @@ type Repairs struct {
 type Pool struct {
 	Network, Subnet string
 	Used, Free      uint64
+}
+
+// Mesh is a host's part in a mesh.
+type Mesh struct {
+	// StoreUp: etcd answered when it was asked last.
+	StoreUp bool
+	// Alive and Dead count the other hosts by their sign of life.
+	Alive, Dead int
+	// Forgotten: the others have no record of this host any more.
+	Forgotten bool
+	// Queue is how many changes wait to be written for the others.
+	Queue int
+	// Expires is when this host's certificate ends; zero: it has none.
+	Expires time.Time
+	// Member: this host runs etcd; MemberUp says that it has a leader, and Bytes how large
+	// its data are.
+	Member, MemberUp bool
+	Bytes            int64
+	Paths            []Path
+}
+
+// Path is a way to another host.
+type Path struct {
+	Host, Path string
+	RTT        time.Duration // 0: nothing came back
+	Loss       float64       // 0 to 1
+	MTU        int           // the largest packet that passes, in bytes; 0: not known
 }
 
 // Metrics is one daemon's registry. Safe for concurrent use.

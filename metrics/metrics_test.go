@@ -45,6 +45,10 @@ func full() Sources {
 		},
 		Conntrack: func(context.Context) (uint64, uint64, error) { return 12, 262144, nil },
 		Keeper:    func(context.Context) (time.Time, error) { return time.UnixMilli(1700000000500), nil },
+		Mesh: func(context.Context) (*Mesh, error) {
+			return &Mesh{StoreUp: true, Alive: 2, Dead: 1, Queue: 4, Expires: time.Unix(1800000000, 0), Member: true, MemberUp: true, Bytes: 28672,
+				Paths: []Path{{"host2", "vxlan", 210 * time.Microsecond, 0, 0}, {"host3", "direct", 0, 1, 1400}}}, nil
+		},
 		Drops: func(context.Context) (map[string]uint64, error) {
 			return map[string]uint64{"ls:unpublished": 3, "ls:isolated": 0}, nil
 		},

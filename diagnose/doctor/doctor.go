@@ -74,7 +74,7 @@ func Examine(ctx context.Context, p *Patient) *Report {
 		(*ward).engines, (*ward).managers, (*ward).firewalls,
 		(*ward).sizes, (*ward).routes, (*ward).addresses, (*ward).sixth,
 		(*ward).servers, (*ward).resolvers,
-		(*ward).daemon, (*ward).keeper, (*ward).declared, (*ward).store,
+		(*ward).daemon, (*ward).keeper, (*ward).declared, (*ward).store, (*ward).mesh,
 		(*ward).disks, (*ward).logs, (*ward).clock, (*ward).cgroups, (*ward).health,
 	} {
 		if ctx.Err() != nil {

@@ -186,6 +186,9 @@ func TestFindings(t *testing.T) {
 		{name: "contested", change: change{do: func(p *Patient, _ *worldtest.Kernel) {
 			p.Engine.Backoffs = []string{"addr docker0 is undone again and again"}
 		}}, severity: Problem, code: "repair-contested"},
+		{name: "mesh", change: change{do: func(p *Patient, _ *worldtest.Kernel) {
+			p.Engine.Mesh = &Mesh{ID: "7d2f6b1c", Hosts: 3, Words: []string{"etcd cannot be reached"}}
+		}}, severity: Warning, code: "mesh", words: "etcd cannot be reached"},
 		{name: "store", change: change{do: func(p *Patient, _ *worldtest.Kernel) { p.Engine.StoreErr = errors.New("torn") }}, severity: Problem, code: "store-damaged", words: "--repair-store"},
 		{name: "disk", change: change{do: func(p *Patient, _ *worldtest.Kernel) { p.Machine.Disks[0].Free = 1 << 30 }}, severity: Problem, code: "disk-full"},
 		{name: "disk of terabytes", change: change{do: func(p *Patient, _ *worldtest.Kernel) {

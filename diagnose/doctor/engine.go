@@ -84,6 +84,27 @@ func (w *ward) declared(context.Context) {
 	}
 }
 
+// mesh: the networks that span hosts.
+func (w *ward) mesh(context.Context) {
+	if w.Engine == nil || w.Engine.Mesh == nil {
+		return
+	}
+	m := w.Engine.Mesh
+	for _, word := range m.Words {
+		w.say(Warning, "mesh", "mesh: "+word, "Networks that span hosts, and the names on them, depend on it; what runs on this host alone does not.", "linkspan mesh status")
+	}
+	if len(m.Words) == 0 {
+		w.ok("mesh", "mesh %s is well (%s)", m.ID, hosts(m.Hosts))
+	}
+}
+
+func hosts(n int) string {
+	if n == 1 {
+		return "1 host"
+	}
+	return fmt.Sprintf("%d hosts", n)
+}
+
 // store: the state file.
 func (w *ward) store(context.Context) {
 	e := w.Engine

@@ -75,6 +75,17 @@ type Engine struct {
 	StoreErr error
 	// Logs are the containers' log files.
 	Logs []Log
+	// Mesh is what is known of this host's part in one; nil: it is in none.
+	Mesh *Mesh
+}
+
+// Mesh is a host's part in a mesh.
+type Mesh struct {
+	ID    string
+	Hosts int
+	// Words are what is not as it should be, as `linkspan mesh status` says it, each with
+	// its cure.
+	Words []string
 }
 
 // Keeper is the process that outlives the daemon.
