@@ -239,7 +239,7 @@ func (g *Gate) token(ctx context.Context, tok Token, b joinBody, key []byte) (To
 	tokens := Tokens{Store: g.Store, Now: g.Now}
 	none := TokenRecord{}
 	r, rev, err := tokens.get(ctx, tok.ID)
-	const another = "make one on a host of the mesh with `linkspan mesh token`"
+	const another = "make one on a host of the mesh with `linkspan mesh token create`"
 	if errors.Is(err, cnm.ErrNotFound) {
 		return none, 0, cnm.Errorf(cnm.ErrForbidden, "mesh %s knows no token %s: it was made in a mesh that is no more, or ended more than %d days ago: %s%w", g.CA.Name(), tok.ID, kept/(24*time.Hour), another, unsaid{errWrong})
 	}

@@ -59,11 +59,11 @@ func (t Token) GoString() string     { return "token " + t.ID }
 func ParseToken(s string) (Token, error) {
 	var t Token
 	s = strings.ToLower(strings.TrimSpace(s))
-	const cure = "copy the whole line that `linkspan mesh token` printed on a host of the mesh"
+	const cure = "copy the whole line that `linkspan mesh token create` printed on a host of the mesh"
 	rest, ok := strings.CutPrefix(s, tokenPrefix)
 	switch {
 	case s == "":
-		return t, cnm.Invalid("there is no token: give the one that `linkspan mesh token` prints on a host of the mesh (--token lsm1-…)")
+		return t, cnm.Invalid("there is no token: give the one that `linkspan mesh token create` prints on a host of the mesh (--token lsm1-…)")
 	case !ok && strings.HasPrefix(s, "lsm"):
 		return t, cnm.Invalid("the token is of another version of Linkspan than this one: make one with the version that this host runs, or update this host")
 	case !ok:

@@ -31,7 +31,7 @@ func judge(ca *CA, leaf *x509.Certificate, now time.Time, usage x509.ExtKeyUsage
 
 // expired is of a host that was off, or cut off, until its certificate had ended.
 func expired(leaf *x509.Certificate, now time.Time) error {
-	return cnm.Errorf(cnm.ErrForbidden, "the certificate of host %s expired on %s, %s ago: it is renewed by itself while the host can reach the mesh, and this one could not for more than %d days. To bring it back: `linkspan mesh token` on a host of the mesh, then `linkspan mesh join` with that token on %s. If this host's clock (%s) is wrong, set it instead",
+	return cnm.Errorf(cnm.ErrForbidden, "the certificate of host %s expired on %s, %s ago: it is renewed by itself while the host can reach the mesh, and this one could not for more than %d days. To bring it back: `linkspan mesh token create` on a host of the mesh, then `linkspan mesh join` with that token on %s. If this host's clock (%s) is wrong, set it instead",
 		nameOf(leaf), day(leaf.NotAfter), ago(now.Sub(leaf.NotAfter)), int(leaf.NotAfter.Sub(due(leaf)).Hours()/24), nameOf(leaf), day(now))
 }
 
