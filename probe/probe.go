@@ -53,7 +53,7 @@ type Result struct {
 // All tries every feature.
 func All() []Result {
 	var out []Result
-	for _, f := range []Feature{Root, NetNS, Veth, Bridge, NFT, NFTProgram, Conntrack, NFLog, BridgeNetfilter, IPv6, WireGuard, TUN, SCTP, Overlayfs, Containerd, Runc} {
+	for _, f := range []Feature{Root, NetNS, Veth, Bridge, NFT, NFTProgram, Conntrack, NFLog, BridgeNetfilter, IPv6, VXLAN, WireGuard, TUN, SCTP, Overlayfs, Containerd, Runc} {
 		out = append(out, Result{f, f.Check()})
 	}
 	return out
@@ -107,6 +107,9 @@ var (
 	IPv6 = Feature{"IPv6", "IPv6 networks and publishing on [::]", "boot without ipv6.disable=1",
 		func() error { return inNew(func() error { return exists("/proc/sys/net/ipv6/conf/all/disable_ipv6") }) }}
 
+	VXLAN = Feature{"VXLAN", "networks that span hosts", "load the module vxlan (CONFIG_VXLAN)",
+		func() error { return inNew(tryVXLAN) }}
+
 	WireGuard = Feature{"WireGuard in the kernel", "encrypted networks at full speed; without it the keeper encrypts in user space", "load the module wireguard (CONFIG_WIREGUARD)",
 		func() error { return inNew(func() error { return makeLink("wireguard") }) }}
 
@@ -122,6 +125,9 @@ var (
 
 	// Browser is for tests alone, and no part of All.
 	Browser = Feature{"a headless browser", "the test of the web page", "apt install chromium-headless-shell", program("chromium-headless-shell")}
+
+	// Tcpdump is for tests alone too.
+	Tcpdump = Feature{"the tcpdump program", "tests that look at the wire", "apt install tcpdump", program("tcpdump")}
 
 	// Etcd is for tests alone too: the engine has its own.
 	Etcd = Feature{"the etcd program", "the test with an etcd that is not ours", "apt install etcd-server", program("etcd")}

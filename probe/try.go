@@ -51,6 +51,15 @@ func makeLink(kind string) error {
 	return converse(unix.NETLINK_ROUTE, m)
 }
 
+// tryVXLAN asks for a device without a number, which a kernel that has them refuses as
+// incomplete (vxlan_validate).
+func tryVXLAN() error {
+	if err := makeLink("vxlan"); !errors.Is(err, unix.EINVAL) {
+		return err
+	}
+	return nil
+}
+
 // makeTUN makes a TUN device, which ends with its descriptor.
 func makeTUN() error {
 	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC, 0)

@@ -8,6 +8,7 @@ import (
 
 	"linkspan/dataplane"
 	"linkspan/dataplane/diff"
+	"linkspan/probe"
 )
 
 // spanning is a host's part of a network that spans hosts.
@@ -36,6 +37,7 @@ func elsewhere(mac, ip, vtep string) []dataplane.Object {
 // What somebody takes away from a tunnel is told at once, and put back by looking at it
 // alone.
 func TestWatchTunnel(t *testing.T) {
+	probe.Require(t, probe.VXLAN)
 	h := newHost(t)
 	want := dataplane.NewState(spanning()...)
 	h.apply(diff.Create(want.All()))
@@ -110,6 +112,7 @@ func TestWatchTunnel(t *testing.T) {
 
 // What operations do to a tunnel is no news, nor what the kernel keeps by itself.
 func TestTunnelNotTouched(t *testing.T) {
+	probe.Require(t, probe.VXLAN)
 	h := newHost(t)
 	w := h.watch()
 	h.apply(diff.Create(append([]dataplane.Object{dataplane.BasePage(table)}, spanning()...)))

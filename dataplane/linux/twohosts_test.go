@@ -15,6 +15,7 @@ import (
 	"linkspan/dataplane"
 	"linkspan/dataplane/diff"
 	"linkspan/netns"
+	"linkspan/probe"
 )
 
 const (
@@ -31,6 +32,7 @@ type wire struct {
 
 func newWire(t testing.TB, n int, six bool) *wire {
 	t.Helper()
+	probe.Require(t, probe.VXLAN, probe.Tcpdump)
 	w := &wire{t: t, six: six}
 	sw := filepath.Join(t.TempDir(), "switch")
 	if err := netns.Create(sw); err != nil {
@@ -134,7 +136,7 @@ func (h *host) capture(dev, filter string) (read func() string) {
 		err = cmd.Start()
 	}
 	if err != nil {
-		h.t.Skipf("no tcpdump here: %v", err)
+		h.t.Fatal(err)
 	}
 	buf := make([]byte, 256)
 	_, _ = said.Read(buf) // "listening on": it is
