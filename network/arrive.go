@@ -248,6 +248,7 @@ func (c *Controller) publish(was, now *cnm.Sandbox) {
 		for i := range was.Endpoints {
 			e := &was.Endpoints[i]
 			if n, err := c.Network(e.NetworkID); err == nil && n.Global() && (now == nil || !holds(now, e)) {
+				c.spans.note(&c.spans.strays, e.ID, false)
 				m.Withdraw(n.ID, e.ID)
 			}
 		}

@@ -93,6 +93,9 @@ func (c *Controller) replace(containerID string, was, is *definition) {
 			}
 		}
 	}
+	if was != nil {
+		defer c.returnHeld(was.held)
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if old := c.defined[containerID]; old != nil {
@@ -112,6 +115,15 @@ func (c *Controller) replace(containerID string, was, is *definition) {
 			c.refs[w.Network] = map[string]bool{}
 		}
 		c.refs[w.Network][containerID] = true
+	}
+}
+
+// returnHeld gives addresses back that other hosts lent us for a definition.
+func (c *Controller) returnHeld(held []heldAddress) {
+	for _, h := range held {
+		if n, err := c.Network(h.network); err == nil && n.Global() {
+			c.returnSingles(n)
+		}
 	}
 }
 

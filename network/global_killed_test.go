@@ -3,6 +3,7 @@ package network
 import (
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -33,11 +34,13 @@ func TestGlobalKilled(t *testing.T) {
 					mb.routed.Store(true)
 				}
 				var mu sync.Mutex
+				var armed atomic.Bool
+				armed.Store(true)
 				count, done := 0, false
 				a.kernel.Hook = func(string) {
 					mu.Lock()
 					defer mu.Unlock()
-					if count++; count == step {
+					if count++; count == step && armed.Load() {
 						panic(died{})
 					}
 				}
@@ -45,9 +48,12 @@ func TestGlobalKilled(t *testing.T) {
 					if err := do(a); err != nil {
 						t.Fatal(err)
 					}
-				}) && count < step
+				})
+				mu.Lock()
+				done = done && count < step
+				mu.Unlock()
 				time.Sleep(2 * time.Millisecond) // what is being written is
-				a.kernel.Hook = nil
+				armed.Store(false)
 				ma.back(a)
 				a.SetMesh(t.Context(), ma)
 				x.peers()

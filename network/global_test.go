@@ -289,6 +289,19 @@ func TestGlobalStatic(t *testing.T) {
 	b.leave("c5", false)
 	x.settle()
 	a.join(named("c6", "192.168.1.2"))
+	a.leave("c6", false)
+	// A definition that is taken back gives back what was lent for it.
+	if err := b.Define(t.Context(), named("c9", "192.168.1.2")); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Define(t.Context(), named("c6", "192.168.1.2")); !errors.Is(err, cnm.ErrConflict) {
+		t.Errorf("lent for a definition: %v", err)
+	}
+	b.Undefine("c9")
+	x.settle()
+	if err := a.Define(t.Context(), named("c6", "192.168.1.2")); err != nil {
+		t.Errorf("given back: %v", err)
+	}
 	// A definition holds its address, on any host, whether it runs or not.
 	if err := b.Define(t.Context(), named("c7", "192.168.3.1")); err != nil {
 		t.Fatal(err)

@@ -51,8 +51,16 @@ func (c *Controller) SetMesh(ctx context.Context, m Mesh) {
 	}
 	c.repeer(ctx)
 	if m == nil {
+		c.spans.mu.Lock()
+		c.spans.made, c.spans.removed, c.spans.strays = nil, nil, nil
+		c.spans.mu.Unlock()
 		c.arrived(ctx, nil)
 		return
+	}
+	for _, n := range c.Networks() {
+		if err := c.rehome(ctx, n); err != nil {
+			c.log.Error("this host's blocks of addresses are not as they should be; the next reconciliation brings them", "network", n.Name, "err", err)
+		}
 	}
 	lost := c.strays()
 	c.outlaw(lost)
