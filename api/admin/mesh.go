@@ -105,6 +105,9 @@ type begun struct {
 }
 
 func (b *begun) Write(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
 	if !b.is {
 		b.is = true
 		b.Header().Set("Content-Type", "application/octet-stream")

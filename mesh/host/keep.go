@@ -256,6 +256,12 @@ func (r *running) promote(ctx context.Context, st *State, anew bool) error {
 			return h.dir.words(err)
 		}
 	}
+	if st.Learner && h.dir.hasData() {
+		// It may count already, and then there is no majority without it.
+		if err := r.serve(ctx, st); err != nil {
+			return err
+		}
+	}
 	if r.serving() == nil {
 		if st, err = r.asLearner(ctx, c, st); err != nil {
 			return err
@@ -323,6 +329,11 @@ func (r *running) memberID(ctx context.Context, c *server.Cluster, st *State) (u
 // that no majority counts on it.
 func (r *running) demote(ctx context.Context, st *State) error {
 	h := r.h
+	if h.dir.hasData() { // as long as it counts, there may be no majority without it
+		if err := r.serve(ctx, st); err != nil {
+			h.log.Debug("this member's etcd does not run, and is taken out of the members", "err", err)
+		}
+	}
 	// Whom to ask from now on is asked while there is an answer.
 	if err := r.members(ctx); err != nil {
 		h.log.Debug("etcd's members are not known anew", "err", err)

@@ -87,6 +87,12 @@ func (f folder) config() string { return filepath.Join(f.path, "config.json") }
 func (f folder) tls() string    { return filepath.Join(f.path, "tls") }
 func (f folder) etcd() string   { return filepath.Join(f.path, "etcd") }
 
+// hasData says that this host's etcd has begun.
+func (f folder) hasData() bool {
+	names, err := os.ReadDir(f.etcd())
+	return err == nil && len(names) > 0
+}
+
 // staging is where a folder is made that is about to become this one, and removal where
 // one goes that was it.
 func (f folder) staging() folder { return folder{f.path + ".new", f.hook} }
