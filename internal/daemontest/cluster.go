@@ -19,35 +19,69 @@ type Cluster struct {
 	// Machine is beside the hosts on the switch and runs no daemon.
 	Machine *lab.Host
 	Daemons []*Daemon
+	addrs   []string
 }
 
 // NewCluster makes the hosts and starts their daemons with args.
 func NewCluster(t testing.TB, hosts int, args ...string) *Cluster {
 	t.Helper()
-	c := NewBareCluster(t, hosts)
-	for i, d := range c.Daemons {
-		c.Daemons[i] = Start(t, Options{World: d.World, Args: args})
+	c := bareCluster(t)
+	for range hosts {
+		c.host(t, c.Switch, fmt.Sprintf("10.0.0.%d", len(c.addrs)+1))
 	}
+	c.start(t, args)
 	return c
 }
 
-// NewBareCluster makes the hosts, with the images at hand, and starts nothing: each
-// Daemon has a World alone.
-func NewBareCluster(t testing.TB, hosts int) *Cluster {
+// NewTwoLANs makes three hosts: host1 and host2 on the switch, and host3 behind a router
+// on another one, at 10.1.0.3. The wire to host3's LAN carries mtu bytes.
+func NewTwoLANs(t testing.TB, mtu int, args ...string) *Cluster {
+	t.Helper()
+	c := bareCluster(t)
+	router, far := c.Lab.Host("router").Router(), c.Lab.Switch("far")
+	c.Switch.Plug(router, "10.0.0.254/24")
+	dev := far.Plug(router, "10.1.0.254/24")
+	router.Run("ip", "link", "set", dev, "mtu", fmt.Sprint(mtu))
+	c.host(t, c.Switch, "10.0.0.1")
+	c.host(t, c.Switch, "10.0.0.2")
+	c.host(t, far, "10.1.0.3")
+	for i, d := range c.Daemons {
+		gateway := "10.0.0.254"
+		if i == 2 {
+			gateway = "10.1.0.254"
+		}
+		d.Host.Run("ip", "route", "add", "default", "via", gateway)
+	}
+	c.start(t, args)
+	return c
+}
+
+func bareCluster(t testing.TB) *Cluster {
 	t.Helper()
 	require(t)
 	l := lab.New(t)
 	c := &Cluster{Lab: l, Switch: l.Switch("switch"), Machine: l.Host("machine")}
 	c.Switch.Plug(c.Machine, ClusterMachine+"/24")
-	for i := range hosts {
-		h := l.Host(fmt.Sprintf("host%d", i+1))
-		c.Switch.Plug(h, c.Addr(i)+"/24")
-		w := &World{Lab: l, Host: h, Machine: c.Machine}
-		w.Registry = images.RegistryFor(t, h.NS, RegistryAddr)
-		c.Daemons = append(c.Daemons, &Daemon{World: w})
-	}
 	return c
 }
 
-// Addr is a host's address on the switch, by its place in Daemons.
-func (c *Cluster) Addr(i int) string { return fmt.Sprintf("10.0.0.%d", i+1) }
+// host adds one, with the images at hand.
+func (c *Cluster) host(t testing.TB, s *lab.Switch, addr string) {
+	t.Helper()
+	c.addrs = append(c.addrs, addr)
+	h := c.Lab.Host(fmt.Sprintf("host%d", len(c.addrs)))
+	s.Plug(h, addr+"/24")
+	w := &World{Lab: c.Lab, Host: h, Machine: c.Machine}
+	w.Registry = images.RegistryFor(t, h.NS, RegistryAddr)
+	c.Daemons = append(c.Daemons, &Daemon{World: w})
+}
+
+func (c *Cluster) start(t testing.TB, args []string) {
+	t.Helper()
+	for i, d := range c.Daemons {
+		c.Daemons[i] = Start(t, Options{World: d.World, Args: args})
+	}
+}
+
+// Addr is a host's address, by its place in Daemons.
+func (c *Cluster) Addr(i int) string { return c.addrs[i] }

@@ -24,14 +24,20 @@ type cluster struct {
 func newCluster(t *testing.T, hosts, members int, args ...string) *cluster {
 	t.Helper()
 	c := &cluster{daemontest.NewCluster(t, hosts, args...), t}
-	c.init()
-	for i := 1; i < hosts; i++ {
-		c.join(i)
-	}
+	c.form()
 	for i := 1; i < members; i++ {
 		c.on(0, "mesh", "promote", c.name(i))
 	}
 	return c
+}
+
+// form has the first host make the mesh, and the others join.
+func (c *cluster) form() {
+	c.t.Helper()
+	c.init()
+	for i := 1; i < len(c.Daemons); i++ {
+		c.join(i)
+	}
 }
 
 func (c *cluster) name(i int) string { return c.Daemons[i].Host.Name }
@@ -44,6 +50,12 @@ func (c *cluster) on(i int, args ...string) string {
 		c.t.Fatalf("%s: linkspan %s: exit code %d: %s%s", c.name(i), strings.Join(args, " "), r.Code, r.Stdout, r.Stderr)
 	}
 	return r.Stdout
+}
+
+// status is what mesh status prints; its exit code says whether all is well.
+func (c *cluster) status(i int) string {
+	c.t.Helper()
+	return c.Daemons[i].Linkspan("mesh", "status").Stdout
 }
 
 func (c *cluster) init() {
@@ -86,34 +98,35 @@ func (c *cluster) leave(i int) {
 	d.Linkspan("mesh", "leave", "--force")
 }
 
-// reaches waits until a container on host i reaches a name (or address) with ping.
-func (c *cluster) reaches(i int, container, name string) {
+// answer is what netprobe in a container hears of another one's, or why it hears nothing.
+func (c *cluster) answer(i int, container, name string) string {
 	c.t.Helper()
-	var last daemontest.Result
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
-		if last = c.Daemons[i].TryDocker("exec", container, "ping", "-c", "1", "-W", "1", name); last.Code == 0 {
+	r := c.Daemons[i].TryDocker("exec", container, "/netprobe", "dial", "-timeout", "1s", "tcp/"+name+":9000")
+	return r.Stdout + r.Stderr
+}
+
+// until waits until that holds a text.
+func (c *cluster) until(i int, container, name, text string) {
+	c.t.Helper()
+	var last string
+	for deadline := time.Now().Add(4 * patience); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+		if last = c.answer(i, container, name); strings.Contains(last, text) {
 			return
 		}
 	}
-	c.t.Fatalf("%s on %s does not reach %s: %s%s", container, c.name(i), name, last.Stdout, last.Stderr)
+	c.t.Fatalf("%s on %s asks %s: %q, want %q", container, c.name(i), name, last, text)
 }
 
-// resolves waits until a name has, in a container on host i, the address, or, for "",
-// none.
-func (c *cluster) resolves(i int, container, name, addr string) time.Duration {
+// reaches waits until netprobe in a container on host i is answered by that of a name.
+func (c *cluster) reaches(i int, container, name string) {
 	c.t.Helper()
-	start := time.Now()
-	var out string
-	for time.Since(start) < patience {
-		r := c.Daemons[i].TryDocker("exec", container, "getent", "hosts", name)
-		out = r.Stdout
-		if got, _, _ := strings.Cut(out, " "); got == addr {
-			return time.Since(start)
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-	c.t.Fatalf("%s on %s: %s is %q, want %q", container, c.name(i), name, out, addr)
-	return 0
+	c.until(i, container, name, "src=")
+}
+
+// unknown waits until a name is nobody's.
+func (c *cluster) unknown(i int, container, name string) {
+	c.t.Helper()
+	c.until(i, container, name, "no such host")
 }
 
 // inspect reads one network as a host knows it.

@@ -10,8 +10,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"linkspan/internal/daemontest"
 )
 
 // How long TestSoak goes on; LINKSPAN_SOAK=1 (`make soak`) has the long one.
@@ -83,7 +81,7 @@ func (s *soak) step() {
 	case n < 40 || len(s.lives) < 4:
 		s.made++
 		name, network := fmt.Sprintf("s%d", s.made), s.networks[s.rnd.IntN(len(s.networks))]
-		r := d.TryDocker("run", "-d", "--name", name, "--network", network, "busybox", "sleep", "100000")
+		r := d.TryDocker("run", "-d", "--name", name, "--network", network, "netprobe")
 		if r.Code != 0 {
 			// Who is cut off has its own addresses, until they are used up.
 			if len(s.dark) > 0 && strings.Contains(r.Stderr, "store") {
@@ -134,7 +132,7 @@ func (s *soak) check() {
 	for from, asker := range asked {
 		for _, name := range slices.Sorted(maps.Keys(s.lives)) {
 			if to := s.lives[name]; to.network == from.network && name != asker {
-				s.pings(from.host, asker, name)
+				s.reaches(from.host, asker, name)
 			}
 		}
 		for _, name := range s.gone {
@@ -142,29 +140,6 @@ func (s *soak) check() {
 		}
 	}
 	s.entries()
-}
-
-// pings is reaches for busybox.
-func (s *soak) pings(i int, container, name string) {
-	s.t.Helper()
-	var last daemontest.Result
-	for deadline := time.Now().Add(4 * patience); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
-		if last = s.Daemons[i].TryDocker("exec", container, "ping", "-c", "1", "-W", "1", name); last.Code == 0 {
-			return
-		}
-	}
-	s.t.Fatalf("%s on %s does not reach %s (%+v): %s%s", container, s.name(i), name, s.lives[name], last.Stdout, last.Stderr)
-}
-
-func (s *soak) unknown(i int, container, name string) {
-	s.t.Helper()
-	var last daemontest.Result
-	for deadline := time.Now().Add(4 * patience); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
-		if last = s.Daemons[i].TryDocker("exec", container, "nslookup", name+".", "127.0.0.11"); last.Code != 0 {
-			return
-		}
-	}
-	s.t.Fatalf("%s on %s still knows %s: %s", container, s.name(i), name, last.Stdout)
 }
 
 // entries: each host's VXLAN devices lead to as many MACs as there are containers of
