@@ -83,7 +83,7 @@ type members struct {
 
 func startMembers(ctx context.Context, dir string) (*members, error) {
 	m := &members{cmd: exec.CommandContext(ctx, "/proc/self/exe")}
-	m.cmd.Env = append(os.Environ(), membersEnv+"="+dir, "GOMEMLIMIT=700MiB")
+	m.cmd.Env = append(os.Environ(), membersEnv+"="+dir, "GOMEMLIMIT=1000MiB")
 	m.cmd.Stderr = os.Stderr
 	m.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	in, err := m.cmd.StdinPipe()
