@@ -2,6 +2,7 @@ package linux
 
 import (
 	"fmt"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/vishvananda/netlink/nl"
@@ -14,45 +15,56 @@ import (
 const batchSize = 100
 
 // batch sends requests of one type many at a time, since 10,000 of them are 10,000 system
-// calls and their answers otherwise. It returns those that failed, by index.
+// calls and their answers otherwise. It returns those that failed, by index. Others' requests
+// get in between.
 func (c *rtnl) batch(typ int, all []batched) (map[int]error, error) {
 	bad := map[int]error{}
-	sh := c.sockets[unix.NETLINK_ROUTE]
-	sh.Socket.Lock()
-	defer sh.Socket.Unlock()
 	for from := 0; from < len(all); from += batchSize {
-		part := all[from:min(from+batchSize, len(all))]
-		first := sh.Seq + 1
-		sh.Seq += uint32(len(part))
-		var b []byte
-		for i, m := range part {
-			flags := unix.NLM_F_REQUEST | uint16(m.flags)
-			if i == len(part)-1 {
-				flags |= unix.NLM_F_ACK // the others answer only when they fail
-			}
-			b = appendMessage(b, uint16(typ), flags, first+uint32(i), m.body)
-		}
-		if err := unix.Sendto(sh.Socket.GetFd(), b, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
-			return bad, fmt.Errorf("send to the kernel: %w", err)
-		}
-		for answered := false; !answered; {
-			msgs, _, err := sh.Socket.Receive()
-			if err != nil {
-				return bad, fmt.Errorf("the kernel's answer: %w", err)
-			}
-			for _, m := range msgs {
-				i := int(m.Header.Seq - first)
-				if m.Header.Type != unix.NLMSG_ERROR || i < 0 || i >= len(part) {
-					continue
-				}
-				if err := answer(m); err != nil {
-					bad[from+i] = err
-				}
-				answered = answered || i == len(part)-1
-			}
+		err := c.chunk(typ, all[from:min(from+batchSize, len(all))], func(i int, err error) { bad[from+i] = err })
+		if err != nil {
+			return bad, err
 		}
 	}
 	return bad, nil
+}
+
+func (c *rtnl) chunk(typ int, part []batched, failed func(int, error)) error {
+	sh := c.sockets[unix.NETLINK_ROUTE]
+	// As the library counts them: before the lock.
+	first := atomic.AddUint32(&sh.Seq, uint32(len(part))) - uint32(len(part)) + 1
+	sh.Socket.Lock()
+	defer sh.Socket.Unlock()
+	var b []byte
+	for i, m := range part {
+		flags := unix.NLM_F_REQUEST | uint16(m.flags)
+		if i == len(part)-1 {
+			flags |= unix.NLM_F_ACK // the others answer only when they fail
+		}
+		b = appendMessage(b, uint16(typ), flags, first+uint32(i), m.body)
+	}
+	if err := unix.Sendto(sh.Socket.GetFd(), b, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
+		return fmt.Errorf("send to the kernel: %w", err)
+	}
+	for {
+		msgs, _, err := sh.Socket.Receive()
+		if err != nil {
+			return fmt.Errorf("the kernel's answer: %w", err)
+		}
+		answered := false
+		for _, m := range msgs {
+			i := int(m.Header.Seq - first)
+			if m.Header.Type != unix.NLMSG_ERROR || i < 0 || i >= len(part) {
+				continue
+			}
+			if err := answer(m); err != nil {
+				failed(i, err)
+			}
+			answered = answered || i == len(part)-1
+		}
+		if answered {
+			return nil
+		}
+	}
 }
 
 // batched is one request without its header.

@@ -1,7 +1,9 @@
 package linux_test
 
 import (
+	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -109,5 +111,30 @@ func BenchmarkPutBack(b *testing.B) {
 			b.Fatal(err)
 		}
 		diff.Compute(dataplane.NewState(here...), have)
+	}
+}
+
+// TestBatchFailure: one bad entry among many fails alone, and says which it is.
+func TestBatchFailure(t *testing.T) {
+	h := newHost(t)
+	h.apply(diff.Create(spanning()))
+	all := many(500)
+	bad := dataplane.FDB{Meta: endpoint, Dev: "vx-x", MAC: "02:42:0a:58:99:99", Dst: addr("fd00:99::2")}
+	ops := diff.Create(all[:700])
+	ops = append(append(ops, dataplane.Op{Verb: dataplane.Create, Object: bad}), diff.Create(all[700:])...)
+	err := h.k.Apply(t.Context(), ops)
+	var f *dataplane.Failure
+	if !errors.As(err, &f) || f.Op.Object.Key() != bad.Key() || !strings.Contains(err.Error(), "one address family") || strings.Count(err.Error(), "create ") != 1 {
+		t.Errorf("%v", err)
+	}
+	if ops := diff.Compute(dataplane.NewState(append(spanning(), all...)...), h.observe()).Ops; len(ops) != 0 {
+		t.Errorf("%d ops are left, such as %s %s", len(ops), ops[0].Verb, ops[0].Object.Key())
+	}
+	// Taken away twice, it is gone once.
+	for range 2 {
+		h.apply(diff.Delete(all))
+	}
+	if s := h.observe(); s.Len() != len(spanning()) {
+		t.Errorf("%d objects are left", s.Len())
 	}
 }
