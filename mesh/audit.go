@@ -222,33 +222,62 @@ func (m *Mesh) loseBlock(o *ownNet, p netip.Prefix, owner string) {
 	}
 }
 
-// putAsk writes back the title to a borrowed address that is not in the store.
+// putAsk puts back the title to a borrowed address that is not in the store. If the
+// address is in somebody's block, he is asked again: one who granted it remembers. If it
+// is in none, the title is written, on condition that nobody claims a block meanwhile:
+// who claims one afterwards sees it.
 func (m *Mesh) putAsk(ctx context.Context, o *ownNet, a netip.Addr) error {
-	key := askKey(o.Network.ID, a)
+	network := o.Network.ID
+	key := askKey(network, a)
+	members, _, err := m.get(ctx, memberKeys+network)
+	if err != nil {
+		return err
+	}
 	e, ok, err := m.get(ctx, key)
 	if err != nil {
 		return err
 	}
-	if k, _ := decode[ask](e.Value); ok {
-		if k.By != m.id {
-			m.log.Error("an address that this host borrowed is another's now", "network", o.Network.Name, "addr", a, "host", k.Name)
-			m.mu.Lock()
-			o.Singles = slices.DeleteFunc(o.Singles, func(b netip.Addr) bool { return b == a })
-			m.mu.Unlock()
-			return m.saveOwn(o.Network.ID)
+	k, _ := decode[ask](e.Value)
+	switch {
+	case ok && k.By != m.id:
+		m.loseSingle(o, a, "it is host "+k.Name+"'s now")
+		return m.saveOwn(network)
+	case ok && k.State != "":
+		return nil // granted, or refused: see auditAsks
+	}
+	blocks, _, err := m.list(ctx, blockKeys+network+"/")
+	if err != nil {
+		return err
+	}
+	state := granted
+	for _, b := range blocks {
+		if _, p, valid := splitBlock(b.Key); valid && p.Contains(a) && string(b.Value) != m.id {
+			state = ""
 		}
-		return nil
+	}
+	if ok && state == "" {
+		return nil // asked, and to be answered
 	}
 	m.mu.Lock()
 	guard := m.guardSelf()
-	value := encode(ask{By: m.id, Name: m.self.Name, State: granted})
+	value := encode(ask{By: m.id, Name: m.self.Name, State: state})
 	held := slices.Contains(o.Singles, a)
 	m.mu.Unlock()
 	if !held { // released meanwhile
 		return nil
 	}
-	_, err = m.commit(ctx, guard, store.Op{Key: key, Value: value, Guard: true})
+	bump := m.bumpMembers(network)
+	bump.Guard, bump.IfRev = true, members.Rev
+	_, err = m.commit(ctx, guard, bump, store.Op{Key: key, Value: value, Guard: true, IfRev: e.Rev})
 	return err
+}
+
+// loseSingle gives up a borrowed address that is another's now.
+func (m *Mesh) loseSingle(o *ownNet, a netip.Addr, why string) {
+	m.log.Error("an address that this host borrowed is lost: the container here that has it must be made anew", "network", o.Network.Name, "addr", a, "why", why)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	o.Singles = slices.DeleteFunc(o.Singles, func(b netip.Addr) bool { return b == a })
 }
 
 // adoptNow takes a block into memory that the store says is ours, unless a Claim is at
@@ -343,20 +372,39 @@ func (m *Mesh) auditEndpoints(ctx context.Context, o *ownNet, present bool) erro
 	return nil
 }
 
-// auditAsks gives back what was granted to an earlier life of this host and is not used.
+// auditAsks gives back what was granted to an earlier life of this host and is not used,
+// and gives up what was put back and refused.
 func (m *Mesh) auditAsks() {
 	m.mu.Lock()
-	defer m.mu.Unlock()
-	if !m.base[askKeys].listed || m.cfg.Local == nil || !m.synced || !m.audited || m.member() != nil {
-		return
-	}
-	for key, e := range m.asks {
-		o := m.own[e.network]
-		if e.ask.By == m.id && len(m.waiters[key]) == 0 && (o == nil || !slices.Contains(o.Singles, e.addr)) {
-			if _, there := m.queue.releases[key]; !there {
+	ready := m.base[askKeys].listed && m.cfg.Local != nil && m.synced && m.audited && m.member() == nil
+	var lost []askEntry
+	if ready {
+		for key, e := range m.asks {
+			if e.ask.By != m.id || len(m.waiters[key]) > 0 {
+				continue
+			}
+			o := m.own[e.network]
+			uses := o != nil && slices.Contains(o.Singles, e.addr)
+			if uses && e.ask.State == refused {
+				lost = append(lost, e)
+			}
+			if _, there := m.queue.releases[key]; !there && (!uses || e.ask.State == refused) {
 				m.queue.releases[key] = false
 				m.writeBell.ring()
 			}
+		}
+	}
+	m.mu.Unlock()
+	for _, e := range lost {
+		m.mu.Lock()
+		o := m.own[e.network]
+		m.mu.Unlock()
+		if o == nil {
+			continue
+		}
+		m.loseSingle(o, e.addr, e.ask.Why)
+		if err := m.saveOwn(e.network); err != nil {
+			m.log.Error("the address is still in this host's own state", "err", err)
 		}
 	}
 }

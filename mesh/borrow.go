@@ -14,7 +14,7 @@ import (
 
 // borrow asks the host whose block an address is in for that address. The ask is a key
 // that the owner answers; once granted it stays, as this host's title to the address.
-func (m *Mesh) borrow(ctx context.Context, n *cnm.Network, addr netip.Addr, block netip.Prefix, blockRev int64, owner string) (cnm.Block, error) {
+func (m *Mesh) borrow(ctx context.Context, n *cnm.Network, networkRev int64, addr netip.Addr, block netip.Prefix, blockRev int64, owner string) (cnm.Block, error) {
 	key := askKey(n.ID, addr)
 	m.mu.Lock()
 	name := m.nameOf(owner)
@@ -45,10 +45,14 @@ func (m *Mesh) borrow(ctx context.Context, n *cnm.Network, addr netip.Addr, bloc
 		} else if !there {
 			return cnm.Block{}, m.away(n, addr, block, owner)
 		}
-		rev, err := m.commit(ctx, guard,
-			unchanged(blockKey(n.ID, block), blockRev),
-			store.Op{Key: key, Value: encode(ask{By: m.id, Name: self}), Guard: true},
-			m.bumpMembers(n.ID))
+		m.mu.Lock()
+		ops := append(m.coming(n), guard, unchanged(networkKeys+n.ID, networkRev), unchanged(blockKey(n.ID, block), blockRev),
+			store.Op{Key: key, Value: encode(ask{By: m.id, Name: self}), Guard: true})
+		m.mu.Unlock()
+		rev, err := m.commit(ctx, ops...)
+		if err == nil {
+			m.came(n)
+		}
 		if err != nil {
 			if !errors.Is(err, store.ErrCompare) { // written or not
 				m.releaseLater(key)
@@ -170,7 +174,7 @@ func (m *Mesh) borrowed(n *cnm.Network, addr netip.Addr) (cnm.Block, error) {
 
 // borrowAny asks for one address, any, of hosts that are there: of those that seem to
 // be free in their blocks, from the end, since a host hands out its own from the start.
-func (m *Mesh) borrowAny(ctx context.Context, n *cnm.Network, pool cnm.Pool, owners map[netip.Prefix]string) (cnm.Block, error) {
+func (m *Mesh) borrowAny(ctx context.Context, n *cnm.Network, networkRev int64, pool cnm.Pool, owners map[netip.Prefix]string) (cnm.Block, error) {
 	endpoints, _, err := m.list(ctx, endpointKeys+n.ID+"/")
 	if err != nil {
 		return cnm.Block{}, err
@@ -217,7 +221,7 @@ func (m *Mesh) borrowAny(ctx context.Context, n *cnm.Network, pool cnm.Pool, own
 			if !ok || string(e.Value) != owner {
 				return cnm.Block{}, store.ErrCompare
 			}
-			b, err := m.borrow(ctx, n, a, p, e.Rev, owner)
+			b, err := m.borrow(ctx, n, networkRev, a, p, e.Rev, owner)
 			if err == nil || errors.Is(err, store.ErrCompare) {
 				return b, err
 			}

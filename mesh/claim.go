@@ -102,29 +102,27 @@ func (m *Mesh) claim(ctx context.Context, n *cnm.Network, pool cnm.Pool, addr ne
 			}
 			return cnm.Block{Prefix: p, Host: m.id}, nil
 		case owner != m.id && here:
-			return m.borrow(ctx, n, addr, p, e.Rev, owner)
+			return m.borrow(ctx, n, network.Rev, addr, p, e.Rev, owner)
 		}
 	}
 	p := blockOf(pool.Subnet, addr)
 	if !addr.IsValid() {
 		if p, ok = choose(pool, &used, try); !ok {
-			return m.borrowAny(ctx, n, pool, owners)
+			return m.borrowAny(ctx, n, network.Rev, pool, owners)
 		}
 	}
 	key := blockKey(n.ID, p)
 	m.mu.Lock()
 	m.claims[key] = true
-	guard, record := m.guardSelf(), unchanged(recordKey, m.recordRev)
+	ops := append(m.coming(n), m.guardSelf(), unchanged(recordKey, m.recordRev),
+		unchanged(networkKeys+n.ID, network.Rev), store.Op{Key: key, Value: []byte(m.id), Guard: true})
 	m.mu.Unlock()
 	defer func() {
 		m.mu.Lock()
 		delete(m.claims, key)
 		m.mu.Unlock()
 	}()
-	rev, err := m.commit(ctx, guard, record,
-		unchanged(networkKeys+n.ID, network.Rev),
-		store.Op{Key: key, Value: []byte(m.id), Guard: true},
-		m.bumpMembers(n.ID))
+	rev, err := m.commit(ctx, ops...)
 	if err != nil && !errors.Is(err, store.ErrCompare) {
 		// Whether it was written is not known: who asks again learns it.
 		if e, ok, again := m.get(ctx, key); again == nil && ok && string(e.Value) == m.id {
@@ -134,8 +132,9 @@ func (m *Mesh) claim(ctx context.Context, n *cnm.Network, pool cnm.Pool, addr ne
 	if err != nil {
 		return cnm.Block{}, err
 	}
+	m.came(n)
 	m.cfg.Hook("mesh.block.claimed")
-	return cnm.Block{Prefix: p, Host: m.id}, m.gain(n, p, rev)
+	return cnm.Block{Prefix: p, Host: m.id}, m.take(ctx, n, p, rev)
 }
 
 func (m *Mesh) has(network string, p netip.Prefix) bool {
@@ -158,8 +157,7 @@ func (m *Mesh) gain(n *cnm.Network, p netip.Prefix, rev int64) error {
 	return m.saveOwn(n.ID)
 }
 
-// adopt makes a block this host's in memory that is its own in the store. Addresses
-// inside of it that other hosts were granted are told to the sink first.
+// adopt makes a block this host's in memory that is its own in the store.
 func (m *Mesh) adopt(ctx context.Context, n *cnm.Network, p netip.Prefix, rev int64) error {
 	m.mu.Lock()
 	guard := m.guardSelf()
@@ -170,6 +168,14 @@ func (m *Mesh) adopt(ctx context.Context, n *cnm.Network, p netip.Prefix, rev in
 	if err != nil {
 		return err
 	}
+	return m.take(ctx, n, p, rev)
+}
+
+// take makes a block this host's to hand out. Addresses inside of it that other hosts
+// have a title to are told to the sink first: a block that was somebody else's, or of a
+// network that was put back, can have some. Whoever puts back a title later sees the
+// block (putAsk).
+func (m *Mesh) take(ctx context.Context, n *cnm.Network, p netip.Prefix, rev int64) error {
 	asks, _, err := m.list(ctx, askKeys+n.ID+"/")
 	if err != nil {
 		return err

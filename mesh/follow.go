@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"linkspan/cnm"
 )
@@ -100,7 +101,7 @@ func (m *Mesh) Unfollow(network string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if o := m.own[network]; o != nil {
-		o.followed = false
+		o.followed, o.claimed = false, time.Time{}
 		m.wantPresent(o)
 		m.writeBell.ring()
 	}

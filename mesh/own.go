@@ -5,6 +5,7 @@ import (
 	"context"
 	"net/netip"
 	"slices"
+	"time"
 
 	"linkspan/cnm"
 	"linkspan/store"
@@ -22,7 +23,8 @@ type ownNet struct {
 	revs      map[netip.Prefix]int64 // of blocks' keys, where known
 	endpoints map[string][]byte      // by id, as they are written
 	followed  bool
-	stuck     string // why nothing of it can be written
+	claimed   time.Time // last: who claims is about to come
+	stuck     string    // why nothing of it can be written
 }
 
 func (o *ownNet) fill() {
@@ -43,7 +45,42 @@ func (o *ownNet) holding(a netip.Addr) (netip.Prefix, bool) {
 }
 
 // wanted says whether this host is to be counted among those on the network.
-func (o *ownNet) wanted() bool { return o.followed || len(o.endpoints) > 0 }
+func (o *ownNet) wanted() bool {
+	return o.followed || len(o.endpoints) > 0 || time.Since(o.claimed) < comingTime
+}
+
+// comingTime is how long after a claim a host is counted among those on the network: so
+// long a container may take from its address to its endpoint.
+const comingTime = 30 * time.Second
+
+// coming makes this host present on a network in the same commit as what it claims
+// there: from then on nobody removes the network. The caller holds mu.
+func (m *Mesh) coming(n *cnm.Network) []store.Op {
+	o := m.owned(n)
+	o.claimed = time.Now()
+	return []store.Op{{Key: presentKey(n.ID, m.id), Value: []byte("{}")}, m.bumpMembers(n.ID)}
+}
+
+// came takes note that coming was written.
+func (m *Mesh) came(n *cnm.Network) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.queue.present[n.ID] = true
+	if m.ctx == nil || m.ctx.Err() != nil {
+		return
+	}
+	ctx := m.ctx
+	m.spawn(func() {
+		if pause(ctx, comingTime) == nil {
+			m.mu.Lock()
+			defer m.mu.Unlock()
+			if o := m.own[n.ID]; o != nil {
+				m.wantPresent(o)
+				m.writeBell.ring()
+			}
+		}
+	})
+}
 
 // owned is this host's part in a network. The caller holds mu.
 func (m *Mesh) owned(n *cnm.Network) *ownNet {
@@ -164,6 +201,9 @@ func (m *Mesh) Withdraw(network string, endpoints ...string) {
 	}
 	for _, id := range endpoints {
 		m.withdraw(o, id)
+	}
+	if len(o.endpoints) == 0 {
+		o.claimed = time.Time{} // who came has left
 	}
 	m.wantPresent(o)
 	m.writeBell.ring()

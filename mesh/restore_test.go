@@ -128,8 +128,6 @@ func TestRestore(t *testing.T) {
 					n.view = restored.View()
 					ways[n.h.Name].move(n.view)
 				}
-				_, err := a.Claim(t.Context(), old, old.Pools[0].Subnet, netip.Addr{})
-				says(t, err, cnm.ErrUnavailable, "network old")
 				time.Sleep(30 * time.Second)
 				synctest.Wait()
 				for _, n := range w.hosts {

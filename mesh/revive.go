@@ -40,6 +40,8 @@ func (m *Mesh) revive(ctx context.Context, o *ownNet) error {
 		for _, v := range distinct(n.VNIs) {
 			ops = append(ops, store.Op{Key: vniKey(v), Value: []byte(n.ID), Guard: true})
 		}
+		fixed := len(ops)
+		ops = append(ops, m.revived(o, m.cfg.BatchOps-fixed)...)
 		rev, err := m.commit(ctx, ops...)
 		if err == nil {
 			m.mu.Lock()
@@ -52,7 +54,7 @@ func (m *Mesh) revive(ctx context.Context, o *ownNet) error {
 		if !errors.Is(err, store.ErrCompare) {
 			return err
 		}
-		for _, op := range ops[1:] {
+		for _, op := range ops[1:fixed] {
 			if e, ok, err := m.get(ctx, op.Key); err != nil {
 				return err
 			} else if op.Guard && op.IfRev == 0 && ok && op.Key != spaceKey {
@@ -79,6 +81,22 @@ func (m *Mesh) revive(ctx context.Context, o *ownNet) error {
 		}
 	}
 	return store.ErrCompare
+}
+
+// revived are this host's presence, blocks and borrowed addresses, to be written with
+// the network itself, so that nobody claims them in between.
+func (m *Mesh) revived(o *ownNet, most int) (ops []store.Op) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	network := o.Network.ID
+	ops = append(ops, store.Op{Key: presentKey(network, m.id), Value: []byte("{}")})
+	for _, p := range o.Blocks {
+		ops = append(ops, store.Op{Key: blockKey(network, p), Value: []byte(m.id)})
+	}
+	for _, a := range o.Singles {
+		ops = append(ops, store.Op{Key: askKey(network, a), Value: encode(ask{By: m.id, Name: m.self.Name, State: granted})})
+	}
+	return ops[:min(len(ops), most)]
 }
 
 // spaceNow is what is used in the whole mesh: by networks, and by hosts themselves.
