@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -38,6 +40,29 @@ func BenchmarkTunnel(b *testing.B) {
 		s.WaitFor("Server listening", 5*time.Second)
 		b.Cleanup(s.Kill)
 	}
+	self, err := os.Executable()
+	if err != nil {
+		b.Fatal(err)
+	}
+	welcomes := r.Start([]string{self, "welcome", r.inner4.String() + ":7000", bare.to + ":7000"})
+	b.Cleanup(welcomes.Kill)
+	welcomes.WaitFor("listening", 5*time.Second)
+	var many, bareMany float64
+	for i := range b.N {
+		for n := range 2 {
+			to, sum := r.inner4.String(), &many
+			if (n+i)%2 == 1 {
+				to, sum = bare.to, &bareMany
+			}
+			rate, err := strconv.ParseFloat(strings.TrimSpace(l.Run(self, "greet", to+":7000")), 64)
+			if err != nil {
+				b.Fatal(err)
+			}
+			*sum += rate
+		}
+	}
+	b.ReportMetric(many/float64(b.N), "conn/s")
+	b.ReportMetric(bareMany/float64(b.N), "bare-conn/s")
 	var ours, theirs float64
 	for i := range b.N {
 		for n := range 2 {
@@ -143,4 +168,59 @@ func bareTunnel(b *testing.B, sites ...*site) (w bareWorld) {
 		w.to = fmt.Sprintf("192.168.78.%d", i+1)
 	}
 	return w
+}
+
+// greet prints how many connections a second four at once make, each with a word and its
+// echo.
+func greet(to string) int {
+	var n atomic.Int64
+	var wg sync.WaitGroup
+	end := time.Now().Add(2 * time.Second)
+	for range 4 {
+		wg.Go(func() {
+			buf := make([]byte, 16)
+			for time.Now().Before(end) {
+				c, err := net.Dial("tcp", to)
+				if err != nil {
+					return
+				}
+				_, _ = c.Write([]byte("hello"))
+				_, _ = c.Read(buf)
+				_ = c.(*net.TCPConn).SetLinger(0) // or ports run out
+				c.Close()
+				n.Add(1)
+			}
+		})
+	}
+	wg.Wait()
+	fmt.Println(n.Load() / 2)
+	return 0
+}
+
+// welcome answers them.
+func welcome(addrs []string) int {
+	for _, a := range addrs {
+		l, err := net.Listen("tcp", a)
+		if err != nil {
+			fmt.Println(err)
+			return 1
+		}
+		go func() {
+			for {
+				c, err := l.Accept()
+				if err != nil {
+					return
+				}
+				go func() {
+					buf := make([]byte, 16)
+					n, _ := c.Read(buf)
+					_, _ = c.Write(buf[:n])
+					_, _ = c.Read(buf)
+					c.Close()
+				}()
+			}
+		}()
+	}
+	fmt.Println("listening")
+	select {}
 }

@@ -28,6 +28,12 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == "keeper" {
 		os.Exit(keeper.Run(os.Args[2:], cmp.Or(os.Getenv("TUNNEL_TEST_VERSION"), "test")))
 	}
+	if len(os.Args) > 2 && os.Args[1] == "greet" {
+		os.Exit(greet(os.Args[2]))
+	}
+	if len(os.Args) > 2 && os.Args[1] == "welcome" {
+		os.Exit(welcome(os.Args[2:]))
+	}
 	os.Exit(m.Run())
 }
 
