@@ -23,7 +23,7 @@ import (
 )
 
 // limit bounds the whole run.
-const limit = 10 * time.Minute
+const limit = 15 * time.Minute
 
 type options struct {
 	only    *regexp.Regexp

@@ -3,10 +3,13 @@ package etcd
 import (
 	"context"
 	"errors"
+	"io"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc"
 
 	"linkspan/cnm"
 	"linkspan/store"
@@ -113,9 +116,9 @@ func (s *Store) renewOnce(ctx context.Context, h *held) (gone bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, min(s.o.CallTimeout, h.ttl/3))
 	defer cancel()
 	begun := time.Now()
-	resp, err := s.client.KeepAliveOnce(ctx, h.lease)
+	ttl, err := s.keepAlive(ctx, h.lease)
 	switch {
-	case errors.Is(err, rpctypes.ErrLeaseNotFound):
+	case err == nil && ttl <= 0:
 		s.heard()
 		return true, nil
 	case err != nil:
@@ -124,13 +127,32 @@ func (s *Store) renewOnce(ctx context.Context, h *held) (gone bool, err error) {
 		}
 		return false, err
 	}
-	h.ttl = time.Duration(resp.TTL) * time.Second
+	h.ttl = ttl
 	get, err := s.client.Get(clientv3.WithRequireLeader(ctx), h.key, clientv3.WithKeysOnly())
 	if err != nil {
 		return false, nil // the lease is renewed; the next time tells
 	}
 	s.heard()
 	return len(get.Kvs) == 0 || clientv3.LeaseID(get.Kvs[0].Lease) != h.lease, nil
+}
+
+// keepAlive renews a lease once, and returns for how long; 0: there is none any more. The
+// client's own KeepAliveOnce tries again without a pause when a member refuses.
+func (s *Store) keepAlive(ctx context.Context, lease clientv3.LeaseID) (time.Duration, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stream, err := etcdserverpb.NewLeaseClient(s.client.ActiveConnection()).LeaseKeepAlive(ctx, grpc.WaitForReady(true))
+	if err != nil {
+		return 0, err
+	}
+	if err := stream.Send(&etcdserverpb.LeaseKeepAliveRequest{ID: int64(lease)}); err != nil && !errors.Is(err, io.EOF) {
+		return 0, err // io.EOF: Recv says why
+	}
+	resp, err := stream.Recv()
+	if err != nil {
+		return 0, err
+	}
+	return time.Duration(resp.TTL) * time.Second, nil
 }
 
 // release gives the lease back, which deletes the key. It is tried for as long as a call
