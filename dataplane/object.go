@@ -121,6 +121,14 @@ func (s *State) Get(key string) (Object, bool) { o, ok := s.objs[key]; return o,
 // Len is the number of objects.
 func (s *State) Len() int { return len(s.objs) }
 
+// Each calls fn with every object and its key, in no order: All sorts, which tens of
+// thousands of objects feel.
+func (s *State) Each(fn func(key string, o Object)) {
+	for k, o := range s.objs {
+		fn(k, o)
+	}
+}
+
 // All returns the objects in phase order, then key order.
 func (s *State) All() []Object {
 	if p := s.sorted.Load(); p != nil {

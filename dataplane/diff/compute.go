@@ -18,24 +18,28 @@ func newComputer(desired, observed *dataplane.State, declared bool, inside []str
 	for _, ns := range inside {
 		c.inside[ns] = true
 	}
-	// Namespaces first: whether a veth is fresh depends on them. All() is in phase order.
-	for _, o := range desired.All() {
+	// Namespaces first: whether a veth is fresh depends on them.
+	var links []dataplane.Object
+	desired.Each(func(key string, o dataplane.Object) {
 		switch o := o.(type) {
 		case dataplane.Namespace:
-			if _, ok := observed.Get(o.Key()); !ok {
+			if _, ok := observed.Get(key); !ok {
 				c.fresh.add(o)
 			}
 		case dataplane.Bridge, dataplane.Veth, dataplane.VXLAN, dataplane.WireGuard:
-			if c.remake(o) {
-				c.fresh.add(o)
-			}
+			links = append(links, o)
+		}
+	})
+	for _, o := range links {
+		if c.remake(o) {
+			c.fresh.add(o)
 		}
 	}
-	for _, o := range observed.All() {
-		if _, ok := desired.Get(o.Key()); !ok {
+	observed.Each(func(key string, o dataplane.Object) {
+		if _, ok := desired.Get(key); !ok {
 			c.dying.add(o)
 		}
-	}
+	})
 	c.unfinished()
 	return c
 }
@@ -45,24 +49,24 @@ func newComputer(desired, observed *dataplane.State, declared bool, inside []str
 // removed. What is inside of these is put right: it was not someone in there who
 // changed it.
 func (c *computer) unfinished() {
-	for _, o := range c.desired.All() {
+	c.desired.Each(func(key string, o dataplane.Object) {
 		switch o := o.(type) {
 		case dataplane.Veth:
 			c.redirects[o.PeerNS] = c.redirects[o.PeerNS] || c.fresh.links[place{"", o.Name}]
 		case dataplane.Up:
 			have, there := c.observed.Get(dataplane.Veth{Name: o.Link}.Key())
 			v, wire := have.(dataplane.Veth)
-			if _, up := c.observed.Get(o.Key()); o.Wire && there && wire && !up {
+			if _, up := c.observed.Get(key); o.Wire && there && wire && !up {
 				c.inside[v.PeerNS] = true
 			}
 		}
-	}
-	for _, o := range c.observed.All() {
+	})
+	c.observed.Each(func(key string, o dataplane.Object) {
 		v, ok := o.(dataplane.Veth)
-		if _, wanted := c.desired.Get(o.Key()); ok && !wanted && v.PeerNS != "" {
+		if _, wanted := c.desired.Get(key); ok && !wanted && v.PeerNS != "" {
 			c.inside[v.PeerNS] = true
 		}
-	}
+	})
 }
 
 // remake says that a link must be made (again): it is missing, of another kind,
@@ -91,8 +95,8 @@ func (c *computer) remake(want dataplane.Object) bool {
 }
 
 // want plans for one wanted object.
-func (c *computer) want(o dataplane.Object) {
-	have, exists := c.observed.Get(o.Key())
+func (c *computer) want(key string, o dataplane.Object) {
+	have, exists := c.observed.Get(key)
 	if p, ok := on(o); ok {
 		switch {
 		case c.fresh.links[p] || p.ns != "" && c.fresh.namespaces[p.ns]:

@@ -61,14 +61,13 @@ func Update(was, now []dataplane.Object) []dataplane.Op {
 }
 
 func (c *computer) run() []dataplane.Op {
-	for _, o := range c.desired.All() {
-		c.want(o)
-	}
-	for _, o := range c.observed.All() {
-		if _, wanted := c.desired.Get(o.Key()); !wanted {
+	c.desired.Each(c.want)
+	c.observed.Each(func(key string, o dataplane.Object) {
+		if _, wanted := c.desired.Get(key); !wanted {
 			c.drop(o)
 		}
-	}
+	})
+	dataplane.Sort(c.drift)
 	return ordered(c.steps)
 }
 
