@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -71,6 +72,8 @@ func TestPages(t *testing.T) {
 		index += fmt.Sprintf("- [%s](%s.md)\n", s.title, s.file)
 		files = append(files, s.file+".md")
 	}
+	lines, more := spanIndex()
+	index, files = index+lines, append(files, more...)
 	compare(t, "README.md", func() (string, string) { return index, "" })
 	there, err := filepath.Glob("*.md")
 	if err != nil {
@@ -200,9 +203,19 @@ func look(t *testing.T, d *daemontest.Daemon) *state {
 		}
 	}
 	names = append(names, table, "linkspan_INSTANCE")
+	if _, instance, ok := strings.Cut(table, "_"); ok {
+		names = append(names, "ls-r"+instance, "ls-rINSTANCE", "ls-w"+instance, "ls-wINSTANCE")
+	}
+	for _, o := range s.objects {
+		if addr, ok := strings.CutPrefix(o.key, "addr ls-w"); ok { // a prefix that the mesh made up
+			if p, err := netip.ParsePrefix(addr[strings.IndexByte(addr, ' ')+1:]); err == nil {
+				names = append(names, p.Masked().Addr().String(), "fd00:5ec::")
+			}
+		}
+	}
 	for _, n := range g.Networks {
 		explained(n.ID, explain.KindNetwork)
-		names = append(names, "br-"+n.ID[:12], "br-"+n.Name)
+		names = append(names, "br-"+n.ID[:12], "br-"+n.Name, "vx-"+n.ID[:12], "vx-"+n.Name)
 	}
 	for _, c := range g.Containers {
 		explained(c.ID, explain.KindContainer)
@@ -247,6 +260,8 @@ var varies = []struct {
 	{regexp.MustCompile(`\bgroup \d+\b`), "group N"},
 	{regexp.MustCompile(`page_[0-9a-f]{8}`), "page_HASH"},
 	{regexp.MustCompile(`\bpage [0-9a-f]{8}\b`), "page HASH"},
+	{regexp.MustCompile(`fd4c:534c:[0-9a-f:]*[0-9a-f]`), "fd4c:534c::VTEP"},
+	{regexp.MustCompile(`(ls-rINSTANCE.*?)(?:[0-9a-f]{2}:){5}[0-9a-f]{2}`), "${1}VTEP-MAC"},
 }
 
 func (s *state) plain(text string) string {

@@ -37,7 +37,7 @@ func (s *state) declared(b *strings.Builder, before *state) {
 		known[o.key+o.spec] = true
 	}
 	group, n := "", 0
-	for _, o := range s.objects {
+	for _, o := range s.ordered() {
 		if known[o.key+o.spec] {
 			continue
 		}
@@ -60,6 +60,22 @@ func (s *state) declared(b *strings.Builder, before *state) {
 		return
 	}
 	b.WriteString("```\n\n")
+}
+
+// ordered are the objects with the routes of each owner by what the page calls them: the
+// explanation has them by the ids that their names stand for.
+func (s *state) ordered() []object {
+	route := func(o object) bool { return strings.HasPrefix(o.key, "route ") }
+	all := slices.Clone(s.objects)
+	for from := 0; from < len(all); {
+		to := from
+		for to < len(all) && route(all[to]) && all[to].group == all[from].group {
+			to++
+		}
+		slices.SortStableFunc(all[from:to], func(a, b object) int { return strings.Compare(s.plain(a.key), s.plain(b.key)) })
+		from = max(to, from+1)
+	}
+	return all
 }
 
 // elements are those that were not there before, by set.
