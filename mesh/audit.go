@@ -380,7 +380,7 @@ func (m *Mesh) auditAsks() {
 	var lost []askEntry
 	if ready {
 		for key, e := range m.asks {
-			if e.ask.By != m.id || len(m.waiters[key]) > 0 {
+			if e.ask.By != m.id || m.borrowing[key] > 0 {
 				continue
 			}
 			o := m.own[e.network]

@@ -17,6 +17,13 @@ import (
 func (m *Mesh) borrow(ctx context.Context, n *cnm.Network, networkRev int64, addr netip.Addr, block netip.Prefix, blockRev int64, owner string) (cnm.Block, error) {
 	key := askKey(n.ID, addr)
 	m.mu.Lock()
+	if m.queue.releases[key] { // on its way back: asked again when it is through
+		m.mu.Unlock()
+		return cnm.Block{}, store.ErrCompare
+	}
+	delete(m.queue.releases, key) // not begun
+	m.borrowing[key]++            // from here on none begins
+	defer m.borrowEnds(key)
 	name := m.nameOf(owner)
 	guard, self := m.guardSelf(), m.self.Name
 	answered := m.wait(key)
@@ -95,6 +102,15 @@ func (m *Mesh) borrow(ctx context.Context, n *cnm.Network, networkRev int64, add
 	return cnm.Block{}, m.away(n, addr, block, owner)
 }
 
+func (m *Mesh) borrowEnds(key string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.borrowing[key]--; m.borrowing[key] == 0 {
+		delete(m.borrowing, key)
+	}
+	m.writeBell.ring()
+}
+
 // answerOf waits for the owner, and returns the ask as it is then.
 func (m *Mesh) answerOf(ctx context.Context, key string, answered chan struct{}) (ask, int64) {
 	end := time.NewTimer(m.cfg.AskWait)
@@ -158,12 +174,7 @@ func (m *Mesh) takeBack(ctx context.Context, key string, rev int64) error {
 // borrowed takes a granted address into memory and into the host's own store.
 func (m *Mesh) borrowed(n *cnm.Network, addr netip.Addr) (cnm.Block, error) {
 	m.mu.Lock()
-	key := askKey(n.ID, addr)
-	if m.queue.releases[key] { // on its way: asked again when it is through
-		m.mu.Unlock()
-		return cnm.Block{}, store.ErrCompare
-	}
-	delete(m.queue.releases, key) // not begun
+	delete(m.queue.releases, askKey(n.ID, addr))
 	o := m.owned(n)
 	if !slices.Contains(o.Singles, addr) {
 		o.Singles = append(o.Singles, addr)
@@ -320,9 +331,11 @@ func (m *Mesh) release(ctx context.Context) error {
 		m.mu.Lock()
 		key := ""
 		for k := range m.queue.releases {
-			key = k
-			m.queue.releases[k] = true
-			break
+			if m.borrowing[k] == 0 {
+				key = k
+				m.queue.releases[k] = true
+				break
+			}
 		}
 		m.mu.Unlock()
 		if key == "" {

@@ -142,22 +142,23 @@ type Mesh struct {
 	foreign error // the store is not this mesh's: nothing of it counts
 	health  health
 
-	hosts    map[string]Host
-	alive    map[string]bool
-	seen     map[string]time.Time // last time a host was seen alive
-	networks map[string]*cnm.Network
-	netRevs  map[string]int64
-	asks     map[string]askEntry // by key
-	ways     map[netip.Addr]Way
-	base     map[string]*mirror
-	follows  map[string]*follow
-	own      map[string]*ownNet
-	queue    queue
-	telling  telling
-	cache    cache
-	waiters  map[string][]chan struct{} // by the key of an ask
-	adopting map[string]bool            // keys of blocks
-	claims   map[string]bool            // keys of blocks that a Claim here is about to write
+	hosts     map[string]Host
+	alive     map[string]bool
+	seen      map[string]time.Time // last time a host was seen alive
+	networks  map[string]*cnm.Network
+	netRevs   map[string]int64
+	asks      map[string]askEntry // by key
+	ways      map[netip.Addr]Way
+	base      map[string]*mirror
+	follows   map[string]*follow
+	own       map[string]*ownNet
+	queue     queue
+	telling   telling
+	cache     cache
+	waiters   map[string][]chan struct{} // by the key of an ask
+	borrowing map[string]int             // how many are asking, by the key of the ask
+	adopting  map[string]bool            // keys of blocks
+	claims    map[string]bool            // keys of blocks that a Claim here is about to write
 
 	checkBell bell // the steward looks at this host's own record
 	writeBell bell
@@ -196,7 +197,7 @@ func New(cfg Config) (*Mesh, error) {
 		hosts: map[string]Host{}, alive: map[string]bool{}, seen: map[string]time.Time{},
 		networks: map[string]*cnm.Network{}, netRevs: map[string]int64{}, asks: map[string]askEntry{}, ways: map[netip.Addr]Way{},
 		base: map[string]*mirror{}, follows: map[string]*follow{}, own: map[string]*ownNet{},
-		waiters: map[string][]chan struct{}{}, adopting: map[string]bool{}, claims: map[string]bool{}, auditAlso: map[string]bool{},
+		waiters: map[string][]chan struct{}{}, borrowing: map[string]int{}, adopting: map[string]bool{}, claims: map[string]bool{}, auditAlso: map[string]bool{},
 		checkBell: newBell(), writeBell: newBell(), tellBell: newBell(), cacheBell: newBell(), aliveBell: newBell(), askBell: newBell(),
 		ready: make(chan struct{}),
 	}
