@@ -102,8 +102,10 @@ func (r *running) admit(ctx context.Context, q trust.Request) ([]store.Op, error
 			alive = map[bool]string{true: ", and is there now", false: ", and is not there now"}[ok]
 		}
 		switch {
-		case o.ID == q.ID:
+		case o.ID == q.ID && o.Name == q.Name && o.Addr == q.Addr:
 			return nil, nil // it asks again
+		case o.ID == q.ID:
+			return nil, cnm.Conflict("host %s at %s has the id %s in the mesh, and asks as %s at %s: say linkspan mesh forget %s at a host of the mesh, then join again", o.Name, o.Addr, o.ID, q.Name, q.Addr, o.Name)
 		case strings.EqualFold(o.Name, q.Name):
 			return nil, cnm.Conflict("the name %s is taken in the mesh by the host at %s, which joined on %s%s: join with --name ANOTHER, or, if that host is no more, say linkspan mesh forget %s at a host of the mesh",
 				q.Name, o.Addr, o.Joined.Format(time.DateOnly), alive, o.Name)

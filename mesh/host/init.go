@@ -299,7 +299,7 @@ func (h *Host) Join(ctx context.Context, q JoinRequest) (*Joined, error) {
 		if err := h.giveUp(ctx, r); err != nil {
 			return nil, err
 		}
-		st = nil
+		st, r = nil, nil
 	}
 	if r != nil && st.Phase == PhaseJoined && r.identity != nil && time.Now().After(r.identity.Certificate().NotAfter) {
 		return h.readmitted(ctx, q, st, r)

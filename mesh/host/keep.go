@@ -2,6 +2,7 @@ package host
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -35,6 +36,9 @@ func (r *running) keep(ctx context.Context) {
 		switch {
 		case ctx.Err() != nil:
 			return
+		case errors.Is(err, errTurn):
+			wait = soon / 10
+			err = nil
 		case err != nil:
 			wait = soon
 			if err.Error() != said {
@@ -51,6 +55,9 @@ func (r *running) keep(ctx context.Context) {
 	}
 }
 
+// errTurn: somebody else is changing something at this moment.
+var errTurn = errors.New("it is another's turn")
+
 func words(err error) string {
 	if err == nil {
 		return ""
@@ -65,7 +72,7 @@ func (r *running) step(ctx context.Context) error {
 	case h.changing <- struct{}{}:
 		defer func() { <-h.changing }()
 	default:
-		return nil
+		return errTurn
 	}
 	st, now := h.current()
 	if now != r || st == nil || ctx.Err() != nil {
@@ -206,26 +213,64 @@ func (r *running) roles(ctx context.Context, st *State) error {
 	if st.external() {
 		return nil
 	}
-	r.mu.Lock()
-	want, fenced, s := r.wished, r.fenced, r.server
-	r.mu.Unlock()
-	removed := s != nil && s.Removed()
-	switch {
-	case fenced:
+	if r.isFenced() {
 		r.stopServing()
 		return nil
+	}
+	// What the state says runs before anybody is asked: there may be no majority without
+	// this member.
+	data := r.h.dir.hasData()
+	if st.Role == RoleMember && data {
+		if err := r.serve(ctx, st); err != nil {
+			return err
+		}
+	}
+	want, err := r.wish(ctx, st)
+	if err != nil {
+		return errors.Join(err, r.gateIf(st))
+	}
+	s := r.serving()
+	removed := s != nil && s.Removed()
+	switch {
 	case st.Role == RoleMember && want == RoleClient, removed && want != RoleMember:
 		return r.demote(ctx, st)
-	case st.Role == RoleClient && want == RoleMember, removed, st.Learner:
-		return r.promote(ctx, st, removed)
+	case st.Role == RoleClient && want == RoleMember, removed, st.Learner, st.Role == RoleMember && !data:
+		return r.promote(ctx, st, removed || st.Role == RoleMember && !data && !st.Learner)
 	}
-	if st.Role != RoleMember {
+	return r.gateIf(st)
+}
+
+// gateIf opens the gate of a member.
+func (r *running) gateIf(st *State) error {
+	if st.Role != RoleMember || st.Learner || r.serving() == nil {
 		return nil
 	}
-	if err := r.serve(ctx, st); err != nil {
-		return err
-	}
 	return r.openGate(st)
+}
+
+// wish is the role that the others know this host in. Only what was heard from the store
+// counts: what is remembered may be of before a change that this host has made since.
+func (r *running) wish(ctx context.Context, st *State) (Role, error) {
+	r.mu.Lock()
+	want := r.wished
+	r.mu.Unlock()
+	if want != "" {
+		return want, nil
+	}
+	e, ok, err := r.store.Get(ctx, "hosts/"+st.Host)
+	if err != nil || !ok {
+		return st.Role, err // of a record that is gone package mesh finds out
+	}
+	var self mesh.Host
+	if err := json.Unmarshal(e.Value, &self); err != nil {
+		return st.Role, nil
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.wished == "" {
+		r.wished = Role(self.Role)
+	}
+	return r.wished, nil
 }
 
 // promote makes this host a member: it is added as one that is told everything, starts,
@@ -234,13 +279,17 @@ func (r *running) promote(ctx context.Context, st *State, anew bool) error {
 	h := r.h
 	if anew {
 		r.stopServing()
+		// Of a member whose data were lost the others still count the old one.
+		if err := r.resign(ctx, st); err != nil {
+			return fmt.Errorf("this host is a member of etcd and has no data (any more): the others have to take it anew, and cannot now; if there are none, linkspan mesh restore FILE: %w", err)
+		}
 		st = st.clone()
 		st.Role, st.Learner, st.Cluster = RoleClient, false, ""
 		if err := h.put(st); err != nil {
 			return err
 		}
 	}
-	c, err := r.cluster(r.store.Endpoints())
+	c, err := r.cluster(r.likely(st))
 	if err != nil {
 		return err
 	}
@@ -254,12 +303,6 @@ func (r *running) promote(ctx context.Context, st *State, anew bool) error {
 		}
 		if err := h.dir.step("etcd.clear", func() error { return os.RemoveAll(h.dir.etcd()) }); err != nil {
 			return h.dir.words(err)
-		}
-	}
-	if st.Learner && h.dir.hasData() {
-		// It may count already, and then there is no majority without it.
-		if err := r.serve(ctx, st); err != nil {
-			return err
 		}
 	}
 	if r.serving() == nil {
@@ -329,11 +372,6 @@ func (r *running) memberID(ctx context.Context, c *server.Cluster, st *State) (u
 // that no majority counts on it.
 func (r *running) demote(ctx context.Context, st *State) error {
 	h := r.h
-	if h.dir.hasData() { // as long as it counts, there may be no majority without it
-		if err := r.serve(ctx, st); err != nil {
-			h.log.Debug("this member's etcd does not run, and is taken out of the members", "err", err)
-		}
-	}
 	// Whom to ask from now on is asked while there is an answer.
 	if err := r.members(ctx); err != nil {
 		h.log.Debug("etcd's members are not known anew", "err", err)
@@ -361,7 +399,7 @@ func (r *running) demote(ctx context.Context, st *State) error {
 
 // resign takes this host out of etcd's members.
 func (r *running) resign(ctx context.Context, st *State) error {
-	c, err := r.cluster(r.store.Endpoints())
+	c, err := r.cluster(r.likely(st))
 	if err != nil {
 		return err
 	}
@@ -427,6 +465,9 @@ func (r *running) members(ctx context.Context) error {
 // are members by their records: what the store knows may be of long ago.
 func (r *running) likely(st *State) []string {
 	eps := r.store.Endpoints()
+	if r.mesh == nil {
+		return eps
+	}
 	for _, o := range r.mesh.Hosts() {
 		if at := port(o.Addr, st.Ports.Etcd); Role(o.Role) == RoleMember && !slices.Contains(eps, at) {
 			eps = append(eps, at)

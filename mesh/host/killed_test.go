@@ -240,7 +240,7 @@ func TestJoinKilled(t *testing.T) {
 func TestPromoteKilled(t *testing.T) {
 	isolated(t)
 	if testing.Short() {
-		t.Skip("it takes a minute")
+		return // it takes a minute
 	}
 	a := newMachine(t, 1, nil)
 	a.init(InitRequest{Voters: 1})

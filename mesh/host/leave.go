@@ -80,7 +80,11 @@ func themWord(names []string) string {
 
 // leave tells the others. The caller has the turn to change; notes are for the person.
 func (h *Host) leave(ctx context.Context, st *State, r *running, force bool) (notes []string, err error) {
-	ctx, cancel := within(ctx, steps, "it took too long")
+	patience, short := steps, 10*time.Second
+	if force {
+		patience, short = 3*time.Second, 2*time.Second
+	}
+	ctx, cancel := within(ctx, patience, "it took too long")
 	defer cancel()
 	if st.Phase == PhaseInit || st.Phase == PhaseJoining || r.mesh == nil {
 		return nil, nil // the others know nothing of it, or not more than the name
@@ -90,8 +94,8 @@ func (h *Host) leave(ctx context.Context, st *State, r *running, force bool) (no
 	}
 	if st.Role == RoleMember { // right after a start it may not run yet
 		if err := r.serve(ctx, st); err == nil {
-			short, end := within(ctx, steps/3, "no answer")
-			_ = r.serving().Wait(short)
+			waiting, end := within(ctx, short, "no answer")
+			_ = r.serving().Wait(waiting)
 			end()
 		}
 	}

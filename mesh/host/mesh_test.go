@@ -332,6 +332,55 @@ func TestGrow(t *testing.T) {
 	})
 }
 
+// TestPowerCut: all members die at once, moments after they became members; when their
+// daemons start again they find each other, though nobody has a majority before.
+func TestPowerCut(t *testing.T) {
+	isolated(t)
+	a, b, c := newMachine(t, 1, nil), newMachine(t, 2, nil), newMachine(t, 3, nil)
+	a.init(InitRequest{})
+	b.join(a.token())
+	c.join(a.token())
+	eventually(t, 60*time.Second, "three run etcd", func() bool { return b.roleIs(RoleMember)() && c.roleIs(RoleMember)() })
+	for _, m := range []*machine{b, c, a} {
+		m.close()
+	}
+	for _, m := range []*machine{a, b, c} {
+		began := time.Now()
+		m.open()
+		eventually(t, 3*time.Second, "its etcd runs by itself", func() bool {
+			_, r := m.host.current()
+			return r != nil && r.serving() != nil
+		})
+		t.Logf("%s: etcd runs after %v", m.name(), time.Since(began))
+	}
+	eventually(t, 20*time.Second, "all is well", func() bool {
+		s := a.status()
+		return s.Etcd.Reachable && s.Etcd.Answering == 3 && len(s.Words) == 0
+	})
+	// One that lost its data is taken anew.
+	dir := c.host.dir.etcd()
+	c.close()
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	c.open()
+	eventually(t, 60*time.Second, "host3 runs etcd again", func() bool {
+		e := a.status().Etcd
+		return c.roleIs(RoleMember)() && e.Voters == 3 && e.Answering == 3
+	})
+	// With the majority gone, --force does not wait long.
+	a.close()
+	b.close()
+	if _, err := c.host.Leave(t.Context(), false); err == nil {
+		t.Error("it left, and nobody could be told")
+	}
+	began := time.Now()
+	if _, err := c.host.Leave(t.Context(), true); err != nil || time.Since(began) > 12*time.Second {
+		t.Errorf("after %v: %v", time.Since(began), err)
+	}
+	t.Logf("leave --force took %v", time.Since(began))
+}
+
 // TestRoles: a person says who runs etcd.
 func TestRoles(t *testing.T) {
 	isolated(t)

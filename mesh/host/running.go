@@ -119,9 +119,6 @@ func (r *running) open(st *State) error {
 	if err != nil {
 		return err
 	}
-	r.mu.Lock()
-	r.wished = Role(self.Role)
-	r.mu.Unlock()
 	r.mesh = m
 	return nil
 }

@@ -87,10 +87,11 @@ func (f folder) config() string { return filepath.Join(f.path, "config.json") }
 func (f folder) tls() string    { return filepath.Join(f.path, "tls") }
 func (f folder) etcd() string   { return filepath.Join(f.path, "etcd") }
 
-// hasData says that this host's etcd has begun.
+// hasData says that this host's etcd has been in its cluster: only then is there a log. A
+// start that failed before leaves a folder too.
 func (f folder) hasData() bool {
-	names, err := os.ReadDir(f.etcd())
-	return err == nil && len(names) > 0
+	names, _ := filepath.Glob(filepath.Join(f.etcd(), "member", "wal", "*.wal"))
+	return len(names) > 0
 }
 
 // staging is where a folder is made that is about to become this one, and removal where
