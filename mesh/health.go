@@ -59,8 +59,20 @@ func (m *Mesh) heard(ctx context.Context, err error, rev int64) error {
 	return err
 }
 
+// patience is how long one call may take. While the store is known to be away, people
+// are told so soon; the mirrors' listings, which have all the time, find out when it is
+// back.
+func (m *Mesh) patience() time.Duration {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.health.err != nil {
+		return min(m.cfg.Timeout, time.Second)
+	}
+	return m.cfg.Timeout
+}
+
 func (m *Mesh) get(ctx context.Context, key string) (store.Entry, bool, error) {
-	c, cancel := context.WithTimeout(ctx, m.cfg.Timeout)
+	c, cancel := context.WithTimeout(ctx, m.patience())
 	defer cancel()
 	e, ok, err := m.cfg.Store.Get(c, key)
 	return e, ok, m.heard(ctx, err, e.Rev)
@@ -90,7 +102,7 @@ func (m *Mesh) list(ctx context.Context, prefix string) ([]store.Entry, int64, e
 }
 
 func (m *Mesh) commit(ctx context.Context, ops ...store.Op) (int64, error) {
-	c, cancel := context.WithTimeout(ctx, m.cfg.Timeout)
+	c, cancel := context.WithTimeout(ctx, m.patience())
 	defer cancel()
 	rev, err := m.cfg.Store.Commit(c, ops...)
 	return rev, m.heard(ctx, err, rev)
