@@ -220,9 +220,23 @@ type conversation struct {
 	peer    cnm.Peer
 }
 
-// talkTo opens a conversation with a peer, at one of its addresses.
-func (c *Checker) talkTo(ctx context.Context, p cnm.Peer, at netip.Addr) (*conversation, error) {
+// unsecured is a conversation that TCP opened, and in which TLS did not come about.
+type unsecured struct{ error }
+
+// Unwrap implements errors.Unwrap.
+func (u unsecured) Unwrap() error { return u.error }
+
+// smallSegment passes every way (RFC 9293, section 3.7.1): what is agreed on must get
+// through where full segments vanish. Both sides keep to what the SYN says.
+const smallSegment = 536
+
+// talkTo opens a conversation with a peer, at one of its addresses; small: in segments that
+// pass every way.
+func (c *Checker) talkTo(ctx context.Context, p cnm.Peer, at netip.Addr, small bool) (*conversation, error) {
 	d := net.Dialer{Timeout: 3 * time.Second}
+	if small {
+		d.Control = segments(smallSegment)
+	}
 	var conn net.Conn
 	err := c.cfg.In(func() (err error) {
 		conn, err = d.DialContext(ctx, "tcp", netip.AddrPortFrom(at, c.cfg.Port).String())
@@ -240,7 +254,7 @@ func (c *Checker) talkTo(ctx context.Context, p cnm.Peer, at netip.Addr) (*conve
 		defer done()
 		if err := secured.HandshakeContext(hurry); err != nil {
 			conn.Close()
-			return nil, fmt.Errorf("the TLS conversation does not come about: %w", err)
+			return nil, unsecured{fmt.Errorf("TCP connects, and TLS does not come about: %w", err)}
 		}
 		s.conn = secured
 	}
@@ -250,7 +264,7 @@ func (c *Checker) talkTo(ctx context.Context, p cnm.Peer, at netip.Addr) (*conve
 
 // greet opens a conversation and gets a session.
 func (c *Checker) greet(ctx context.Context, p cnm.Peer) (*conversation, error) {
-	s, err := c.talkTo(ctx, p, p.Addr)
+	s, err := c.talkTo(ctx, p, p.Addr, true)
 	if err != nil {
 		return nil, err
 	}
@@ -295,7 +309,7 @@ func (s *conversation) Close() { s.conn.Close() }
 
 // ask has a peer measure its own ways.
 func (c *Checker) ask(ctx context.Context, p cnm.Peer) ([]Result, error) {
-	s, err := c.talkTo(ctx, p, p.Addr)
+	s, err := c.talkTo(ctx, p, p.Addr, true)
 	if err != nil {
 		return nil, cnm.Errorf(cnm.ErrUnavailable, "%s", c.silent(p, err))
 	}

@@ -260,6 +260,8 @@ func (c *Checker) silent(p cnm.Peer, err error) string {
 	switch {
 	case errors.Is(err, cnm.ErrForbidden), errors.Is(err, cnm.ErrUnavailable):
 		return err.Error()
+	case errors.As(err, new(unsecured)):
+		return p.Name + " cannot be asked at " + at + ": " + err.Error()
 	case strings.Contains(err.Error(), "connection refused"):
 		return p.Name + " answers no probes at " + at + ": its daemon does not run, or it is of a version without them"
 	case errors.As(err, &refused) && refused.Timeout():

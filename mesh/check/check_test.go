@@ -47,7 +47,7 @@ func TestBlackHole(t *testing.T) {
 	w.sw.BlackHole(two.Host, 1400)
 	found := w.own(one)
 	r := found["host2 direct"]
-	w.finds(r, "packets over 1400 bytes vanish", "a router on the way drops them silently", "lower the MTU of wan0 to 1400")
+	w.finds(r, "packets over 1400 bytes vanish", "a router on the way drops them silently", "stands still", "lower the MTU of wan0 to 1400")
 	if r.MTU != 1400 || r.Loss != 0 {
 		t.Errorf("%+v", r)
 	}

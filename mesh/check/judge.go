@@ -81,7 +81,7 @@ func (r *Result) rest(from string, m measurement, w Way, u *cnm.Underlay, spoilt
 		say("UDP passes, and TCP does not: open TCP port %d between the hosts (%s)", m.port, plain(m.tcp.err))
 	case !m.tcp.connected:
 		say("UDP passes %s, and TCP does not (%s)", tunnel(u, w), plain(m.tcp.err))
-	case m.tcp.again > 3 && r.MTU < r.Expected:
+	case r.MTU < r.Expected:
 		say("TCP connects and then stands still after %d bytes: its full segments vanish, as said above", m.tcp.bytes)
 	default:
 		say("TCP connects, and a transfer of %d bytes ends after %d (%s; %d segments were sent again)", 2*volume, m.tcp.bytes, plain(m.tcp.err), m.tcp.again)

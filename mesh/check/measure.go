@@ -293,9 +293,9 @@ func ladder(low, high int) (sizes []int) {
 // transfer moves a volume each way, in one conversation on the way itself.
 func (c *Checker) transfer(ctx context.Context, s *conversation, w Way) (t transfer) {
 	begin := time.Now()
-	to, err := c.talkTo(ctx, s.peer, w.Target)
+	to, err := c.talkTo(ctx, s.peer, w.Target, false)
 	if err != nil {
-		t.err = err
+		t.connected, t.err = errors.As(err, new(unsecured)), err
 		return t
 	}
 	defer to.Close()

@@ -56,6 +56,17 @@ func setAll(fd, level int, options [][2]int) error {
 	return nil
 }
 
+// segments bounds those of a TCP connection, both ways, in bytes.
+func segments(size int) func(string, string, syscall.RawConn) error {
+	return func(_, _ string, c syscall.RawConn) error {
+		var err error
+		if cerr := c.Control(func(fd uintptr) { err = setAll(int(fd), unix.IPPROTO_TCP, [][2]int{{unix.TCP_MAXSEG, size}}) }); cerr != nil {
+			return cerr
+		}
+		return err
+	}
+}
+
 // told is what a router said of a packet that did not fit: its address, and what does; ok
 // is false when none did. It empties the socket's queue of errors.
 func told(conn *net.UDPConn) (by netip.Addr, mtu int, ok bool) {

@@ -215,6 +215,7 @@ func TestJudge(t *testing.T) {
 		{"damage on the wire", wire, with(func(m *measurement) { m.damaged = 2 }), false, []string{"2 packets arrived with a broken checksum", "ethtool -K eth0 tx off"}},
 		{"some from elsewhere", wire, with(func(m *measurement) { m.spoilt = 2 }), false, nil},
 		{"black hole", wire, with(func(m *measurement) { m.mtu = 1400 }), false, []string{"packets over 1400 bytes vanish: a router on the way drops them silently; lower the MTU of eth0 to 1400, or open ICMP"}},
+		{"black hole, and TCP", vxlan, with(func(m *measurement) { m.mtu, m.tcp = 1400, transfer{connected: true, err: errors.New("x")} }), false, []string{"stands still after 0 bytes"}},
 		{"a router says", wire, with(func(m *measurement) { m.mtu, m.by, m.says = 1400, netip.MustParseAddr("10.0.0.254"), 1400 }), false,
 			[]string{"packets over 1400 bytes are refused by router 10.0.0.254, which says that 1400 fit"}},
 		{"a tunnel narrower than the wire says", vxlan, with(func(m *measurement) { m.mtu, m.expected = 1350, 1450 }), false, []string{"over 1350 bytes do not pass, where 1450 should"}},

@@ -2,7 +2,15 @@ package check
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
 	"fmt"
+	"math/big"
+	"net"
 	"net/netip"
 	"strings"
 	"sync"
@@ -73,10 +81,11 @@ func start(t *testing.T, count, behind int) *world {
 	for _, n := range w.hosts {
 		w.tunnel(n)
 	}
+	id := identities(t, w.hosts)
 	ctx, stop := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	for _, n := range w.hosts {
-		n.c = New(Config{ID: n.u.Host, Name: n.u.Name, In: n.Do, Every: 100 * time.Millisecond, stall: time.Second, look: time.Second,
+		n.c = New(Config{ID: n.u.Host, Name: n.u.Name, In: n.Do, Every: 100 * time.Millisecond, stall: time.Second, look: time.Second, Server: id[n.u.Name], Client: id[n.u.Name],
 			Underlay: func() *cnm.Underlay { return n.u }, Peers: func() []cnm.Peer { return w.others(n) },
 			PathMTU: func(mtu int) { n.mu.Lock(); n.mtus = append(n.mtus, mtu); n.mu.Unlock() }})
 		wg.Go(func() { n.c.Run(ctx) })
@@ -94,6 +103,43 @@ func start(t *testing.T, count, behind int) *world {
 		return ""
 	})
 	return w
+}
+
+// identities are certificates of one CA, each of which is longer than a packet.
+func identities(t *testing.T, hosts []*node) map[string]*tls.Config {
+	t.Helper()
+	newKey := func() *ecdsa.PrivateKey {
+		k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return k
+	}
+	made := func(c, parent *x509.Certificate, key, by *ecdsa.PrivateKey) *x509.Certificate {
+		c.SerialNumber, c.NotBefore, c.NotAfter = big.NewInt(time.Now().UnixNano()), time.Now().Add(-time.Hour), time.Now().Add(time.Hour)
+		der, err := x509.CreateCertificate(rand.Reader, c, parent, key.Public(), by)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c, err = x509.ParseCertificate(der); err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	caKey := newKey()
+	ca := &x509.Certificate{Subject: pkix.Name{CommonName: "mesh"}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}
+	ca = made(ca, ca, caKey, caKey)
+	pool := x509.NewCertPool()
+	pool.AddCert(ca)
+	all := map[string]*tls.Config{}
+	for _, n := range hosts {
+		key := newKey()
+		leaf := made(&x509.Certificate{Subject: pkix.Name{CommonName: n.u.Name, OrganizationalUnit: []string{strings.Repeat("long ", 300)}}, IPAddresses: []net.IP{n.u.Addr.AsSlice()},
+			KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}}, ca, key, caKey)
+		all[n.u.Name] = &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: pool, ClientCAs: pool, ClientAuth: tls.RequireAndVerifyClientCert,
+			Certificates: []tls.Certificate{{Certificate: [][]byte{leaf.Raw}, PrivateKey: key}}}
+	}
+	return all
 }
 
 func (w *world) others(n *node) (ps []cnm.Peer) {
