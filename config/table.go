@@ -12,7 +12,7 @@ import (
 // The order within a class is the order of the help.
 func directives() []directive {
 	const (
-		swarmless = "there is no swarm mode here; networks that span hosts will be Linkspan's mesh"
+		swarmless = "there is no swarm mode here; networks that span hosts are Linkspan's mesh (linkspan mesh init, --mesh)"
 	)
 	return []directive{
 		// The daemon.

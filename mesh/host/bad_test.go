@@ -237,3 +237,28 @@ func TestCutOff(t *testing.T) {
 		t.Errorf("%+v", j)
 	}
 }
+
+// TestLeaveGoesOn: a leave that was cut off goes on when the daemon starts again.
+func TestLeaveGoesOn(t *testing.T) {
+	isolated(t)
+	a, b := newMachine(t, 1, nil), newMachine(t, 2, nil)
+	a.init(InitRequest{Voters: 1})
+	b.join(a.token())
+	b.close()
+	f := folder{path: Folder(b.root)}
+	st, err := f.load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	st.Phase = PhaseLeaving
+	if err := f.save(st); err != nil {
+		t.Fatal(err)
+	}
+	b.open()
+	eventually(t, 15*time.Second, "host2 is in no mesh", func() bool { return b.status().Phase == PhaseNone })
+	eventually(t, 15*time.Second, "host1 knows it no more", func() bool { return len(a.host.Mesh().Peers()) == 0 })
+	if left, _ := os.ReadDir(b.root); len(left) != 0 {
+		t.Errorf("left behind: %v", left)
+	}
+	b.join(a.token())
+}

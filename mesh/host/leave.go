@@ -182,6 +182,23 @@ func (r *running) lastVoter(ctx context.Context, st *State) (bool, error) {
 	return voters == 1, err
 }
 
+// gone ends a leave that was cut off: the others have been told.
+func (h *Host) gone(r *running) {
+	h.changing <- struct{}{}
+	defer func() { <-h.changing }()
+	h.mu.Lock()
+	still := h.running == r && !h.closed
+	h.mu.Unlock()
+	if !still {
+		return
+	}
+	if err := h.giveUp(context.WithoutCancel(r.ctx), r); err != nil {
+		h.log.Error("this host has left its mesh, and something is left here", "err", err)
+		return
+	}
+	h.log.Info("this host has left its mesh")
+}
+
 // giveUp makes this host one in no mesh. The caller has the turn to change.
 func (h *Host) giveUp(ctx context.Context, r *running) error {
 	h.mu.Lock()

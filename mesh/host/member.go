@@ -1,0 +1,268 @@
+package host
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+
+	"linkspan/cnm"
+	"linkspan/mesh"
+	"linkspan/mesh/trust"
+	"linkspan/store/etcd/server"
+)
+
+// serve starts this member's etcd, unless it runs.
+func (r *running) serve(ctx context.Context, st *State) (err error) {
+	r.mu.Lock()
+	have := r.server
+	r.mu.Unlock()
+	if have != nil {
+		return nil
+	}
+	s, err := server.Open(ctx, r.serverConfig(st))
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.server, r.startErr = s, err
+	return err
+}
+
+func (r *running) serverConfig(st *State) server.Config {
+	f := trust.Folder(r.h.dir.tls())
+	c := server.Config{Name: st.Name, Dir: r.h.dir.etcd(), Client: addrPort(st.Listen, st.Ports.Etcd), Peer: addrPort(st.Listen, st.Ports.Peer),
+		Cert: f.HostFile(), Key: f.HostFile(), CA: f.CAFile(), Cluster: st.Cluster, Existing: st.Cluster != "", Token: st.Mesh, Log: r.h.log}
+	if _, err := os.Stat(f.RevokedFile()); err == nil {
+		c.CRL = f.RevokedFile()
+	}
+	return c
+}
+
+// roles brings this host to the role that the mesh has for it.
+func (r *running) roles(ctx context.Context, st *State) error {
+	if st.external() {
+		return nil
+	}
+	if r.isFenced() {
+		r.stopServing()
+		return nil
+	}
+	// What the state says runs before anybody is asked: there may be no majority without
+	// this member.
+	data := r.h.dir.hasData()
+	if st.Role == RoleMember && data {
+		if err := r.serve(ctx, st); err != nil {
+			return err
+		}
+	}
+	want, err := r.wish(ctx, st)
+	if err != nil {
+		return errors.Join(err, r.gateIf(st))
+	}
+	s := r.serving()
+	removed := s != nil && s.Removed()
+	switch {
+	case st.Role == RoleMember && want == RoleClient, removed && want != RoleMember:
+		return r.demote(ctx, st)
+	case st.Role == RoleClient && want == RoleMember, removed, st.Learner, st.Role == RoleMember && !data:
+		return r.promote(ctx, st, removed || st.Role == RoleMember && !data && !st.Learner)
+	}
+	return r.gateIf(st)
+}
+
+// gateIf opens the gate of a member.
+func (r *running) gateIf(st *State) error {
+	if st.Role != RoleMember || st.Learner || r.serving() == nil {
+		return nil
+	}
+	return r.openGate(st)
+}
+
+// wish is the role that the others know this host in. Only what was heard from the store
+// counts: what is remembered may be of before a change that this host has made since.
+func (r *running) wish(ctx context.Context, st *State) (Role, error) {
+	r.mu.Lock()
+	want := r.wished
+	r.mu.Unlock()
+	if want != "" {
+		return want, nil
+	}
+	e, ok, err := r.store.Get(ctx, "hosts/"+st.Host)
+	if err != nil || !ok {
+		return st.Role, err // of a record that is gone package mesh finds out
+	}
+	var self mesh.Host
+	if err := json.Unmarshal(e.Value, &self); err != nil {
+		return st.Role, nil
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.wished == "" {
+		r.wished = Role(self.Role)
+	}
+	return r.wished, nil
+}
+
+// promote makes this host a member: it is added as one that is told everything, starts,
+// and counts when it has caught up. anew: it was one, and what it has is of no use.
+func (r *running) promote(ctx context.Context, st *State, anew bool) error {
+	h := r.h
+	if anew {
+		r.stopServing()
+		// Of a member whose data were lost the others still count the old one.
+		if err := r.resign(ctx, st); err != nil {
+			return fmt.Errorf("this host is a member of etcd and has no data (any more): the others have to take it anew, and cannot now; if there are none, linkspan mesh restore FILE: %w", err)
+		}
+		st = st.clone()
+		st.Role, st.Learner, st.Cluster = RoleClient, false, ""
+		if err := h.put(st); err != nil {
+			return err
+		}
+	}
+	c, err := r.cluster(r.likely(st))
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	if !st.Learner {
+		if err := h.free(st.Listen, st.Ports.memberPorts()); err != nil {
+			return fmt.Errorf("this host is to run etcd, and cannot: %w", err)
+		}
+		if err := r.fetchCA(ctx, st); err != nil {
+			return err
+		}
+		if err := h.dir.step("etcd.clear", func() error { return os.RemoveAll(h.dir.etcd()) }); err != nil {
+			return h.dir.words(err)
+		}
+	}
+	if r.serving() == nil {
+		if st, err = r.asLearner(ctx, c, st); err != nil {
+			return err
+		}
+	}
+	if err := r.serve(ctx, st); err != nil {
+		return err
+	}
+	id, err := r.memberID(ctx, c, st)
+	if err != nil {
+		return err
+	}
+	if err := c.Promote(ctx, id); err != nil {
+		return err
+	}
+	next := st.clone()
+	next.Learner, next.Cluster = false, ""
+	if err := h.put(next); err != nil {
+		return err
+	}
+	h.log.Info("this host runs etcd for the mesh", "member", st.Name)
+	return r.openGate(next)
+}
+
+// asLearner has etcd's members know this host, and remembers what it has to be told of
+// them: that changes while others are promoted too.
+func (r *running) asLearner(ctx context.Context, c *server.Cluster, st *State) (*State, error) {
+	next := st.clone()
+	_, cluster, err := c.AddLearner(ctx, st.Name, r.serverConfig(st).PeerURL())
+	switch {
+	case errors.Is(err, cnm.ErrConflict) && st.Learner:
+		return st, nil // it has started already, before a restart
+	case err != nil:
+		return nil, err
+	}
+	if st.Learner && cluster == st.Cluster {
+		return st, nil
+	}
+	next.Role, next.Learner, next.Cluster = RoleMember, true, cluster
+	return next, r.h.put(next)
+}
+
+func (r *running) serving() *server.Server {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.server
+}
+
+// memberID is this host's among etcd's members; not found: it is none.
+func (r *running) memberID(ctx context.Context, c *server.Cluster, st *State) (uint64, error) {
+	ms, err := c.Members(ctx)
+	if err != nil {
+		return 0, err
+	}
+	peer := r.serverConfig(st).PeerURL()
+	for _, m := range ms {
+		if slices.Contains(m.PeerURLs, peer) {
+			return m.ID, nil
+		}
+	}
+	return 0, cnm.NotFound("etcd has no member at %s", peer)
+}
+
+// demote makes this host a client of the others: it is taken out of the members first, so
+// that no majority counts on it.
+func (r *running) demote(ctx context.Context, st *State) error {
+	h := r.h
+	// Whom to ask from now on is asked while there is an answer.
+	if err := r.members(ctx); err != nil {
+		h.log.Debug("etcd's members are not known anew", "err", err)
+	}
+	next := st.clone()
+	next.Role, next.Learner, next.Cluster = RoleClient, false, ""
+	own := port(st.Listen, st.Ports.Etcd)
+	next.Endpoints = slices.DeleteFunc(r.likely(st), func(e string) bool { return e == own })
+	if len(next.Endpoints) == 0 {
+		return cnm.Conflict("this host is the only member of etcd that it knows of, and stays one")
+	}
+	if err := r.resign(ctx, st); err != nil {
+		return err
+	}
+	if err := h.put(next); err != nil {
+		return err
+	}
+	if err := r.store.SetEndpoints(next.Endpoints); err != nil {
+		return err
+	}
+	h.log.Info("this host runs etcd no more", "member", st.Name)
+	r.stopServing()
+	return r.drop()
+}
+
+// resign takes this host out of etcd's members.
+func (r *running) resign(ctx context.Context, st *State) error {
+	c, err := r.cluster(r.likely(st))
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	id, err := r.memberID(ctx, c, st)
+	switch {
+	case errors.Is(err, cnm.ErrNotFound):
+		return nil
+	case err != nil:
+		return err
+	}
+	return c.Remove(ctx, id)
+}
+
+// drop removes what only members have.
+func (r *running) drop() error {
+	h := r.h
+	return h.dir.words(h.dir.step("etcd.drop", func() error {
+		return errors.Join(os.RemoveAll(h.dir.etcd()), trust.Folder(h.dir.tls()).DropCAKey())
+	}))
+}
+
+// stopServing ends this member's etcd and gate.
+func (r *running) stopServing() {
+	r.mu.Lock()
+	s, g := r.server, r.gate
+	r.server, r.gate = nil, nil
+	r.mu.Unlock()
+	if g != nil {
+		g.Close()
+	}
+	if s != nil {
+		s.Stop()
+	}
+}
