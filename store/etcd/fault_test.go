@@ -364,7 +364,7 @@ func help(ep string) {
 	<-lost
 	fmt.Println("lost")
 	for {
-		if ch, err = s.Watch(ctx, "", 0); err == nil {
+		if _, err := s.Watch(ctx, "", 0); err == nil {
 			break
 		}
 	}
