@@ -334,7 +334,7 @@ func (m *Mesh) ownSeen(network, id, key string, is []byte) {
 		want = o.endpoints[id]
 	}
 	if m.synced && m.member() == nil && string(want) != string(is) {
-		m.queue.add(key)
+		m.queue.stale(key)
 		m.writeBell.ring()
 	}
 }
@@ -360,12 +360,12 @@ func (m *Mesh) auditEndpoints(ctx context.Context, o *ownNet, present bool) erro
 		id := e.Key[strings.LastIndexByte(e.Key, '/')+1:]
 		// Until Sync, what is not known here may be what the controller is about to tell.
 		if found[id] = true; string(o.endpoints[id]) != string(e.Value) && (m.synced || o.endpoints[id] != nil) {
-			m.queue.add(e.Key)
+			m.queue.stale(e.Key)
 		}
 	}
 	for id := range o.endpoints {
 		if !found[id] {
-			m.queue.add(endpointKey(network, m.id, id))
+			m.queue.stale(endpointKey(network, m.id, id))
 		}
 	}
 	m.tidy(network)

@@ -218,7 +218,7 @@ func (m *Mesh) vnisFor(ctx context.Context, n *cnm.Network, v *spaceValue) error
 	}
 	for _, w := range n.VNIs {
 		if by := taken[w]; w != 0 && by != "" {
-			return cnm.Conflict("network %s: VNI %d is taken by %s; choose another with -o com.docker.network.driver.overlay.vxlanid_list, or leave it away to have a free one", n.Name, w, m.holderOf(by))
+			return cnm.Conflict("network %s: VNI %d is taken by %s; choose another with -o com.docker.network.driver.overlay.vxlanid_list, or leave it away to have a free one", n.Name, w, m.holderOf(ctx, by))
 		}
 	}
 	if !choose {
@@ -246,14 +246,14 @@ func (m *Mesh) vnisFor(ctx context.Context, n *cnm.Network, v *spaceValue) error
 }
 
 // holderOf says in words who has a VNI.
-func (m *Mesh) holderOf(id string) string {
+func (m *Mesh) holderOf(ctx context.Context, id string) string {
 	if id == recordKey {
 		return "the mesh's routed networks"
 	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if n := m.networks[id]; n != nil {
-		return "network " + n.Name
+	if e, ok, err := m.get(ctx, networkKeys+id); err == nil && ok {
+		if n, valid := decode[cnm.Network](e.Value); valid {
+			return "network " + n.Name
+		}
 	}
 	return fmt.Sprintf("network %.12s", id)
 }

@@ -20,8 +20,9 @@
 //     key is the asker's title, until it deletes it by its revision.
 //   - Blocks are never taken from a host that is silent: dead and cut off look alike.
 //     They return by Leave, or by Forget, in which a person says that the host is no
-//     more. A free block has nobody's addresses in it: one in which others were granted
-//     addresses becomes one of theirs instead.
+//     more. A block in which others were granted addresses becomes one of theirs; whoever
+//     claims a free one looks for titles inside of it before he uses it, and who puts
+//     back a title (after a restore) into another's block asks for it again.
 //   - Every commit of a host is conditional on its own record (hosts/<id>), by revision.
 //     Forget deletes that record first, and then sweeps; what the forgotten host writes
 //     late fails, and it learns by it that it was forgotten: it fences itself (no
@@ -34,7 +35,7 @@
 // hosts use themselves, are checked one at a time. Removing a network is conditional on
 // "members/<network>", which whoever comes to the network (presence, a block) writes in a
 // commit that is conditional on the network's key: either the removal sees the
-// newcomer, or the newcomer fails. What is below a removed network or host is swept by
+// newcomer, or the newcomer fails. A claim makes its host present in the same commit. What is below a removed network or host is swept by
 // whoever removed it, and, if that one dies, by any other (sweeps/).
 //
 // # What is told

@@ -108,13 +108,6 @@ func (m *Mesh) commit(ctx context.Context, ops ...store.Op) (int64, error) {
 	return rev, m.heard(ctx, err, rev)
 }
 
-// reachable says whether the last call of the store was answered.
-func (m *Mesh) reachable() bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.health.reached && m.health.err == nil && m.foreign == nil
-}
-
 // unreachable makes an error of a store that did not answer, in the words of who wanted
 // what. Other errors stay what they are.
 func (m *Mesh) unreachable(what string, err error) error {

@@ -185,7 +185,6 @@ type controller struct {
 	defs     map[string]*cnm.Network              // of those in has
 	wholes   int
 	watching func(cnm.RemoteChange)
-	names    int
 }
 
 func newController(n *node) *controller {

@@ -18,6 +18,8 @@ import (
 type queue struct {
 	keys   []string
 	queued map[string]bool
+	// flying are those of the commit that is on its way.
+	flying map[string]bool
 	// present are the networks in which this host's presence is in the store.
 	present map[string]bool
 	// releases are keys of asks that are to be given back; true: in this moment.
@@ -28,6 +30,13 @@ func (q *queue) add(key string) {
 	if !q.queued[key] {
 		q.queued[key] = true
 		q.keys = append(q.keys, key)
+	}
+}
+
+// stale queues a key that the store has otherwise, unless it is on its way.
+func (q *queue) stale(key string) {
+	if !q.flying[key] {
+		q.add(key)
 	}
 }
 
@@ -73,6 +82,10 @@ func (m *Mesh) writeBatch(ctx context.Context) (more bool, err error) {
 		return false, store.ErrCompare // the steward is at it
 	}
 	taken, ops, networks := m.batch()
+	m.queue.flying = make(map[string]bool, len(taken))
+	for _, key := range taken {
+		m.queue.flying[key] = true
+	}
 	m.mu.Unlock()
 	if len(taken) == 0 {
 		return false, m.release(ctx)
@@ -80,6 +93,7 @@ func (m *Mesh) writeBatch(ctx context.Context) (more bool, err error) {
 	_, err = m.commit(ctx, ops...)
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.queue.flying = nil
 	if err == nil {
 		for _, op := range ops {
 			if s, ok := parts(op.Key, presentKeys, 2); ok && s[1] == m.id {

@@ -21,7 +21,6 @@ type counting struct {
 	mu      sync.Mutex
 	commits []int          // operations of each
 	takes   time.Duration  // of a commit
-	after   func(n int)    // of the n-th
 	keys    map[string]int // how often each was written
 }
 
