@@ -178,7 +178,10 @@ func New(ctx context.Context, cfg Config) (*Controller, error) {
 	if c.cfg.UnderlayObjects == nil {
 		c.cfg.UnderlayObjects = driver.UnderlayObjects
 	}
-	c.meet(cfg.Mesh)
+	if err := c.loadFacts(ctx); err != nil {
+		return nil, err
+	}
+	c.meet(ctx, cfg.Mesh)
 	c.watchPorts()
 	c.chooser = publish.NewChooser((*reserver)(c), publish.Options{Publisher: c.publisher})
 	var all []*cnm.Network

@@ -19,13 +19,19 @@ func (k *sink) Peers(ctx context.Context) { (*Controller)(k).repeer(ctx) }
 // again what depends on it. It has the world to itself: what is planned with the facts
 // of before is in the kernel by then.
 func (c *Controller) repeer(ctx context.Context) {
+	if underlay, another := c.repeered(ctx); another {
+		c.saveFacts(context.WithoutCancel(ctx), underlay)
+	}
+}
+
+func (c *Controller) repeered(ctx context.Context) (underlay *cnm.Underlay, another bool) {
 	c.world.Lock()
 	defer c.world.Unlock()
-	var underlay *cnm.Underlay
 	now := map[string]cnm.Peer{}
 	m := c.Mesh()
 	if m != nil {
-		underlay, now = m.Underlay(), byID(m.Peers())
+		underlay, _ = c.place(ctx, m)
+		now = byID(m.Peers())
 	}
 	was, before := c.spans.underlay.Load(), c.knownPeers()
 	from, to := c.cfg.Env(), c.cfg.Env()
@@ -59,6 +65,7 @@ func (c *Controller) repeer(ctx context.Context) {
 	if (was == nil) != (underlay == nil) {
 		c.fence(ctx, underlay != nil)
 	}
+	return underlay, anew
 }
 
 // changedPeers are those of which something besides their life is another, and those

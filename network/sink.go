@@ -16,14 +16,18 @@ type sink Controller
 // Sink is who the mesh tells.
 func (c *Controller) Sink() Sink { return (*sink)(c) }
 
-// meet takes a mesh's present facts over. Only New calls it, and SetMesh.
-func (c *Controller) meet(m Mesh) {
+// meet takes a mesh's present facts over. Only New calls it.
+func (c *Controller) meet(ctx context.Context, m Mesh) {
 	if m == nil {
 		c.spans.mesh.Store(nil)
 		return
 	}
 	c.spans.mesh.Store(&m)
-	c.spans.underlay.Store(m.Underlay())
+	u, completed := c.place(ctx, m)
+	c.spans.underlay.Store(u)
+	if completed {
+		c.placeAgain(ctx)
+	}
 	c.spans.peers = byID(m.Peers())
 }
 

@@ -22,6 +22,9 @@ type spans struct {
 	// are made of them, so that what was planned can be planned again. They change while
 	// the world is held exclusively.
 	underlay atomic.Pointer[cnm.Underlay]
+	// before is the underlay before the daemon's start, until is how long it counts.
+	before *cnm.Underlay
+	until  time.Time
 
 	mu     sync.Mutex
 	peers  map[string]cnm.Peer // by id
