@@ -67,8 +67,15 @@ func (m *Mesh) audit(ctx context.Context, restored bool) error {
 		}
 	}
 	m.mu.Lock()
+	defer m.mu.Unlock()
 	m.audited = true
-	m.mu.Unlock()
+	if m.synced { // what was known of networks that this host is not on any more
+		for network, f := range m.follows {
+			if !f.active {
+				m.drop(network)
+			}
+		}
+	}
 	return nil
 }
 

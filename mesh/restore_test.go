@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -112,9 +113,13 @@ func TestRestore(t *testing.T) {
 					before[n.h.Name] = n.ctl.view(old.ID) + "\n" + n.ctl.view(young.ID)
 				}
 				wasKeys := w.keys("")
-				lost := false
+				var lost atomic.Bool
 				for _, n := range w.hosts {
-					n.ctl.watching = func(ch cnm.RemoteChange) { lost = lost || len(ch.Gone) > 0 || len(ch.FreeBlocks) > 0 }
+					n.ctl.watching = func(ch cnm.RemoteChange) {
+						if len(ch.Gone) > 0 || len(ch.FreeBlocks) > 0 {
+							lost.Store(true)
+						}
+					}
 				}
 
 				w.common.Close()
@@ -141,7 +146,7 @@ func TestRestore(t *testing.T) {
 				if got := w.keys(""); !slices.Equal(got, wasKeys) {
 					t.Errorf("in the store there is\n%s\nthere was\n%s", strings.Join(got, "\n"), strings.Join(wasKeys, "\n"))
 				}
-				if lost {
+				if lost.Load() {
 					t.Error("something was taken away meanwhile")
 				}
 				a.mustRun(old, "a9", "")
@@ -188,7 +193,7 @@ func TestRevive(t *testing.T) {
 			t.Errorf("host1 knows:\n%s", got)
 		}
 		// The other's name was given away: said, and kept on its host.
-		if s := b.Status(); !strings.Contains(s.Stuck[taken.ID], "netnames/bar") || s.Queue == 0 {
+		if s := b.Status(); !strings.Contains(s.Stuck[taken.ID], "the name bar is taken by network bar") || s.Queue == 0 {
 			t.Errorf("status %+v", s)
 		}
 		if b.ctl.networks[taken.ID] == nil {

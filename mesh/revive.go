@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"linkspan/cnm"
 	"linkspan/ipam"
@@ -65,7 +66,7 @@ func (m *Mesh) revive(ctx context.Context, o *ownNet) error {
 					return nil // another host was faster
 				}
 				if string(e.Value) != n.ID {
-					return cnm.Conflict("network %s cannot be put back: %s is taken by network %s, made meanwhile; remove one of the two", n.Name, op.Key, e.Value)
+					return cnm.Conflict("network %s cannot be put back: %s is taken by %s, made meanwhile; remove one of the two", n.Name, taken(op.Key), m.holderOf(ctx, string(e.Value)))
 				}
 			}
 		}
@@ -81,6 +82,14 @@ func (m *Mesh) revive(ctx context.Context, o *ownNet) error {
 		}
 	}
 	return store.ErrCompare
+}
+
+// taken says in words what a key stands for.
+func taken(key string) string {
+	if name, ok := strings.CutPrefix(key, netNameKeys); ok {
+		return "the name " + name
+	}
+	return "VNI " + strings.TrimPrefix(key, vniKeys)
 }
 
 // revived are this host's presence, blocks and borrowed addresses, to be written with
