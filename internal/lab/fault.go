@@ -59,8 +59,8 @@ func (s *Switch) Cut(h *Host) { s.host.lab.t.Helper(); s.wires[h].Cut() }
 func (s *Switch) Mend(h *Host) { s.host.lab.t.Helper(); s.wires[h].Mend() }
 
 func (s *Switch) port(h *Host) string {
-	w := s.wires[h]
-	if w == nil {
+	w, plugged := s.wires[h]
+	if !plugged {
 		s.host.lab.t.Fatalf("lab: %s is not plugged into %s", h.Name, s.host.Name)
 	}
 	return w.DevB
