@@ -3,6 +3,7 @@ package check
 import (
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -158,4 +159,31 @@ func TestNobody(t *testing.T) {
 		t.Fatalf("%+v", found)
 	}
 	w.finds(found[0], "host9 answers no probes at 10.0.0.9:2382: its daemon does not run")
+}
+
+// TestSpoilt: what goes into the tunnel has its checksum spoilt on the way; the peer's kernel
+// counts it, and it is told.
+func TestSpoilt(t *testing.T) {
+	w := start(t, 2, 3)
+	one := w.hosts[0]
+	var told atomic.Int32
+	one.c.cfg.Spoilt = func() { told.Add(1) }
+	// A packet between namespaces has no checksum that anyone looks at, unless it was computed
+	// before: then a switch can spoil the inner one (after UDP's 8 bytes, VXLAN's 8, Ethernet's
+	// 14 and IPv6's 40 it is at 6 of UDP).
+	one.Run("ethtool", "-K", "ls-r", "tx", "off")
+	sw := w.lab.Hosts()[0]
+	sw.Run("nft", "add", "table", "bridge", "spoil")
+	sw.Run("nft", "add", "chain", "bridge", "spoil", "passing", "{ type filter hook forward priority 0; }")
+	sw.Run("nft", "add", "rule", "bridge", "spoil", "passing", "ip", "saddr", "10.0.0.1", "udp", "dport", "4789", "@th,608,16", "set", "0xdead")
+	found := w.own(one)
+	w.finds(found["host2 direct"])
+	r := found["host2 vxlan"]
+	w.finds(r, "nothing passes VXLAN", "broken checksum", "From now on host1 computes them before, for its tunnels alone")
+	if !r.Spoilt || told.Load() != 1 {
+		t.Errorf("spoilt %v, told %d times", r.Spoilt, told.Load())
+	}
+	if back := w.own(w.hosts[1])["host1 vxlan"]; back.Spoilt {
+		t.Errorf("the other way: %+v", back)
+	}
 }

@@ -24,9 +24,11 @@ func judge(from, to string, u *cnm.Underlay, w Way, m measurement) Result {
 	switch {
 	case m.err != nil:
 		say("%s cannot be probed at %s: %s", to, w.Target, m.err)
+	case m.answered == 0 && spoilt && w.Kind == cnm.PathVXLAN:
+		r.Spoilt = true
+		say("nothing passes %s: packets arrive at %s with a broken checksum, which %s was to compute. From now on %s computes them before, for its tunnels alone (tx-checksum-ip-generic off)", tunnel(u, w), to, u.Dev, from)
 	case m.answered == 0 && spoilt:
-		r.Spoilt = w.Kind != cnm.PathDirect
-		say("nothing passes %s: packets arrive at %s with a broken checksum, which %s was to compute. Have it computed before: ethtool -K %s tx-checksum-ip-generic off", tunnel(u, w), to, u.Dev, w.Dev)
+		say("nothing passes %s: packets arrive at %s with a broken checksum, which %s was to compute: ethtool -K %s tx off", tunnel(u, w), to, u.Dev, u.Dev)
 	case m.answered == 0 && m.arrived > 0:
 		say("packets of %s reach %s%s, and its answers do not come back: the way from %s to %s is cut, or a firewall on it is closed", from, to, by(u, w), to, from)
 	case m.answered == 0 && w.Kind == cnm.PathVXLAN:
@@ -74,7 +76,7 @@ func (r *Result) rest(from string, m measurement, w Way, u *cnm.Underlay, spoilt
 	}
 	switch {
 	case spoilt:
-		r.Spoilt = w.Kind != cnm.PathDirect
+		r.Spoilt = w.Kind == cnm.PathVXLAN
 		say("%d packets arrived with a broken checksum: a device on the way damages them; if it is %s: ethtool -K %s tx off", max(int(m.spoilt), m.damaged), u.Dev, u.Dev)
 	case m.tcp.err == nil:
 	case !m.tcp.connected && w.Kind == cnm.PathDirect:
