@@ -1,8 +1,12 @@
 package userspace
 
 import (
+	"bytes"
 	"encoding/binary"
+	"errors"
+	"fmt"
 	"log/slog"
+	"net"
 	"net/netip"
 	"reflect"
 	"strings"
@@ -12,6 +16,7 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+	"golang.zx2c4.com/wireguard/conn"
 
 	"linkspan/wireguard"
 )
@@ -269,6 +274,87 @@ func TestIndices(t *testing.T) {
 	x.sent(message(1, 10, 148))
 	if x.data(message(4, 7, 100)) || len(x.known) != 2 {
 		t.Errorf("old numbers are kept: %v", x.known)
+	}
+}
+
+// TestReceiver: what waits in the socket comes out whole, one by one, in order, however
+// much is there at once.
+func TestReceiver(t *testing.T) {
+	s, err := listen(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.close()
+	b := newBind(slog.New(slog.DiscardHandler), s, newWindow(), newWindow())
+	to := s.v4.LocalAddr().(*net.UDPAddr).AddrPort()
+	to = netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), to.Port())
+	out, err := net.DialUDP("udp4", nil, net.UDPAddrFromAddrPort(to))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	fns, _, err := b.Open(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bufs, sizes, eps := make([][]byte, batch), make([]int, batch), make([]conn.Endpoint, batch)
+	for i := range bufs {
+		bufs[i] = make([]byte, 1<<16)
+	}
+	sent, got := 0, 0
+	for burst := range 40 {
+		for range burst {
+			if _, err := fmt.Fprintf(out, "%0*d", 10+sent%1400, sent); err != nil {
+				t.Fatal(err)
+			}
+			sent++
+		}
+		for got < sent {
+			_ = s.v4.SetReadDeadline(time.Now().Add(2 * time.Second))
+			n, err := fns[0](bufs, sizes, eps)
+			if err != nil {
+				t.Fatalf("of %d datagrams %d came: %v", sent, got, err)
+			}
+			for i := range n {
+				if want := fmt.Sprintf("%0*d", 10+got%1400, got); string(bufs[i][:sizes[i]]) != want {
+					t.Fatalf("datagram %d of %d bytes is one of %d", got, len(want), sizes[i])
+				}
+				if e := eps[i]; e.DstToString() != out.LocalAddr().String() || e.SrcIP() != to.Addr() {
+					t.Fatalf("it came from %s to %s", e.DstToString(), e.SrcToString())
+				}
+				got++
+			}
+		}
+	}
+	// Packets of one size as one message: they are cut by the kernel, put together again
+	// on the way, and taken apart here.
+	e := &endpoint{dst: to}
+	var many [][]byte
+	for i := range 100 {
+		many = append(many, bytes.Repeat([]byte{byte(i)}, 1000))
+	}
+	many = append(many, []byte("the last is shorter"))
+	_ = s.v4.SetReadDeadline(time.Now().Add(5 * time.Second))
+	if err := b.Send(many, e); err != nil {
+		t.Fatal(err)
+	}
+	for at := 0; at < len(many); {
+		n, err := fns[0](bufs, sizes, eps)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range n {
+			if !bytes.Equal(bufs[i][:sizes[i]], many[at]) {
+				t.Fatalf("packet %d has become one of %d bytes", at, sizes[i])
+			}
+			at++
+		}
+	}
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := fns[0](bufs, sizes, eps); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("after it was closed: %v", err)
 	}
 }
 

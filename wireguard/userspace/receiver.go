@@ -76,9 +76,12 @@ func (r *receiver) read() error {
 		for len(r.msgs) < ahead {
 			n := len(r.msgs)
 			if n == len(all) {
-				all = append(all, message{buf: make([]byte, 1<<16)})
+				all = append(all, message{})
 			}
 			m := &all[n]
+			if m.buf == nil { // also of what append made in stock
+				m.buf = make([]byte, 1<<16)
+			}
 			var from unix.Sockaddr
 			var size, oobn int
 			size, oobn, _, from, err = unix.Recvmsg(int(fd), m.buf, r.oob, unix.MSG_DONTWAIT)
