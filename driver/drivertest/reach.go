@@ -51,7 +51,7 @@ func (p *planned) reach(t *testing.T, env driver.Env) {
 	each := func(f fragment, o dataplane.Object) {
 		t.Helper()
 		switch o := o.(type) {
-		case dataplane.Namespace, dataplane.Page, dataplane.Foreign, dataplane.WireGuard, dataplane.Offload:
+		case dataplane.Namespace, dataplane.Page, dataplane.Foreign, dataplane.WireGuard:
 			t.Errorf("%s is not a driver's to plan", o.Key())
 		case dataplane.Veth:
 			ns(o, o.PeerNS)
@@ -81,6 +81,8 @@ func (p *planned) reach(t *testing.T, env driver.Env) {
 			}
 		case dataplane.FDB:
 			link(o, "", o.Dev)
+		case dataplane.Offload:
+			link(o, "", o.Link)
 		case dataplane.Neighbour:
 			link(o, "", o.Link)
 		case dataplane.Sysctl:
@@ -160,11 +162,14 @@ func (p *planned) lives(t *testing.T, env driver.Env) {
 	gone("the network", p.network, bare)
 }
 
-// remains is what the kernel has, without parameters: those go with their links.
+// remains is what the kernel has, without parameters and features: those go with their
+// links.
 func remains(k *dptest.Kernel) string {
 	var objs []dataplane.Object
 	for _, o := range k.State().All() {
-		if _, sysctl := o.(dataplane.Sysctl); !sysctl {
+		switch o.(type) {
+		case dataplane.Sysctl, dataplane.Offload:
+		default:
 			objs = append(objs, o)
 		}
 	}

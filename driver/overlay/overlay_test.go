@@ -74,6 +74,7 @@ func TestPlans(t *testing.T) {
 		one("jumbo", drivertest.Underlay(jumbo), network(false), false, false),
 		one("own number and port", plain, network(false, option(keyVNIs, "4096"), option(keyPort, "8472"), option(keyPrefix, "lan"),
 			func(n *cnm.Network) { n.VNIs = []uint32{4096} }), false, false),
+		one("soft checksums", drivertest.Underlay(func(u *cnm.Underlay) { u.SoftChecksums = true }), network(false), false, false),
 		bridgeNF, direct, fenced,
 	)
 }
