@@ -74,11 +74,7 @@ func (b *bind) Open(uint16) (fns []conn.ReceiveFunc, port uint16, err error) {
 		if err := c.SetReadDeadline(time.Time{}); err != nil {
 			return nil, 0, err
 		}
-		r, err := newReceiver(b, c)
-		if err != nil {
-			return nil, 0, err
-		}
-		fns = append(fns, r.receive)
+		fns = append(fns, newReceiver(b, c, c == s.v4).receive)
 		port = c.LocalAddr().(*net.UDPAddr).AddrPort().Port()
 	}
 	return fns, port, nil
