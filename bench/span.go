@@ -29,6 +29,8 @@ var spans = []struct {
 	{"routed", handRoutes, []string{"routed"}, 0.97},
 	{"overlay", bareHosts, nil, 0},
 	{"overlay, encrypted", bareHosts, []string{"overlay", "encrypted"}, 0},
+	{"routed, encrypted", handWireGuard, []string{"routed", "encrypted"}, 0.9},
+	{"overlay, encrypted", handVXLANInWireGuard, []string{"overlay", "encrypted"}, 0.9},
 }
 
 // The peers.
@@ -36,6 +38,9 @@ const (
 	handVXLAN  = "VXLAN by hand"
 	handRoutes = "host-gw by hand"
 	bareHosts  = "host to host"
+
+	handWireGuard        = "WireGuard by hand"
+	handVXLANInWireGuard = "VXLAN in WireGuard by hand"
 )
 
 // line is from where to where a load between two machines goes; the servers listen.
@@ -184,12 +189,15 @@ func (s *span) line(ctx context.Context, which string) (l line, err error) {
 	case bareHosts:
 		l = line{s.machines[0], netip.MustParseAddr("10.0.0.2")}
 		err = s.listen(ctx, s.machines[1])
+	case handWireGuard, handVXLANInWireGuard:
+		l, err = s.byWireGuard(ctx, which == handVXLANInWireGuard)
 	case handVXLAN, handRoutes:
 		l, err = s.byHand(ctx, which == handVXLAN)
 	default:
 		for _, sp := range spans {
 			if sp.ours == which && sp.create != nil {
 				l, err = s.byUs(ctx, sp.create[0], sp.create[1:]...)
+				break
 			}
 		}
 	}
