@@ -4,6 +4,7 @@ package mesh
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -27,6 +28,10 @@ func newCluster(t *testing.T, hosts, members int, args ...string) *cluster {
 	c.form()
 	for i := 1; i < members; i++ {
 		c.on(0, "mesh", "promote", c.name(i))
+	}
+	// Of two members none may die: it is waited for the third.
+	if whole := fmt.Sprintf("healthy, %d of %d members answer", members, members); members > 1 {
+		c.Daemons[0].Until(4*patience, whole, func() bool { return strings.Contains(c.status(0), whole) })
 	}
 	return c
 }

@@ -62,7 +62,7 @@ func TestHostDies(t *testing.T) {
 	c.reaches(0, "c1", "c2")
 	c.Daemons[0].Docker("run", "-d", "--name", "c4", "--network", "shop", "netprobe")
 	c.reaches(1, "c2", "c4")
-	c.until(0, "c1", "c3", "no answer") // stale beats a black hole: its name leaves after a while
+	c.until(0, "c1", "c3", "timeout") // stale beats a black hole: its name leaves after a while
 	c.Daemons[1].Refused([]string{dead, "host3"}, "run", "-d", "--name", "thief", "--network", "shop", "--ip", dead, "netprobe")
 	c.Daemons[1].TryDocker("rm", "-f", "thief")
 	c.Daemons[0].Until(2*patience, "host3 is told dead", func() bool {
@@ -165,7 +165,9 @@ func TestDaemonDies(t *testing.T) {
 			}
 			two.Docker("rm", "-f", "client")
 			one.Docker("rm", "-f", "server")
-			one.Docker("network", "rm", "net")
+			one.Until(patience, "the network can be removed: etcd is back with its daemon", func() bool {
+				return one.TryDocker("network", "rm", "net").Code == 0
+			})
 		})
 	}
 }
