@@ -7,7 +7,6 @@ import (
 	"net/url"
 	"slices"
 	"time"
-
 )
 
 // members has the store ask those who are etcd's members now.

@@ -57,6 +57,7 @@ func (h *Host) Join(ctx context.Context, q JoinRequest) (*Joined, error) {
 		return nil, err
 	}
 	st, _ = h.current()
+	r.wake(ctx, st)
 	j := &Joined{Mesh: st.Mesh, Name: st.Name, Addr: st.Listen.String(), Role: st.Role, Notes: warnings}
 	grown, err := r.grow(ctx)
 	if err != nil {
@@ -70,6 +71,20 @@ func (h *Host) Join(ctx context.Context, q JoinRequest) (*Joined, error) {
 	}
 	r.ring()
 	return j, nil
+}
+
+// wake waits, not for long, until the others see this host's sign of life.
+func (r *running) wake(ctx context.Context, st *State) {
+	for range 30 {
+		if ok, err := r.lives(ctx, st.Host); ok || err != nil {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
 }
 
 // readmitted gets a new certificate for a host whose own has expired while it was off: it

@@ -7,10 +7,12 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"time"
 
 	"linkspan/cnm"
 	"linkspan/mesh"
 	"linkspan/mesh/trust"
+	"linkspan/store"
 	"linkspan/store/etcd/server"
 )
 
@@ -61,7 +63,7 @@ func (r *running) roles(ctx context.Context, st *State) error {
 		return errors.Join(err, r.gateIf(st))
 	}
 	s := r.serving()
-	removed := s != nil && s.Removed()
+	removed := s != nil && s.Removed() || r.stray(ctx, st)
 	switch {
 	case st.Role == RoleMember && want == RoleClient, removed && want != RoleMember:
 		return r.demote(ctx, st)
@@ -137,6 +139,13 @@ func (r *running) promote(ctx context.Context, st *State, anew bool) error {
 		}
 	}
 	if r.serving() == nil {
+		// One host at a time: a member that starts is told of all others, and they must be
+		// the same until it has begun.
+		turn, end := context.WithCancel(ctx)
+		defer end()
+		if err := r.turn(turn, st); err != nil {
+			return err
+		}
 		if st, err = r.asLearner(ctx, c, st); err != nil {
 			return err
 		}
@@ -158,6 +167,26 @@ func (r *running) promote(ctx context.Context, st *State, anew bool) error {
 	}
 	h.log.Info("this host runs etcd for the mesh", "member", st.Name)
 	return r.openGate(next)
+}
+
+// turnKey is whose turn it is to become a member, or to be none any more; turnFor is how long it stays a dead
+// host's.
+const (
+	turnKey = "promoting"
+	turnFor = 10 * time.Second
+)
+
+// turn takes that turn until ctx ends.
+func (r *running) turn(ctx context.Context, st *State) error {
+	_, err := r.store.Hold(ctx, store.Op{Key: turnKey, Value: []byte(st.Name), Guard: true}, turnFor)
+	if !errors.Is(err, store.ErrCompare) {
+		return err
+	}
+	other := "another host"
+	if e, ok, err := r.store.Get(ctx, turnKey); err == nil && ok {
+		other = string(e.Value)
+	}
+	return cnm.Errorf(cnm.ErrUnavailable, "etcd's members change one at a time: this host waits for %s", other)
 }
 
 // asLearner has etcd's members know this host, and remembers what it has to be told of
@@ -214,6 +243,22 @@ func (r *running) demote(ctx context.Context, st *State) error {
 	if len(next.Endpoints) == 0 {
 		return cnm.Conflict("this host is the only member of etcd that it knows of, and stays one")
 	}
+	if r.stray(ctx, st) {
+		// The store answers, and not by this member: it was restored from a backup, and
+		// what this one has is of before.
+		r.stopServing()
+		if err := r.store.SetEndpoints(next.Endpoints); err != nil {
+			return err
+		}
+	}
+	// Of two changes of the members at a time, etcd may forget one.
+	turn, end := context.WithCancel(ctx)
+	defer end()
+	if s := r.serving(); s == nil || !s.Removed() {
+		if err := r.turn(turn, st); err != nil {
+			return err
+		}
+	}
 	if err := r.resign(ctx, st); err != nil {
 		return err
 	}
@@ -228,9 +273,17 @@ func (r *running) demote(ctx context.Context, st *State) error {
 	return r.drop()
 }
 
-// resign takes this host out of etcd's members.
+// resign takes this host out of etcd's members, through another one: its own may be of a
+// cluster that is no more.
 func (r *running) resign(ctx context.Context, st *State) error {
-	c, err := r.cluster(r.likely(st))
+	ctx, cancel := within(ctx, steps/2, "it took too long")
+	defer cancel()
+	own := port(st.Listen, st.Ports.Etcd)
+	others := slices.DeleteFunc(r.likely(st), func(e string) bool { return e == own })
+	if len(others) == 0 {
+		return cnm.Conflict("this host knows of no other member of etcd")
+	}
+	c, err := r.cluster(others)
 	if err != nil {
 		return err
 	}
@@ -243,6 +296,33 @@ func (r *running) resign(ctx context.Context, st *State) error {
 		return err
 	}
 	return c.Remove(ctx, id)
+}
+
+// leaderless is how long a member may be without a leader before it is asked whether it is
+// one of those who answer.
+const leaderless = 15 * time.Second
+
+// stray says that this member's etcd is of a cluster that is no more: it has no leader,
+// and those who answer do not know it.
+func (r *running) stray(ctx context.Context, st *State) bool {
+	s := r.serving()
+	if s == nil {
+		return false
+	}
+	own := s.Status()
+	if own.Err != nil || own.Leader != 0 || own.ID == 0 || time.Since(own.Since) < leaderless {
+		return false
+	}
+	ctx, cancel := within(ctx, 5*time.Second, "no answer")
+	defer cancel()
+	at := port(st.Listen, st.Ports.Etcd)
+	c, err := r.cluster(slices.DeleteFunc(r.likely(st), func(e string) bool { return e == at }))
+	if err != nil {
+		return false
+	}
+	defer c.Close()
+	ms, err := c.Members(ctx)
+	return err == nil && !slices.ContainsFunc(ms, func(m server.Member) bool { return m.ID == own.ID })
 }
 
 // drop removes what only members have.

@@ -381,6 +381,34 @@ func TestPowerCut(t *testing.T) {
 	t.Logf("leave --force took %v", time.Since(began))
 }
 
+// TestPromoteTwo: two hosts that are promoted at the same moment become members one after
+// the other.
+func TestPromoteTwo(t *testing.T) {
+	isolated(t)
+	a, b, c := newMachine(t, 1, nil), newMachine(t, 2, nil), newMachine(t, 3, nil)
+	a.init(InitRequest{Voters: 1})
+	b.join(a.token())
+	c.join(a.token())
+	for range 3 {
+		for _, name := range []string{"host2", "host3"} {
+			if _, err := a.host.Promote(t.Context(), name); err != nil {
+				t.Fatal(err)
+			}
+		}
+		eventually(t, 30*time.Second, "both run etcd", func() bool {
+			e := a.status().Etcd
+			return b.roleIs(RoleMember)() && c.roleIs(RoleMember)() && e.Voters == 3 && e.Answering == 3
+		})
+		for _, name := range []string{"host2", "host3"} {
+			eventually(t, 20*time.Second, name+" is demoted", func() bool { _, err := a.host.Demote(t.Context(), name); return err == nil })
+		}
+		eventually(t, 30*time.Second, "both are clients", func() bool {
+			e := a.status().Etcd
+			return b.roleIs(RoleClient)() && c.roleIs(RoleClient)() && e.Voters == 1 && e.Reachable
+		})
+	}
+}
+
 // TestRoles: a person says who runs etcd.
 func TestRoles(t *testing.T) {
 	isolated(t)
