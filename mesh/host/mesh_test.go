@@ -342,7 +342,13 @@ func TestPowerCut(t *testing.T) {
 	c.join(a.token())
 	eventually(t, 60*time.Second, "three run etcd", func() bool { return b.roleIs(RoleMember)() && c.roleIs(RoleMember)() })
 	for _, m := range []*machine{b, c, a} {
+		began := time.Now()
 		m.close()
+		took := time.Since(began)
+		t.Logf("%s: closed after %v", m.name(), took)
+		if took > 3*time.Second { // a daemon that is stopped does not wait for those who are gone
+			t.Errorf("%s took %v to close", m.name(), took)
+		}
 	}
 	for _, m := range []*machine{a, b, c} {
 		began := time.Now()

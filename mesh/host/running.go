@@ -207,6 +207,9 @@ func (r *running) look(ctx context.Context) {
 	}
 }
 
+// parting is how long this member's etcd is kept for the store's last words.
+const parting = 500 * time.Millisecond
+
 // close ends all of it, and waits for it. A nil one is success.
 func (r *running) close() error {
 	if r == nil {
@@ -221,12 +224,28 @@ func (r *running) close() error {
 	if g != nil {
 		g.Close()
 	}
+	closed := make(chan error, 1)
+	go func() {
+		if r.store == nil {
+			closed <- nil
+			return
+		}
+		closed <- r.store.Close() // it gives back this host's sign of life, if anybody answers
+	}()
 	var err error
-	if r.store != nil {
-		err = r.store.Close()
+	select {
+	case err = <-closed:
+		closed = nil
+	case <-time.After(parting):
 	}
 	if s != nil {
 		s.Stop()
+	}
+	if closed != nil {
+		select {
+		case err = <-closed:
+		case <-time.After(parting): // nobody answers, and it ends by itself within seconds
+		}
 	}
 	return err
 }

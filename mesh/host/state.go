@@ -205,11 +205,6 @@ func (f folder) words(err error) error {
 	return cnm.Errorf(cnm.ErrUnavailable, "mesh folder %s: %w", f.path, err)
 }
 
-// write writes a file of the folder, as a whole and durably.
-func (f folder) write(path string, data []byte) error {
-	return f.words(f.step("file", func() error { return replace(path, data, 0o600) }))
-}
-
 // replace puts a file in place of another by one rename (rename(2) is atomic, and what
 // was synced before it is what is there after a crash).
 func replace(path string, data []byte, mode fs.FileMode) (err error) {
