@@ -78,14 +78,11 @@ func newSpanned() *spanned {
 	up(204, "vx-secret", "vxlan", "02:00:00:00:00:04", 1370, "br-secret")
 	up(205, "ls-w", "tun", "", 1440, "", secureHere+"/64")
 	up(206, "ls-r", "vxlan", "02:00:00:00:00:06", 1450, "")
-	for _, o := range []dataplane.Object{
+	w.objects = append(w.objects,
 		dataplane.VXLAN{Name: "vx-span", VNI: 0x4c0001, Local: addr("192.0.2.10"), Dev: "eth0", Port: 4789, MTU: 1450, Master: "br-span"},
 		dataplane.VXLAN{Name: "vx-secret", VNI: 0x4c0002, Local: addr(secureHere), Dev: "ls-w", Port: 4790, MTU: 1370, Master: "br-secret"},
 		dataplane.VXLAN{Name: "ls-r", VNI: 0x4c0000, Local: addr("192.0.2.10"), Dev: "eth0", Port: 4789, MTU: 1450},
-		dataplane.WireGuard{Name: "ls-w", MTU: 1440, UserSpace: true},
-	} {
-		w.objects = append(w.objects, o)
-	}
+		dataplane.WireGuard{Name: "ls-w", MTU: 1440, UserSpace: true})
 	w.box("near", "span", "192.168.1.1")
 	w.box("shy", "secret", "172.30.1.1")
 	w.box("plain", "flat", "10.50.1.1")

@@ -97,9 +97,9 @@ func TestPublished(t *testing.T) {
 			net := "net-" + driver
 			one.Docker("network", "create", "-d", driver, net)
 			one.Docker("run", "-d", "--name", "web", "--network", net, "-p", "8080:9000", "netprobe")
-			if out := daemontest.Reach(c.Machine, "10.0.0.1:8080"); !strings.Contains(out, "src="+daemontest.ClusterMachine) {
-				t.Errorf("published: %s", out)
-			}
+			one.Until(patience, "the published port answers who asks", func() bool {
+				return strings.Contains(daemontest.Reach(c.Machine, "10.0.0.1:8080"), "src="+daemontest.ClusterMachine)
+			})
 			two.Until(patience, "the network on host2", func() bool { return strings.Contains(two.Docker("network", "ls"), net) })
 			two.Docker("run", "-d", "--name", "client", "--network", net, "centos", "sleep", "1000")
 			two.Docker("exec", "client", "ping", "-c", "1", "-W", "2", "web")
