@@ -346,7 +346,7 @@ func TestPowerCut(t *testing.T) {
 		m.close()
 		took := time.Since(began)
 		t.Logf("%s: closed after %v", m.name(), took)
-		if took > 3*time.Second { // a daemon that is stopped does not wait for those who are gone
+		if took > 4*time.Second { // a daemon that is stopped does not wait for those who are gone
 			t.Errorf("%s took %v to close", m.name(), took)
 		}
 	}
