@@ -3,6 +3,7 @@ package keeper
 import (
 	"context"
 	"os"
+	"time"
 
 	"linkspan/cnm"
 )
@@ -102,7 +103,12 @@ func (c *Client) Retarget(ctx context.Context, reqs []PortRequest) error {
 func (c *Client) Shutdown(ctx context.Context) error {
 	lost := c.Lost()
 	if err := c.call(ctx, opShutdown, nil, nil); err != nil {
-		return err
+		select {
+		case <-lost: // it went before its answer had come
+			return nil
+		case <-time.After(time.Second):
+			return err
+		}
 	}
 	select {
 	case <-lost:

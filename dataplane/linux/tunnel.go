@@ -157,7 +157,9 @@ func (k *Kernel) numberTaken(o dataplane.VXLAN, err error, again func() error) e
 	if e != nil {
 		return errors.Join(err, e)
 	}
+	named := false
 	for _, l := range all {
+		named = named || l.name == o.Name
 		if l.vxlan == nil || l.vxlan.id != o.VNI || l.vxlan.port != o.UDPPort() || l.name == o.Name && l.group != k.doom {
 			continue
 		}
@@ -169,6 +171,9 @@ func (k *Kernel) numberTaken(o dataplane.VXLAN, err error, again func() error) e
 			return errors.Join(err, e)
 		}
 		return again()
+	}
+	if !named {
+		return again() // it went meanwhile
 	}
 	return err
 }

@@ -73,6 +73,11 @@ func newWorld(t *testing.T) *world {
 		}
 	}
 	w.r.Router()
+	// A refusal is waited for: the kernel would send one a second to each host, and fifty at
+	// once to all (icmp(7)).
+	for name, value := range map[string]string{"net.ipv4.icmp_ratelimit": "0", "net.ipv6.icmp.ratelimit": "0", "net.ipv4.icmp_msgs_per_sec": "100000", "net.ipv4.icmp_msgs_burst": "10000"} {
+		_, _ = w.r.Try("sysctl", "-qw", name+"="+value) // the last two: kernels before 6.12 have them for all namespaces
+	}
 	cDev, sDev := only(t, w.k, w.c), only(t, w.k, w.s)
 	w.c.Run("ip", "route", "add", "default", "via", "10.1.0.1")
 	w.s.Run("ip", "route", "add", "default", "via", "10.2.0.1")

@@ -230,10 +230,14 @@ func (u unsecured) Unwrap() error { return u.error }
 // through where full segments vanish. Both sides keep to what the SYN says.
 const smallSegment = 536
 
+// agree is how long connecting may take, and TLS: TCP sends what a third of which is lost
+// again after 0.2, 0.6, 1.4, 3 seconds (RFC 6298).
+const agree = 8 * time.Second
+
 // talkTo opens a conversation with a peer, at one of its addresses; small: in segments that
 // pass every way.
 func (c *Checker) talkTo(ctx context.Context, p cnm.Peer, at netip.Addr, small bool) (*conversation, error) {
-	d := net.Dialer{Timeout: 3 * time.Second}
+	d := net.Dialer{Timeout: agree}
 	if small {
 		d.Control = segments(smallSegment)
 	}
@@ -250,7 +254,7 @@ func (c *Checker) talkTo(ctx context.Context, p cnm.Peer, at netip.Addr, small b
 		t := c.cfg.Client.Clone()
 		t.ServerName = p.Addr.String() // which its certificate names, whatever the way there
 		secured := tls.Client(conn, t)
-		hurry, done := context.WithTimeout(ctx, 3*time.Second)
+		hurry, done := context.WithTimeout(ctx, agree)
 		defer done()
 		if err := secured.HandshakeContext(hurry); err != nil {
 			conn.Close()
@@ -268,7 +272,7 @@ func (c *Checker) greet(ctx context.Context, p cnm.Peer) (*conversation, error) 
 	if err != nil {
 		return nil, err
 	}
-	r, err := s.ask(ctx, request{Op: "hello", From: c.cfg.Name}, 3*time.Second)
+	r, err := s.ask(ctx, request{Op: "hello", From: c.cfg.Name}, agree)
 	switch {
 	case err != nil:
 	case r.Host != p.ID && p.ID != "":
