@@ -86,11 +86,11 @@ func TestRouterSays(t *testing.T) {
 	}
 }
 
-// TestLoss: a third of all packets is lost; it is counted, and not taken for a limit of
+// TestLoss: a fifth of all packets is lost each way; it is counted, and not taken for a limit of
 // size.
 func TestLoss(t *testing.T) {
 	w := start(t, 2, 3)
-	w.sw.Lose(w.hosts[1].Host, 30)
+	w.sw.Lose(w.hosts[1].Host, 20)
 	r := w.own(w.hosts[0])["host2 direct"]
 	w.finds(r, "% of packets are lost", "bad cable")
 	if r.Loss < 0.1 || r.Loss > 0.95 || r.MTU != 1500 {
