@@ -37,6 +37,8 @@ func (c *Controller) wished(w NetworkWish) (n *cnm.Network, warning string, err 
 	case c.spanning(w.Driver) && w.Scope == cnm.ScopeLocal:
 		return nil, "", cnm.Invalid("network %s: networks of driver %s span the hosts of the mesh: leave --scope away, or say global", w.Name, w.Driver)
 	case c.spanning(w.Driver) && (w.Scope == "" || w.Scope == cnm.ScopeGlobal || w.Scope == "swarm"):
+	case w.Scope != "" && w.Scope != cnm.ScopeLocal && w.Scope != cnm.ScopeGlobal && w.Scope != "swarm":
+		return nil, "", cnm.Invalid("network %s: there is no scope %q: leave --scope away, or say local or global", w.Name, w.Scope)
 	case w.Scope != "" && w.Scope != cnm.ScopeLocal:
 		return nil, "", cnm.Unsupported("network %s: networks of driver %s are of one host, and scope %q is of several: leave --scope away, or use -d overlay or -d routed", w.Name, driverOr(w.Driver), w.Scope)
 	}

@@ -212,6 +212,12 @@ func TestCompactedUnderAWatch(t *testing.T) {
 	if e := <-ch; string(e.Value) != "1" {
 		t.Fatalf("event %+v", e)
 	}
+	eventually(t, 10*time.Second, func() error { // its first list, and its watch, are before the cut
+		if got := have(); got["a"] != "1" {
+			return fmt.Errorf("the follower has %v", got)
+		}
+		return nil
+	})
 	r.set(true)
 	commit(t, direct, put("a", "2"), put("gone", "x"))
 	commit(t, direct, store.Op{Key: "gone"})

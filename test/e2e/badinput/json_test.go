@@ -240,7 +240,7 @@ func TestNetworkFields(t *testing.T) {
 		{make, `{"Name":"new","Options":{"com.docker.network.driver.mtu":1}}`, 400, []string{"Options must be a string, not number"}},
 		{make, `{"Name":"` + strings.Repeat("n", 300) + `"}`, 400, []string{"it has 300 characters; give at most 255"}},
 		{make, `{"Name":"new\n"}`, 400, []string{`invalid network name "new\n": character '\n' is not allowed`}},
-		{make, `{"Name":"new","Scope":"global"}`, 501, []string{`scope "global" needs a swarm or a cluster store`, "leave --scope away"}},
+		{make, `{"Name":"new","Scope":"global"}`, 501, []string{`scope "global" is of several`, "leave --scope away"}},
 		{make, pool(`{"Gateway":"172.31.0.1"}`), 400, []string{"every ip-range, gateway or auxiliary address must have a corresponding subnet; add --subnet"}},
 		{make, pool(`{"Subnet":"172.31.0.0/24","Gateway":"172.31.1.1"}`), 400, []string{"invalid gateway 172.31.1.1: parent subnet 172.31.0.0/24 doesn't contain this address; choose one of its addresses, like 172.31.0.1"}},
 		{make, pool(`{"Subnet":"172.31.0.0/24","Gateway":"x"}`), 400, []string{"invalid gateway x: it must be an IP address"}},
