@@ -89,11 +89,12 @@ const keepalive = 25 * time.Second
 // Manager keeps the device as the mesh says, and changes the key from time to time.
 // Methods are safe for concurrent use.
 type Manager struct {
-	cfg  ManagerConfig
-	log  *slog.Logger
-	dev  Device
-	kind string
-	bell chan struct{}
+	cfg    ManagerConfig
+	log    *slog.Logger
+	chosen sync.Once
+	dev    Device
+	kind   string
+	bell   chan struct{}
 
 	applying sync.Mutex // one Set at a time
 
@@ -115,8 +116,8 @@ const (
 	KindUserSpace = "user space"
 )
 
-// NewManager chooses the kind. That there is neither is said by Ready. Nothing is made
-// before Run.
+// NewManager makes nothing before Run, which chooses the kind. That there is neither is said
+// by Ready.
 func NewManager(cfg ManagerConfig) *Manager {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
@@ -133,25 +134,33 @@ func NewManager(cfg ManagerConfig) *Manager {
 	if cfg.Changed == nil {
 		cfg.Changed = func() {}
 	}
-	m := &Manager{
+	return &Manager{
 		cfg: cfg, log: cfg.Log.With("device", cfg.Device), bell: make(chan struct{}, 1),
 		allowed: map[string]map[string][]netip.Prefix{}, skipped: map[string]bool{},
 		err: cnm.Errorf(cnm.ErrUnavailable, "the encrypted tunnels are not set up yet"),
 	}
-	missing := error(cnm.Unsupported("no kernel device was offered"))
-	if cfg.Kernel != nil {
-		if missing = cfg.Probe(); missing == nil {
-			m.dev, m.kind = cfg.Kernel, KindKernel
-			return m
+}
+
+// choose chooses the kind, once: not before there is a mesh, since most hosts are in none
+// and trying costs a namespace.
+func (m *Manager) choose() {
+	m.chosen.Do(func() {
+		missing := error(cnm.Unsupported("no kernel device was offered"))
+		if m.cfg.Kernel != nil {
+			missing = m.cfg.Probe()
 		}
-	}
-	if cfg.UserSpace == nil {
-		m.err = cnm.Errorf(cnm.ErrUnavailable, "packets cannot be encrypted: %w", missing)
-		return m
-	}
-	m.log.Info("encrypted tunnels run in user space", "because", missing)
-	m.dev, m.kind = cfg.UserSpace, KindUserSpace
-	return m
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		switch {
+		case missing == nil:
+			m.dev, m.kind = m.cfg.Kernel, KindKernel
+		case m.cfg.UserSpace == nil:
+			m.err = cnm.Errorf(cnm.ErrUnavailable, "packets cannot be encrypted: %w", missing)
+		default:
+			m.log.Info("encrypted tunnels run in user space", "because", missing)
+			m.dev, m.kind = m.cfg.UserSpace, KindUserSpace
+		}
+	})
 }
 
 // Update says what is wanted. It returns at once.
@@ -226,6 +235,7 @@ func (m *Manager) open() bool {
 // Run keeps the device right until ctx ends. The device then stays as it is. It may be run
 // again afterwards, for another mesh.
 func (m *Manager) Run(ctx context.Context) {
+	m.choose()
 	if m.dev == nil {
 		m.log.Warn("networks with -o encrypted do not work on this host", "err", m.err)
 	}
@@ -249,6 +259,7 @@ func (m *Manager) Run(ctx context.Context) {
 // Remove ends the tunnels, when this host leaves its mesh, after Run. The key's file is
 // the caller's, with its folder.
 func (m *Manager) Remove(ctx context.Context) error {
+	m.choose()
 	m.applying.Lock()
 	defer m.applying.Unlock()
 	m.mu.Lock()
