@@ -35,6 +35,8 @@ type member struct {
 	// long as other hosts watch.
 	stopping chan struct{}
 	stop     sync.Once
+	shutting sync.Once
+	shutdown <-chan struct{} // closed when etcd has closed itself
 	fail     sync.Once
 	failed   chan struct{} // closed when err is set
 	removed  atomic.Bool
@@ -143,11 +145,7 @@ func (m *member) close() {
 	default:
 	}
 	m.stop.Do(func() { close(m.stopping) })
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		m.etcd.Close()
-	}()
+	done := m.shut()
 	select {
 	case <-done:
 		return
@@ -202,8 +200,21 @@ func (m *member) abandon() {
 	}
 	m.sever()
 	// What is not held ends by itself, and cannot touch the files any more.
-	go m.etcd.Close()
+	m.shut()
 	go m.bury()
+}
+
+// shut has etcd close itself, once: a second Close panics when the first is through.
+func (m *member) shut() (done <-chan struct{}) {
+	m.shutting.Do(func() {
+		ended := make(chan struct{})
+		m.shutdown = ended
+		go func() {
+			defer close(ended)
+			m.etcd.Close()
+		}()
+	})
+	return m.shutdown
 }
 
 // bury sees to it that raft's loop ends, when it was something else that failed: it would
