@@ -208,8 +208,13 @@ func TestReplaced(t *testing.T) {
 	c.Daemons[1].Until(2*patience, "the forgotten host fences itself", func() bool {
 		return strings.Contains(c.status(1), "forgotten")
 	})
-	if out, err := c.Daemons[1].Host.Try("ip", "-o", "link", "show", "type", "vxlan"); err != nil || strings.TrimSpace(out) != "" {
+	// Down at once; deleted by the sweeper, behind the request (no LinkDel on its path).
+	if out, err := c.Daemons[1].Host.Try("ip", "-o", "link", "show", "up", "type", "vxlan"); err != nil || strings.TrimSpace(out) != "" {
 		t.Errorf("tunnels of a forgotten host: %s %v", out, err)
 	}
+	c.Daemons[1].Until(patience, "tunnels of a forgotten host are deleted", func() bool {
+		out, err := c.Daemons[1].Host.Try("ip", "-o", "link", "show", "type", "vxlan")
+		return err == nil && strings.TrimSpace(out) == ""
+	})
 	c.reaches(0, "c1", "c2")
 }
