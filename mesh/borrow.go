@@ -192,7 +192,7 @@ func (m *Mesh) borrowAny(ctx context.Context, n *cnm.Network, networkRev int64, 
 	}
 	taken := map[netip.Addr]bool{}
 	for _, e := range endpoints {
-		r, _ := decode[cnm.Remote](e.Value)
+		r, _ := decodeRemote(e.Value)
 		for _, a := range r.Addrs {
 			taken[a.Addr()] = true
 		}

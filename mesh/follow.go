@@ -158,18 +158,6 @@ func (m *Mesh) wholeOf(f *follow) cnm.RemoteChange {
 	return c
 }
 
-// remoteOf reads an endpoint's record; ok is false for this host's own.
-func (m *Mesh) remoteOf(key string, value []byte) (r cnm.Remote, ok bool) {
-	s, ok := parts(key, endpointKeys, 3)
-	if !ok || s[1] == m.id {
-		return r, false
-	}
-	if r, ok = decode[cnm.Remote](value); ok {
-		r.ID, r.Host = s[2], s[1]
-	}
-	return r, ok
-}
-
 func sortChange(c *cnm.RemoteChange) {
 	slices.SortFunc(c.Came, func(a, b cnm.Remote) int {
 		return cmp.Or(strings.Compare(a.Host, b.Host), strings.Compare(a.ID, b.ID))

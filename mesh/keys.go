@@ -4,8 +4,6 @@ import (
 	"encoding/json"
 	"net/netip"
 	"strings"
-
-	"linkspan/cnm"
 )
 
 // The keys of the common store, below the prefix that the store was opened with.
@@ -95,6 +93,3 @@ func encode(v any) []byte {
 func decode[T any](b []byte) (v T, ok bool) {
 	return v, json.Unmarshal(b, &v) == nil
 }
-
-// ByteSize is how long an endpoint's record is, for who plans a store's size.
-func ByteSize(r cnm.Remote) int { return len(encode(r)) }

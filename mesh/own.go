@@ -175,8 +175,7 @@ func (m *Mesh) Publish(n *cnm.Network, endpoints ...cnm.Remote) {
 
 // publish queues one endpoint. The caller holds mu.
 func (m *Mesh) publish(o *ownNet, r cnm.Remote) {
-	r.Host = m.id
-	value := encode(r)
+	value := encodeRemote(&r)
 	if bytes.Equal(o.endpoints[r.ID], value) {
 		return // written, or queued
 	}

@@ -113,7 +113,7 @@ func (m *Mesh) inUse(ctx context.Context, n *cnm.Network, hosts []string) error 
 	}
 	for _, e := range entries {
 		if s, ok := parts(e.Key, endpointKeys, 3); ok {
-			r, _ := decode[cnm.Remote](e.Value)
+			r, _ := decodeRemote(e.Value)
 			byHost[s[1]] = append(byHost[s[1]], r.ContainerName)
 		}
 	}
@@ -121,7 +121,7 @@ func (m *Mesh) inUse(ctx context.Context, n *cnm.Network, hosts []string) error 
 	defer m.mu.Unlock()
 	if o := m.own[n.ID]; o != nil && len(byHost[m.id]) == 0 {
 		for _, v := range o.endpoints {
-			r, _ := decode[cnm.Remote](v)
+			r, _ := decodeRemote(v)
 			byHost[m.id] = append(byHost[m.id], r.ContainerName)
 		}
 	}
