@@ -58,29 +58,12 @@ func (t *Touch) Has(o Object) bool {
 	if t.All {
 		return InSandbox(o) == ""
 	}
+	if link := linkOf(o); link != "" {
+		return t.Links[link]
+	}
 	switch o := o.(type) {
-	case Bridge:
-		return t.Links[o.Name]
-	case Veth:
-		return t.Links[o.Name]
-	case Foreign:
-		return t.Links[o.Name]
-	case VXLAN:
-		return t.Links[o.Name]
-	case WireGuard:
-		return t.Links[o.Name]
-	case FDB:
-		return t.Links[o.Dev]
-	case Neighbour:
-		return t.Links[o.Link]
-	case Offload:
-		return t.Links[o.Link]
-	case Addr:
-		return o.NS == "" && t.Links[o.Link]
-	case Up:
-		return o.NS == "" && t.Links[o.Link]
 	case Route:
-		return o.NS == "" && (o.Unreachable && t.Routes || !o.Unreachable && t.Links[o.Link])
+		return o.NS == "" && o.Unreachable && t.Routes
 	case Sysctl:
 		return o.NS == "" && (t.Sysctls[o.Name] || t.Links[SysctlLink(o.Name)])
 	case Page:
@@ -89,6 +72,40 @@ func (t *Touch) Has(o Object) bool {
 		return t.Page || t.Sets[o.Set]
 	}
 	return false
+}
+
+// linkOf is the interface of the host that an object is, or is on; "" for the others.
+func linkOf(o Object) string {
+	if InSandbox(o) != "" {
+		return ""
+	}
+	switch o := o.(type) {
+	case Bridge:
+		return o.Name
+	case Veth:
+		return o.Name
+	case Foreign:
+		return o.Name
+	case VXLAN:
+		return o.Name
+	case WireGuard:
+		return o.Name
+	case FDB:
+		return o.Dev
+	case Neighbour:
+		return o.Link
+	case Offload:
+		return o.Link
+	case Addr:
+		return o.Link
+	case Up:
+		return o.Link
+	case Route:
+		if !o.Unreachable {
+			return o.Link
+		}
+	}
+	return ""
 }
 
 // SysctlLink is the interface in names like net/ipv4/conf/eth0/forwarding; "" where
@@ -104,38 +121,13 @@ func SysctlLink(name string) string {
 
 // TouchOf is where one object lies.
 func TouchOf(o Object) (t Touch) {
-	link := func(name string) { t.Links = map[string]bool{name: true} }
+	if link := linkOf(o); link != "" {
+		t.Links = map[string]bool{link: true}
+		return t
+	}
 	switch o := o.(type) {
-	case Bridge:
-		link(o.Name)
-	case Veth:
-		link(o.Name)
-	case Foreign:
-		link(o.Name)
-	case VXLAN:
-		link(o.Name)
-	case WireGuard:
-		link(o.Name)
-	case FDB:
-		link(o.Dev)
-	case Neighbour:
-		link(o.Link)
-	case Offload:
-		link(o.Link)
-	case Addr:
-		if o.NS == "" {
-			link(o.Link)
-		}
-	case Up:
-		if o.NS == "" {
-			link(o.Link)
-		}
 	case Route:
-		if o.NS == "" && o.Unreachable {
-			t.Routes = true
-		} else if o.NS == "" {
-			link(o.Link)
-		}
+		t.Routes = o.NS == "" && o.Unreachable
 	case Sysctl:
 		if o.NS == "" {
 			t.Sysctls = map[string]bool{o.Name: true}
