@@ -18,11 +18,14 @@ import (
 
 // The requests of the conversation on TCP: a line of JSON each way.
 type request struct {
-	// Op is "hello", "tally", "take" (Bytes follow), "give" (Bytes come back) or "run".
+	// Op is "hello", "tally", "take" (Bytes follow), "give" (Bytes come back), "run" or
+	// "question".
 	Op      string `json:"op"`
 	From    string `json:"from,omitempty"`
 	Session uint64 `json:"session,omitempty"`
 	Bytes   int    `json:"bytes,omitempty"`
+	// Question is for another part of the daemon.
+	Question json.RawMessage `json:"question,omitempty"`
 }
 
 type reply struct {
@@ -36,6 +39,8 @@ type reply struct {
 	// Of run.
 	Results []Result `json:"results,omitempty"`
 	Bytes   int      `json:"bytes,omitempty"`
+	// Of question.
+	Answer json.RawMessage `json:"answer,omitempty"`
 }
 
 const (
@@ -50,10 +55,11 @@ const (
 type answering struct {
 	cfg      Config
 	sessions sessions
+	asks     *asks
 }
 
 func newAnswering(c Config) *answering {
-	return &answering{cfg: c, sessions: sessions{by: map[uint64]*session{}}}
+	return &answering{cfg: c, sessions: sessions{by: map[uint64]*session{}}, asks: newAsks()}
 }
 
 // serve answers until the context ends, or something of it can no more.
@@ -191,6 +197,8 @@ func (a *answering) talk(ctx context.Context, conn net.Conn, c *Checker) {
 			if r.Results, err = c.Own(ctx); err != nil {
 				r.Error = err.Error()
 			}
+		case "question":
+			r = a.question(ctx, conn, q)
 		default:
 			r.Error = fmt.Sprintf("%q is nothing that host %s can be asked: it is of an older version", q.Op, a.cfg.Name)
 		}

@@ -49,7 +49,10 @@ type Config struct {
 	PathMTU func(mtu int)
 	// Spoilt is told when it is found that what goes into a tunnel has its checksum spoilt.
 	Spoilt func()
-	Log    *slog.Logger
+	// Question answers a peer's question (Ask), which is data that this package does not
+	// read; nil: none is answered. It changes nothing.
+	Question func(ctx context.Context, from cnm.Peer, question []byte) ([]byte, error)
+	Log      *slog.Logger
 	// In runs a function where sockets are to be opened: another network namespace, in
 	// tests. nil: here.
 	In func(func() error) error
