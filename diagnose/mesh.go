@@ -91,8 +91,13 @@ func (w *World) ElsewhereNamed(name string) (all []Elsewhere) {
 
 // is makes an end that endpoint.
 func (e *End) is(x *Elsewhere) {
-	e.Kind, e.Elsewhere, e.Name = EndElsewhere, x, x.Remote.ContainerName
-	if e.Name == "" {
-		e.Name = x.Remote.Container[:min(12, len(x.Remote.Container))]
+	e.Kind, e.Elsewhere, e.Name = EndElsewhere, x, x.Called()
+}
+
+// Called is what people call it.
+func (x *Elsewhere) Called() string {
+	if x.Remote.ContainerName != "" {
+		return x.Remote.ContainerName
 	}
+	return x.Remote.Container[:min(12, len(x.Remote.Container))]
 }

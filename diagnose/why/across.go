@@ -21,12 +21,9 @@ func askedThere(a *diagnose.End, from, to string) error {
 	return cnm.Invalid("%s runs on host %s: each host sees its own half of a way; ask there: linkspan why %s %s", a.Name, x.Peer.Name, from, to)
 }
 
-// elsewhere is the endpoint of another host that a walk goes to; nil: none, or not this
-// address.
+// elsewhere is the endpoint of another host that a walk goes to, or comes from; nil: none,
+// or not this address.
 func (w *walk) elsewhere(a netip.Addr) *diagnose.Elsewhere {
-	if w.b == nil || w.b.Kind != diagnose.EndElsewhere {
-		return nil
-	}
 	for _, x := range w.there {
 		if slices.ContainsFunc(x.Remote.Addrs, func(p netip.Prefix) bool { return p.Addr() == a }) {
 			return &x

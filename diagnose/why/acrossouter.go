@@ -34,7 +34,7 @@ func (w *walk) wrapped(v dataplane.VXLAN, l *reading.Interface, x *diagnose.Else
 // connection, and what it meets is told under a heading.
 func (w *walk) outer(p packet, what string, by func(link string) bool) bool {
 	known, first, carries, reached := w.known, w.first, w.carries, w.reached
-	w.known, w.part = freshKnown(), There
+	w.known = freshKnown()
 	defer func() { w.known, w.first, w.carries, w.reached = known, first, carries, reached }()
 	w.first = p
 	w.aside(hostPlace, "wrapped", "%s: %s", what, p)

@@ -33,7 +33,7 @@ func (w *walk) misledAcross(at place, p packet, r reading.RouteAnswer, x *diagno
 			if c := w.endpointSound(at, own, p.dst.Is4()); c != nil {
 				return c
 			}
-			return w.otherWay(at, p, r, own.IfName, "network "+own.NetworkName+", where "+w.b.Name+" is")
+			return w.otherWay(at, p, r, own.IfName, "network "+own.NetworkName+", where "+x.Called()+" is")
 		}
 		return nil
 	}
@@ -68,12 +68,12 @@ func (w *walk) misledAcross(at place, p packet, r reading.RouteAnswer, x *diagno
 func (w *walk) lostAcross(p packet, x *diagnose.Elsewhere) *cause {
 	want, ok := w.routeAcross(p.dst)
 	if !ok {
-		return because(NoPath, "this host has no route to %s, which is %s's on host %s: %s.", p.dst, w.b.Name, x.Peer.Name, x.Path.Reason).mend("linkspan reconcile")
+		return because(NoPath, "this host has no route to %s, which is %s's on host %s: %s.", p.dst, x.Called(), x.Peer.Name, x.Path.Reason).mend("linkspan reconcile")
 	}
 	if l, err := w.live.link("", want.Link); err == nil && l == nil {
 		return because(LinkMissing, "the host's interface %s, which leads to host %s, is gone.", want.Link, x.Peer.Name).mend("linkspan reconcile")
 	} else if err == nil && !l.Up {
 		return because(LinkDown, "the host's interface %s, which leads to host %s, is down.", want.Link, x.Peer.Name).mend("ip link set %s up", want.Link)
 	}
-	return because(NoRoute, "the host's route to %s on host %s is gone: %s by %s.", w.b.Name, x.Peer.Name, want.Dst, want.Link).mend("linkspan reconcile")
+	return because(NoRoute, "the host's route to %s on host %s is gone: %s by %s.", x.Called(), x.Peer.Name, want.Dst, want.Link).mend("linkspan reconcile")
 }

@@ -93,10 +93,10 @@ func (w *walk) entryThere(link string, a netip.Addr, mac string, x *diagnose.Els
 			w.good(hostPlace, look, "%s, permanent", mac)
 			return true
 		}
-		return w.fail(hostPlace, look, n.MAC, because(TunnelEntry, "the neighbour entry of %s on %s says %s, and %s (on host %s) has %s.", a, link, n.MAC, w.b.Name, x.Peer.Name, mac).
+		return w.fail(hostPlace, look, n.MAC, because(TunnelEntry, "the neighbour entry of %s on %s says %s, and %s (on host %s) has %s.", a, link, n.MAC, x.Called(), x.Peer.Name, mac).
 			mend("ip neigh replace %s lladdr %s dev %s nud permanent", a, mac, link))
 	}
-	return w.fail(hostPlace, look, "gone", because(TunnelEntry, "the neighbour entry of %s on %s is gone, so that nobody answers who asks for %s (on host %s).", a, link, w.b.Name, x.Peer.Name).
+	return w.fail(hostPlace, look, "gone", because(TunnelEntry, "the neighbour entry of %s on %s is gone, so that nobody answers who asks for %s (on host %s).", a, link, x.Called(), x.Peer.Name).
 		mend("linkspan reconcile"))
 }
 
@@ -131,15 +131,15 @@ func (w *walk) ledTo(br, dev, mac string, to netip.Addr, x *diagnose.Elsewhere) 
 	}
 	switch {
 	case wrong != nil && br != "":
-		return w.fail(hostPlace, look, mac+" at port "+wrong.Link, because(FDBWrong, "the bridge %s sends what is for %s (%s) to port %s, and not into the tunnel %s.", br, w.b.Name, mac, wrong.Link, dev).
+		return w.fail(hostPlace, look, mac+" at port "+wrong.Link, because(FDBWrong, "the bridge %s sends what is for %s (%s) to port %s, and not into the tunnel %s.", br, x.Called(), mac, wrong.Link, dev).
 			mend("bridge fdb del %s dev %s master", mac, wrong.Link))
 	case wrong != nil:
-		return w.fail(hostPlace, look, "to "+wrong.Dst.String(), because(FDBWrong, "the tunnel %s sends what is for %s to %s, and it is on host %s, at %s.", dev, w.b.Name, wrong.Dst, x.Peer.Name, to).
+		return w.fail(hostPlace, look, "to "+wrong.Dst.String(), because(FDBWrong, "the tunnel %s sends what is for %s to %s, and it is on host %s, at %s.", dev, x.Called(), wrong.Dst, x.Peer.Name, to).
 			mend("bridge fdb replace %s dev %s dst %s self permanent", mac, dev, to))
 	case br != "":
-		return w.fail(hostPlace, look, "nothing", because(TunnelEntry, "the bridge %s does not know that %s (%s) is behind the tunnel %s: its entry is gone.", br, w.b.Name, mac, dev).mend("linkspan reconcile"))
+		return w.fail(hostPlace, look, "nothing", because(TunnelEntry, "the bridge %s does not know that %s (%s) is behind the tunnel %s: its entry is gone.", br, x.Called(), mac, dev).mend("linkspan reconcile"))
 	}
-	return w.fail(hostPlace, look, "nothing", because(TunnelEntry, "the tunnel %s does not know that %s (%s) is on host %s: its entry is gone.", dev, w.b.Name, mac, x.Peer.Name).mend("linkspan reconcile"))
+	return w.fail(hostPlace, look, "nothing", because(TunnelEntry, "the tunnel %s does not know that %s (%s) is on host %s: its entry is gone.", dev, x.Called(), mac, x.Peer.Name).mend("linkspan reconcile"))
 }
 
 // leaves follows a packet for another host that a route leads out of this one.

@@ -2,10 +2,6 @@ package why
 
 import (
 	"fmt"
-	"net/netip"
-	"slices"
-	"strings"
-	"sync"
 	"time"
 
 	"linkspan/cnm"
@@ -99,116 +95,6 @@ func (w *walk) hostEnd(at place, e *cnm.Endpoint, inside *reading.Interface) (*r
 	return port, true
 }
 
-// switched follows a packet through a bridge to whose address the next hop is. from is
-// the port that it came in by; "" when the host sends.
-func (w *walk) switched(at place, br, from string, on onward) (hop, bool) {
-	n := w.networkOf(br)
-	own, _ := w.live.holder("", on.next)
-	if own != nil && own.Name == br {
-		if from == "" {
-			return hop{}, w.fail(at, "route", "a loop", because(WrongRoute, "the host sends %s to itself.", on.p.dst))
-		}
-		if !w.neighbour(at, on, hostPlace, own, br) || !w.bridgeRules(from, br, "input", &on.p) {
-			return hop{}, false
-		}
-		return hop{place: hostPlace, link: br, port: from}, true
-	}
-	if x := w.elsewhere(on.next); x != nil && x.Network.ID == n.ID {
-		return w.tunnelled(n, br, from, on, x)
-	}
-	s, e := w.world.Holder(on.next)
-	if e == nil || e.NetworkID != n.ID {
-		return w.unowned(at, n, br, on)
-	}
-	to := place{ns: s.Path, name: s.OwnerName, sandbox: s}
-	inside, err := w.live.link(to.ns, e.IfName)
-	if err != nil {
-		w.missing(to, "interfaces", err)
-		return hop{place: to, link: e.IfName}, true
-	}
-	if c := w.endpointSound(to, e, on.next.Is4()); c != nil {
-		return hop{}, w.fail(to, e.IfName, "not whole", c)
-	}
-	if c := w.conflict(n, to, e, on.next, inside.MAC); c != nil {
-		return hop{}, w.fail(to, "address "+on.next.String(), "somebody else has it too", c)
-	}
-	if c := w.refused(to, e, on.next, inside); c != nil {
-		return hop{}, w.fail(to, "address "+on.next.String(), "refused as a duplicate", c)
-	}
-	port, ok := w.hostEnd(to, e, inside)
-	if !ok {
-		return hop{}, false
-	}
-	w.carry(hostPlace, port, false)
-	w.carry(to, inside, false)
-	if !w.neighbour(at, on, to, inside, br) || !w.forwarded(br, port.Name, inside.MAC, to) || !w.apart(br, from, port) {
-		return hop{}, false
-	}
-	if from != "" && !w.bridgeNF(n, br, from, port.Name, &on.p) {
-		return hop{}, false
-	}
-	hook := "forward"
-	if from == "" {
-		hook = "output"
-	}
-	on.p.outPort = port.Name
-	if !w.bridgeRules(from, br, hook, &on.p) {
-		return hop{}, false
-	}
-	return hop{place: to, link: e.IfName, port: port.Name}, true
-}
-
-// unowned is a next hop on a network of ours that nobody of ours has.
-func (w *walk) unowned(at place, n *cnm.Network, br string, on onward) (hop, bool) {
-	for _, p := range n.Pools {
-		if p.Gateway == on.next && !n.Borrowed {
-			if c := w.bridgeSound(n, on.next.Is4()); c != nil {
-				return hop{}, w.fail(hostPlace, "bridge "+br, "not whole", c)
-			}
-		}
-	}
-	if n.Borrowed || !w.only(br) {
-		w.aside(hostPlace, "bridge "+br, "%s is not Linkspan's: it is behind the bridge", on.next)
-		return hop{outside: true}, true
-	}
-	look := "who has " + on.next.String()
-	if on.next == on.p.dst {
-		return hop{}, w.fail(hostPlace, look, "nobody", because(NoSuchName, "%s is in network %s's subnet, and no container has it.", on.next, n.Name).
-			advise("`linkspan network inspect %s` lists who has which address", n.Name))
-	}
-	c := because(GatewayUnreachable, "%s sends what goes to %s to %s, which nobody on network %s has.", w.stack(at), on.p.dst, on.next, n.Name).
-		advise("mend the route: %s", at.cmd("ip route"))
-	if e := endpointAt(at.sandbox, on.link); e != nil && e.Gateway(on.next.Is4()).IsValid() {
-		c.mend("%s", w.routeAgain(at, e, on.next.Is4()))
-	}
-	return hop{}, w.fail(hostPlace, look, "nobody", c)
-}
-
-// only says that a bridge has no other ports than ours.
-func (w *walk) only(br string) bool {
-	links, err := w.live.links("")
-	if err != nil {
-		return false
-	}
-	for _, l := range links {
-		if l.Master == br && w.byHostIf(l.Name) == nil {
-			return false
-		}
-	}
-	return true
-}
-
-func (w *walk) byHostIf(name string) *cnm.Endpoint {
-	for _, s := range w.world.Declared.Sandboxes() {
-		for i := range s.Endpoints {
-			if s.Endpoints[i].HostIf == name {
-				return &s.Endpoints[i]
-			}
-		}
-	}
-	return nil
-}
-
 // pairOf is the sandbox at the other end of a veth of the host.
 func (w *walk) pairOf(l *reading.Interface) (hop, bool) {
 	if l.Kind != "veth" {
@@ -222,22 +108,6 @@ func (w *walk) pairOf(l *reading.Interface) (hop, bool) {
 		}
 	}
 	return hop{}, false
-}
-
-// apart says that a bridge does not keep two of its ports from each other.
-func (w *walk) apart(br, from string, to *reading.Interface) bool {
-	if from == "" || to.Port == nil || !to.Port.Isolated {
-		return true
-	}
-	f, err := w.live.link("", from)
-	if err != nil || f == nil || f.Port == nil || !f.Port.Isolated {
-		return true
-	}
-	c := w.declared
-	if c == nil {
-		c = because(PortBlocked, "the bridge %s keeps its ports %s and %s apart (isolated).", br, from, to.Name).mend("bridge link set dev %s isolated off", to.Name)
-	}
-	return w.fail(hostPlace, "bridge "+br, from+" and "+to.Name+" are isolated ports", c)
 }
 
 // uplinkSound looks at the wire out of the host.
@@ -283,83 +153,3 @@ func (w *walk) uplinkSound(at place, l *reading.Interface, on onward) bool {
 // fresh is how young the failure of a neighbour is that still counts: it is not asked
 // again by itself, and may have come back since.
 const fresh = 10 * time.Second
-
-// most sandboxes of a network that are looked into for a doubled address.
-const most = 64
-
-// conflict finds somebody else on a network who has an address, or its hardware address.
-func (w *walk) conflict(n *cnm.Network, to place, e *cnm.Endpoint, a netip.Addr, mac string) *cause {
-	var others []place
-	for _, s := range w.world.Declared.Sandboxes() {
-		if s.ID != to.sandbox.ID && !s.Host && slices.ContainsFunc(s.Endpoints, func(o cnm.Endpoint) bool { return o.NetworkID == n.ID }) {
-			others = append(others, place{ns: s.Path, name: s.OwnerName, sandbox: s})
-		}
-	}
-	if len(others) > most {
-		others = others[:most]
-	}
-	var wg sync.WaitGroup
-	for _, o := range others {
-		wg.Go(func() { w.live.links(o.ns) })
-	}
-	wg.Wait()
-	for _, o := range others {
-		links, err := w.live.links(o.ns)
-		if err != nil {
-			continue
-		}
-		for _, l := range links {
-			on := endpointAt(o.sandbox, l.Name)
-			if on == nil || on.NetworkID != n.ID {
-				continue
-			}
-			for _, p := range l.Addrs {
-				if p.Addr() == a {
-					return because(AddressConflict, "%s and %s both have %s on network %s: whoever answers first gets the packets.", to.name, o.name, a, n.Name).
-						mend("%s", o.cmd("ip addr del "+p.String()+" dev "+l.Name)+" && ip neigh flush dev "+device(n)+flushIn(w, a)+w.takeAgain(to, e, a))
-				}
-			}
-			if l.MAC == mac && mac != "" {
-				return because(AddressConflict, "%s and %s have the same hardware address %s on network %s, so that the bridge sends to one of them only.", to.name, o.name, mac, n.Name).
-					mend("%s", o.cmd("ip link set "+l.Name+" address "+on.MAC))
-			}
-		}
-	}
-	return nil
-}
-
-// refused is the cause when IPv6 found that somebody else had the address first (RFC
-// 4862): it is there, and not used.
-func (w *walk) refused(to place, e *cnm.Endpoint, a netip.Addr, inside *reading.Interface) *cause {
-	if !slices.Contains(inside.Tentative, a) {
-		return nil
-	}
-	return because(AddressConflict, "%s address %s on %s is not used: when it came up, somebody else had it (duplicate address detection).", to.of(), a, inside.Name).
-		mend("%s", strings.TrimPrefix(w.takeAgain(to, e, a), " && "))
-}
-
-// takeAgain makes a refused address anew.
-func (w *walk) takeAgain(to place, e *cnm.Endpoint, a netip.Addr) string {
-	l, err := w.live.link(to.ns, e.IfName)
-	if err != nil || l == nil || !slices.Contains(l.Tentative, a) {
-		return ""
-	}
-	cure := ""
-	for _, p := range e.Addrs {
-		if p.Addr() == a {
-			cure = " && " + to.cmd("ip addr del "+p.String()+" dev "+e.IfName) + " && " + to.cmd("ip addr add "+p.String()+" dev "+e.IfName+" nodad")
-			if again := w.routeAgain(to, e, false); again != "" {
-				cure += " && " + again
-			}
-		}
-	}
-	return cure
-}
-
-// flushIn makes A forget who it took for the address.
-func flushIn(w *walk, a netip.Addr) string {
-	if w.a.Sandbox == nil || w.a.Sandbox.Host || sameSandbox(w.a.Sandbox, w.b.Sandbox) {
-		return ""
-	}
-	return " && " + w.placeOf(w.a).cmd("ip neigh flush to "+a.String())
-}
