@@ -68,7 +68,7 @@ func (p plan) device(env driver.Env, n *cnm.Network, o options) {
 		return
 	}
 	// Kept apart, containers' packets must pass the page although they are only switched.
-	p.Switch(dataplane.Bridge{Name: br, MTU: o.mtuOr(env.MTU), MAC: segment.Hardware(n), NFCall: !o.icc})
+	p.Switch(dataplane.Bridge{Name: br, MTU: o.mtuOr(env.MTU), MAC: segment.Hardware(n), NFCall: !o.icc}, n.Pool6() != nil && o.mode6 != modeIsolated)
 	if o.mode6 == modeIsolated {
 		p.Add(dataplane.Sysctl{Meta: p.Because("the host has no IPv6 address on an isolated network, not even a link-local one"),
 			Name: "net/ipv6/conf/" + br + "/disable_ipv6", Value: "1", Optional: true})

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"linkspan/cnm"
 	"linkspan/dataplane"
@@ -262,6 +263,23 @@ func TestSourceAddress(t *testing.T) {
 	// Inside nothing changes, and published ports stay what they were.
 	w.ways("inside", way{"a", at(b.addr(true), 80), "b sees 192.168.1.50"}, way{"machine", at(hostAddr, 8000), "b"}, way{"machine", "60.191.82.107:8000", "b"},
 		way{"c", at(hostAddr, 8000), "b"})
+}
+
+// TestSixAtOnce: the bridge asks for its neighbours from its link-local address, which
+// serves as soon as the first container is there, and not after its probes. On this host
+// they take 100 s.
+func TestSixAtOnce(t *testing.T) {
+	w := newWorld(t)
+	w.run(w.ns("host"), "sysctl", "-qw", "net.ipv6.conf.default.dad_transmits=100")
+	w.box(w.net("six", two), "a", 2)
+	out := ""
+	for range 500 { // the kernel sees the carrier behind our back
+		if out = w.run(w.ns("host"), "ip", "-6", "-o", "addr", "show", "dev", "br-six", "-tentative"); strings.Contains(out, "fe80:") {
+			return
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	t.Errorf("the bridge's addresses that serve: %s", out)
 }
 
 // TestOnlySix: a network of IPv6 alone is as good as others.

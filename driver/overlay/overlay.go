@@ -42,7 +42,7 @@ func (Driver) Network(env driver.Env, n *cnm.Network) ([]dataplane.Object, error
 		p.Connect(o.bridge)
 	}
 	// Kept apart, containers' packets must pass the page although they are only switched.
-	p.Switch(dataplane.Bridge{Name: o.bridge, MTU: o.size(env), MAC: segment.Anycast(n), NFCall: !o.icc})
+	p.Switch(dataplane.Bridge{Name: o.bridge, MTU: o.size(env), MAC: segment.Anycast(n), NFCall: !o.icc}, n.Pool6() != nil)
 	p.Span(o.bridge)
 	p.Outside(env, n, o.bridge, o.Masquerade, false)
 	if o.tunnels(env.Underlay) {

@@ -87,7 +87,7 @@ func (Driver) Network(env driver.Env, n *cnm.Network) ([]dataplane.Object, error
 	}
 	p := segment.OfNetwork(env, n)
 	p.Connect(o.bridge)
-	p.Switch(dataplane.Bridge{Name: o.bridge, MTU: o.size(env), MAC: segment.Anycast(n)})
+	p.Switch(dataplane.Bridge{Name: o.bridge, MTU: o.size(env), MAC: segment.Anycast(n)}, n.Pool6() != nil)
 	p.Span(o.bridge)
 	p.Outside(env, n, o.bridge, o.Masquerade, true)
 	for _, pool := range n.Pools {

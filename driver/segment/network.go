@@ -13,11 +13,18 @@ func (p *Plan) Connect(br string) {
 	p.Add(dataplane.ICCElement(p.Because("containers of one network reach each other"), p.Table, br))
 }
 
-// Switch plans a bridge of ours.
-func (p *Plan) Switch(b dataplane.Bridge) {
+// Switch plans a bridge of ours. six: the host has IPv6 addresses on it.
+func (p *Plan) Switch(b dataplane.Bridge, six bool) {
 	p.Add(dataplane.BridgeElement(p.Because("packets from and to %s are ours to judge", b.Name), p.Table, b.Name))
 	b.Meta = p.Because("the switch that connects the network's containers")
 	p.Add(b, dataplane.Up{Meta: p.Because("a bridge forwards only while it is up"), Link: b.Name})
+	if six {
+		// A router asks for neighbours from its link-local address (RFC 4861, 7.2.2). While
+		// that is tentative (RFC 4862, 5.4) it asks for none, and what is to be forwarded
+		// waits: up to 2 s after the first container started.
+		p.Add(dataplane.Sysctl{Meta: p.Because("IPv6 packets reach the first container at once: our bridge's address is nobody else's, it need not be probed for"),
+			Name: "net/ipv6/conf/" + b.Name + "/accept_dad", Value: "0", Optional: true})
+	}
 }
 
 // Span says that the network goes on on other hosts.
