@@ -63,6 +63,28 @@ func (m *member) OnWrite(e *zapcore.CheckedEntry, fields []zapcore.Field) {
 	runtime.Goexit()
 }
 
+// apart calls f, which asks etcd something, in a goroutine of its own: what etcd calls
+// impossible ends the goroutine that it is said in (OnWrite), and that must not be one of
+// the daemon's. The error is why the member failed meanwhile; f may go on then.
+func (m *member) apart(f func()) error {
+	through := make(chan bool, 1)
+	go func() {
+		ok := false
+		defer func() { through <- ok }()
+		f()
+		ok = true
+	}()
+	select {
+	case ok := <-through:
+		if ok {
+			return nil
+		}
+		<-m.failed
+	case <-m.failed:
+	}
+	return m.err
+}
+
 // hear notes that this member was removed, which it may be told by the others without
 // ever seeing the entry that says so.
 func (m *member) hear(line string) {

@@ -208,7 +208,7 @@ func (s *Server) watch(ctx context.Context, m *member) error {
 			}
 		case <-tick.C:
 			if ready == nil {
-				s.care(ctx, m)
+				_ = m.apart(func() { s.care(ctx, m) }) // a failure is told above
 			}
 		}
 	}

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"go.etcd.io/etcd/server/v3/storage/backend"
+
 	"linkspan/cnm"
 )
 
@@ -42,8 +44,10 @@ func (s *Server) Status() Status {
 		return st
 	}
 	e := m.etcd.Server
-	st.ID, st.Leader, st.Learner = uint64(e.MemberID()), uint64(e.Leader()), e.IsLearner()
+	st.ID, st.Leader = uint64(e.MemberID()), uint64(e.Leader())
 	for _, other := range e.Cluster().Members() {
+		// Not e.IsLearner: that panics in a member that was removed and is about to end.
+		st.Learner = st.Learner || other.ID == e.MemberID() && other.IsLearner
 		st.Members++
 		if !other.IsLearner {
 			st.Voters++
@@ -75,7 +79,10 @@ func (s *Server) Snapshot(ctx context.Context, w io.Writer) error {
 	if err != nil {
 		return err
 	}
-	snap := m.etcd.Server.Backend().Snapshot()
+	var snap backend.Snapshot
+	if err := m.apart(func() { snap = m.etcd.Server.Backend().Snapshot() }); err != nil {
+		return s.cfg.words(err)
+	}
 	defer snap.Close()
 	h := sha256.New()
 	if _, err := snap.WriteTo(io.MultiWriter(&cancelled{ctx, w}, h)); err != nil {
