@@ -218,7 +218,7 @@ func (m *Mesh) loseBlock(o *ownNet, p netip.Prefix, owner string) {
 	m.mu.Lock()
 	o.Blocks = slices.DeleteFunc(o.Blocks, func(b netip.Prefix) bool { return b == p })
 	delete(o.revs, p)
-	m.pend(o.Network.ID).blocks[p] = true
+	m.pend(o.Network.ID).block(p)
 	m.tellBell.ring()
 	name := m.nameOf(owner)
 	m.mu.Unlock()
@@ -308,7 +308,7 @@ func (m *Mesh) adoptNow(ctx context.Context, o *ownNet, p netip.Prefix, rev int6
 	err := m.adopt(ctx, o.Network, p, rev)
 	if err == nil {
 		m.mu.Lock()
-		m.pend(o.Network.ID).blocks[p] = true
+		m.pend(o.Network.ID).block(p)
 		m.tellBell.ring()
 		m.mu.Unlock()
 	}

@@ -35,7 +35,7 @@ func (m *Mesh) newFollow(network string) *follow {
 		}
 		m.blockSeen(network, p, string(is), rev)
 		if string(was) != string(is) {
-			m.pend(network).blocks[p] = true
+			m.pend(network).block(p)
 			m.tellBell.ring()
 		}
 	}
@@ -50,7 +50,7 @@ func (m *Mesh) newFollow(network string) *follow {
 		case string(was) == string(is):
 			return
 		}
-		m.pend(network).endpoints[key] = true
+		m.pend(network).endpoint(key)
 		m.tellBell.ring()
 	}
 	whole := func() {

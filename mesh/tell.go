@@ -20,15 +20,29 @@ type telling struct {
 
 type pendingRemote struct {
 	whole     bool
-	endpoints map[string]bool // keys
+	endpoints map[string]bool // keys; each is made with the first: mostly one endpoint changed
 	blocks    map[netip.Prefix]bool
+}
+
+func (p *pendingRemote) endpoint(key string) {
+	if p.endpoints == nil {
+		p.endpoints = map[string]bool{}
+	}
+	p.endpoints[key] = true
+}
+
+func (p *pendingRemote) block(b netip.Prefix) {
+	if p.blocks == nil {
+		p.blocks = map[netip.Prefix]bool{}
+	}
+	p.blocks[b] = true
 }
 
 // pend is what is to be told of a network. The caller holds mu.
 func (m *Mesh) pend(network string) *pendingRemote {
 	p := m.telling.remotes[network]
 	if p == nil {
-		p = &pendingRemote{endpoints: map[string]bool{}, blocks: map[netip.Prefix]bool{}}
+		p = &pendingRemote{}
 		m.telling.remotes[network] = p
 	}
 	return p
