@@ -117,6 +117,11 @@ func (s *Status) table(w io.Writer) error {
 			alive = "no, for " + about(time.Since(h.Gone))
 		case !h.Alive:
 			alive = "no"
+		case s.Etcd != nil && !s.Etcd.Reachable: // nobody tells of deaths
+			alive = "not known"
+			if !s.Etcd.Since.IsZero() {
+				alive = "yes, " + about(time.Since(s.Etcd.Since)) + " ago"
+			}
 		}
 		first := fmt.Sprintf("%s\t%s\t%s\t%s", h.Name, h.Addr, h.Role, alive)
 		if len(h.Paths) == 0 {
