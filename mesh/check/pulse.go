@@ -2,6 +2,7 @@ package check
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"slices"
 	"sync"
@@ -33,7 +34,7 @@ const (
 	// mtuEvery is how often the wire is asked for the largest packet.
 	mtuEvery = 30 * time.Second
 	// hopeless probes in a row: the peer may have forgotten the session.
-	hopeless = 8
+	hopeless = 4
 	// many peers share the probes of a hundred.
 	many = 100
 )
@@ -54,6 +55,9 @@ type pulse struct {
 func (p *pulse) add(rtt time.Duration, now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.err != "" { // it was silent, which is no loss of the way
+		p.samples = nil
+	}
 	if len(p.samples) == window {
 		p.samples = p.samples[1:]
 	}
@@ -65,6 +69,14 @@ func (p *pulse) silent(now time.Time, err string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.samples, p.last, p.err = []time.Duration{0}, now, err
+}
+
+// unheard: of the last probes the peer knew no key, its daemon was started anew. They
+// tell nothing of the way.
+func (p *pulse) unheard(probes int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.samples = p.samples[:max(0, len(p.samples)-probes)]
 }
 
 func (p *pulse) tell() Pulse {
@@ -150,6 +162,7 @@ func (c *Checker) beat(ctx context.Context) {
 
 // feel probes one way until its context ends.
 func (c *Checker) feel(ctx context.Context, p cnm.Peer, n *pulse, pace time.Duration) {
+	var before uint64 // the session that met with silence
 	for ctx.Err() == nil {
 		s, err := c.greet(ctx, p)
 		if err != nil {
@@ -159,6 +172,12 @@ func (c *Checker) feel(ctx context.Context, p cnm.Peer, n *pulse, pace time.Dura
 			pause(ctx, max(pace, 2*time.Second))
 			continue
 		}
+		if before != 0 {
+			if _, err := s.ask(ctx, request{Op: "tally", Session: before}, agree); errors.Is(err, cnm.ErrUnavailable) {
+				n.unheard(hopeless)
+			}
+		}
+		before = s.session
 		s.Close() // the key stays good
 		conn, err := dialProbe(ctx, c.cfg.In, netip.AddrPortFrom(n.way.Target, c.cfg.Port))
 		if err != nil {

@@ -261,9 +261,17 @@ func TestPulse(t *testing.T) {
 	if got := p.tell(); got.Loss != 0.25 || got.RTT < window || got.RTT > 2*window || got.Measured != at {
 		t.Errorf("%+v", got)
 	}
+	p.add(0, at)
+	p.add(0, at)
+	if p.unheard(2); p.tell().Loss > 0.25 || len(p.samples) != window-2 {
+		t.Errorf("the peer did not know the key of two: %+v", p.tell())
+	}
 	p.silent(at, "its daemon does not run")
 	if got := p.tell(); got.Error != "its daemon does not run" || got.Loss != 1 || got.RTT != 0 {
 		t.Errorf("%+v", got)
+	}
+	if p.add(7, at); p.tell().Loss != 0 || p.tell().Error != "" {
+		t.Errorf("its daemon runs again: %+v", p.tell())
 	}
 }
 

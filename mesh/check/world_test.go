@@ -166,7 +166,7 @@ func (w *world) tunnel(n *node) {
 func (w *world) until(what string, f func() string) {
 	w.t.Helper()
 	var last string
-	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(90 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		if last = f(); last == "" {
 			return
 		}
