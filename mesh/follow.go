@@ -130,15 +130,15 @@ func (m *Mesh) drop(network string) {
 }
 
 // Recall is what was last known of a network elsewhere, whole, at once: from memory or
-// from the cache.
-func (m *Mesh) Recall(network string) cnm.RemoteChange {
+// from the cache. It says false when nothing ever was.
+func (m *Mesh) Recall(network string) (cnm.RemoteChange, bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	f := m.follows[network]
 	if f == nil || m.fenced != "" || m.left {
-		return cnm.RemoteChange{Whole: true}
+		return cnm.RemoteChange{Whole: true}, false
 	}
-	return m.wholeOf(f)
+	return m.wholeOf(f), f.known()
 }
 
 // wholeOf is all that is known. The caller holds mu.

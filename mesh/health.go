@@ -11,10 +11,24 @@ import (
 
 // health is what is known of the way to the common store.
 type health struct {
-	reached bool      // ever
-	since   time.Time // of being reachable, or not
-	err     error     // the last; nil: reachable
-	rev     int64     // the highest revision seen
+	reached bool          // ever
+	since   time.Time     // of being reachable, or not
+	err     error         // the last; nil: reachable
+	rev     int64         // the highest revision seen
+	silent  chan struct{} // closed while err is not nil
+}
+
+// Silent is closed while no news is to be waited for, since the store cannot be reached
+// or is another mesh's. Once that is over there is a new one.
+func (m *Mesh) Silent() <-chan struct{} {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.member() == nil {
+		return m.health.silent
+	}
+	none := make(chan struct{})
+	close(none)
+	return none
 }
 
 // awayError is a store that did not answer, or not clearly: no decision of its.
@@ -42,7 +56,7 @@ func (m *Mesh) heard(ctx context.Context, err error, rev int64) error {
 		if h.reached || h.err != nil {
 			m.log.Info("the mesh's store is reachable", "after", time.Since(h.since).Round(time.Millisecond))
 		}
-		*h = health{reached: true, since: time.Now(), rev: h.rev}
+		*h = health{reached: true, since: time.Now(), rev: h.rev, silent: make(chan struct{})}
 		m.writeBell.ring()
 		m.checkBell.ring()
 		m.aliveBell.ring()
@@ -50,6 +64,7 @@ func (m *Mesh) heard(ctx context.Context, err error, rev int64) error {
 	case !up && (h.err == nil):
 		m.log.Warn("the mesh's store cannot be reached: what runs goes on", "err", err)
 		h.since, h.err = time.Now(), err
+		close(h.silent)
 	case !up:
 		h.err = err
 	}

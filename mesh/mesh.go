@@ -206,6 +206,7 @@ func New(cfg Config) (*Mesh, error) {
 	m.queue.releases = map[string]bool{}
 	m.telling.remotes = map[string]*pendingRemote{}
 	m.cache.dirty = map[string][]byte{}
+	m.health.silent = make(chan struct{})
 	for _, prefix := range basePrefixes {
 		m.base[prefix] = newMirror(prefix, "")
 	}

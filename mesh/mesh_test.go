@@ -194,6 +194,11 @@ func TestCutOff(t *testing.T) {
 		if s := b.Status(); s.Reachable || s.Queue != 5 || s.Since.IsZero() || s.Err == nil {
 			t.Errorf("status %+v", s)
 		}
+		select {
+		case <-b.Silent():
+		default:
+			t.Error("news is waited for of a store that cannot be reached")
+		}
 		says(t, b.Create(t.Context(), &cnm.Network{Name: "x", Pools: []cnm.Pool{{}}}, nil, nil), cnm.ErrUnavailable, "network x", "cannot be reached for 5s", "linkspan mesh status")
 		says(t, b.Remove(t.Context(), net), cnm.ErrConflict, "b1")
 		_, err := b.Claim(t.Context(), net, net.Pools[0].Subnet, netip.Addr{})
@@ -210,7 +215,7 @@ func TestCutOff(t *testing.T) {
 		// A restart while cut off: all is known as it was, before Run reached anything.
 		b.crash()
 		b.start()
-		if got := b.Recall(net.ID); len(got.Came) != 1 || got.Came[0].ContainerName != "a1" || len(got.Blocks) != 2 {
+		if got, known := b.Recall(net.ID); !known || len(got.Came) != 1 || got.Came[0].ContainerName != "a1" || len(got.Blocks) != 2 {
 			t.Errorf("known after a restart without the store: %+v", got)
 		}
 		if b.ctl.networks[net.ID] == nil || len(b.Peers()) != 1 || len(b.Blocks(net.ID)) != 1 {
@@ -227,6 +232,14 @@ func TestCutOff(t *testing.T) {
 		}
 		if s := b.Status(); !s.Reachable || s.Queue != 0 {
 			t.Errorf("status %+v", s)
+		}
+		select {
+		case <-b.Silent():
+			t.Error("no news is waited for of a store that is back")
+		default:
+		}
+		if _, known := b.Recall("of which nobody told"); known {
+			t.Error("what nobody told is known")
 		}
 		if p := a.Peers(); !p[0].Alive {
 			t.Error("host2 is back, and not alive")

@@ -163,7 +163,7 @@ func TestOnlyThoseWhoCare(t *testing.T) {
 		w.settle()
 		a.ctl.stop(net, addr)
 		w.settle()
-		if got := b.Recall(net.ID); len(got.Came) != 0 || !got.Whole {
+		if got, _ := b.Recall(net.ID); len(got.Came) != 0 || !got.Whole {
 			t.Errorf("host2 remembers what it does not follow: %+v", got)
 		}
 		b.mustRun(net, "b2", "")

@@ -14,9 +14,9 @@ import (
 // A network that spans hosts is in this host's kernel only while a container here is on
 // it: the first one's start makes it, the last one's end takes it away.
 
-// firstNews is how long a container's start waits for what is elsewhere on a network
-// that it is the first one on here: mostly the mesh answers sooner than the runtime
-// starts anything.
+// firstNews is how long a container's start waits at most for what is elsewhere on a
+// network that it is the first one on here: mostly the mesh answers in a few milliseconds,
+// or knows already that it will not.
 const firstNews = 250 * time.Millisecond
 
 // arrive makes the networks of a sandbox that are not here yet. The sandbox is enlisted.
@@ -77,8 +77,12 @@ func (c *Controller) appear(ctx context.Context, n *cnm.Network) error {
 }
 
 // awaitNews waits a moment for the first news of the networks of a sandbox that just
-// came.
+// came, unless there will be none.
 func (c *Controller) awaitNews(ctx context.Context, s *cnm.Sandbox) {
+	var silent <-chan struct{} // nil: it cannot be known
+	if m, ok := c.Mesh().(Silencer); ok {
+		silent = m.Silent()
+	}
 	for i := range s.Endpoints {
 		n, err := c.Network(s.Endpoints[i].NetworkID)
 		if err != nil {
@@ -96,6 +100,7 @@ func (c *Controller) awaitNews(ctx context.Context, s *cnm.Sandbox) {
 		}
 		select {
 		case <-told:
+		case <-silent:
 		case <-time.After(left):
 		case <-ctx.Done():
 			return

@@ -164,11 +164,7 @@ func (k *sink) Remote(ctx context.Context, network string, change cnm.RemoteChan
 		c.log.Error("not all names of containers on other hosts are known; the next reconciliation brings them", "network", n.Name, "err", err)
 	}
 	if change.Whole {
-		select {
-		case <-sp.told:
-		default:
-			close(sp.told)
-		}
+		sp.heard()
 	}
 }
 

@@ -63,8 +63,16 @@ type Sink interface {
 
 // Recaller is a Mesh that remembers across restarts what it was told.
 type Recaller interface {
-	// Recall returns what was last known of a network elsewhere, whole, at once.
-	Recall(network string) cnm.RemoteChange
+	// Recall returns what was last known of a network elsewhere, whole, at once; known
+	// is false when nothing ever was.
+	Recall(network string) (last cnm.RemoteChange, known bool)
+}
+
+// Silencer is a Mesh that knows when there will be no news.
+type Silencer interface {
+	// Silent is closed while the common store cannot be reached. Once that is over there
+	// is a new one.
+	Silent() <-chan struct{}
 }
 
 // Granter is a Mesh that remembers what this host granted (Sink.Ask).

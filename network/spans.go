@@ -44,7 +44,7 @@ type span struct {
 	mu sync.Mutex // one change of it in the kernel at a time
 	// here says that its objects are in the kernel: while this host has endpoints on it.
 	here bool
-	told chan struct{} // closes with the first whole news
+	told chan struct{} // closes when all that is elsewhere is known
 	came time.Time     // when its first container here came
 	// remotes are the endpoints elsewhere, by id; hosts what each peer has.
 	remotes map[string]cnm.Remote
@@ -107,6 +107,16 @@ func (c *Controller) span(network string) *span {
 func (sp *span) empty() {
 	sp.remotes, sp.hosts, sp.holder = map[string]cnm.Remote{}, map[string]*presence{}, map[netip.Addr]string{}
 	sp.told, sp.home = make(chan struct{}), nil
+}
+
+// heard notes that all that is elsewhere is known, as of now or as of the last time that
+// it could be. The caller holds mu.
+func (sp *span) heard() {
+	select {
+	case <-sp.told:
+	default:
+		close(sp.told)
+	}
 }
 
 // host is what a peer has; nothing yet, the first time.
@@ -264,7 +274,11 @@ func (c *Controller) coming(env driver.Env, s *cnm.Sandbox) (objs []dataplane.Ob
 func (c *Controller) recall(n *cnm.Network, sp *span) {
 	sp.home = c.ownBlocks(n.ID)
 	if r, ok := c.Mesh().(Recaller); ok {
-		sp.take(r.Recall(n.ID), c.self())
+		last, known := r.Recall(n.ID)
+		sp.take(last, c.self())
+		if known {
+			sp.heard()
+		}
 	}
 }
 

@@ -46,6 +46,7 @@ type member struct {
 	out      atomic.Bool // forgotten
 	dead     atomic.Bool // for the others
 	routed   atomic.Bool // others reach it through a router
+	mute     atomic.Bool // nothing is told of what is elsewhere, as if it took long
 
 	hears   atomic.Pointer[Sink]
 	own     map[string][]cnm.Block // remembered
@@ -364,7 +365,7 @@ func (m *member) Follow(n *cnm.Network) {
 
 // whole tells all that is elsewhere on a network.
 func (m *member) whole(network string) {
-	if m.away.Load() || m.out.Load() {
+	if m.away.Load() || m.out.Load() || m.mute.Load() {
 		return
 	}
 	m.mu.Lock()
@@ -381,12 +382,21 @@ func (m *member) whole(network string) {
 }
 
 // Recall implements Recaller.
-func (m *member) Recall(network string) cnm.RemoteChange {
+func (m *member) Recall(network string) (cnm.RemoteChange, bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	c := cnm.RemoteChange{Whole: true, Blocks: slices.Clone(m.blocks[network])}
 	for _, id := range slices.Sorted(maps.Keys(m.known[network])) {
 		c.Came = append(c.Came, m.known[network][id])
+	}
+	return c, m.known[network] != nil
+}
+
+// Silent implements Silencer.
+func (m *member) Silent() <-chan struct{} {
+	c := make(chan struct{})
+	if m.away.Load() {
+		close(c)
 	}
 	return c
 }
