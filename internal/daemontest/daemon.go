@@ -18,15 +18,17 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"linkspan/internal/lab"
 )
 
 const (
 	// readyTime is what a daemon may take to answer; it takes about 100 ms.
-	readyTime = 30 * time.Second
+	readyTime = lab.Patience
 	// stopTime is what it may take to stop.
-	stopTime = 20 * time.Second
+	stopTime = lab.Patience
 	// dockerTime bounds one docker command.
-	dockerTime = 2 * time.Minute
+	dockerTime = 3 * time.Minute
 )
 
 // Daemon is one daemon under test. Methods fail the test they belong to.
@@ -138,7 +140,7 @@ func (d *Daemon) TryRun(more ...string) error {
 }
 
 func (d *Daemon) ping() error {
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	tr := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", d.Socket)
@@ -185,7 +187,7 @@ func (d *Daemon) Signal(s syscall.Signal) {
 }
 
 // Wait waits until the daemon has ended by itself (a fail point, say) and
-// returns how.
+// returns how; within, and lab.Patience at least.
 func (d *Daemon) Wait(within time.Duration) error {
 	d.t.Helper()
 	p := d.proc
@@ -196,8 +198,8 @@ func (d *Daemon) Wait(within time.Duration) error {
 	}
 	select {
 	case <-p.done:
-	case <-time.After(within):
-		d.t.Fatalf("the daemon runs on after %v", within)
+	case <-time.After(max(within, lab.Patience)):
+		d.t.Fatalf("the daemon runs on after %v", max(within, lab.Patience))
 	}
 	p.cmd = nil
 	return p.err
@@ -242,13 +244,26 @@ func (d *Daemon) KeeperPID() int {
 	return 0
 }
 
+// KillKeeper kills the daemon's keeper and returns what its pid was.
+func (d *Daemon) KillKeeper() int {
+	d.t.Helper()
+	pid := d.KeeperPID()
+	if pid == 0 {
+		d.t.Fatal("no keeper is running")
+	}
+	if err := unix.Kill(pid, unix.SIGKILL); err != nil {
+		d.t.Fatalf("keeper: %v", err)
+	}
+	return pid
+}
+
 // SecondDaemon tries to start another daemon, with folders of its own, beside
 // this one in the same network namespace, and returns what that one said when it
 // refused.
 func (d *Daemon) SecondDaemon() string {
 	d.t.Helper()
 	dir := d.t.TempDir()
-	out, err := d.Host.Try("timeout", "20", d.binary, "daemon", "--data-root", dir+"/d", "--exec-root", dir+"/x", "-H", "unix://"+d.Dir+"/second.sock")
+	out, err := d.Host.Try("timeout", "60", d.binary, "daemon", "--data-root", dir+"/d", "--exec-root", dir+"/x", "-H", "unix://"+d.Dir+"/second.sock")
 	if err == nil {
 		d.t.Errorf("the second daemon ended without complaint")
 	}

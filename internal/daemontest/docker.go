@@ -9,6 +9,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"linkspan/internal/lab"
 )
 
 // DockerEnv is the environment variable that names another docker command.
@@ -90,9 +92,10 @@ func (d *Daemon) finish(cmd *exec.Cmd) Result {
 }
 
 // Until repeats a check until it is true, and fails the test when the time is
-// over.
+// over: within, and lab.Patience at least.
 func (d *Daemon) Until(within time.Duration, what string, ok func() bool) {
 	d.t.Helper()
+	within = max(within, lab.Patience)
 	for deadline := time.Now().Add(within); !ok(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			d.t.Fatalf("not within %v: %s", within, what)

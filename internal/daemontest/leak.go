@@ -250,17 +250,21 @@ func (d *Daemon) RemoveAll() {
 // power: the daemon, the keeper, containerd, shims and containers.
 func (d *Daemon) KillAll() {
 	d.t.Helper()
-	for range 20 {
+	d.killed()
+	_ = d.Wait(stopTime)
+}
+
+// killed kills what names the daemon's folder until there is none of it.
+func (d *Daemon) killed() {
+	for deadline := time.Now().Add(lab.Patience); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		all := d.processes()
 		for _, p := range all {
 			_ = unix.Kill(p.pid, unix.SIGKILL)
 		}
 		if len(all) == 0 {
-			break
+			return
 		}
-		time.Sleep(20 * time.Millisecond)
 	}
-	_ = d.Wait(stopTime)
 }
 
 type proc struct {
@@ -294,17 +298,7 @@ func (d *Daemon) end() {
 		}
 		d.Stop()
 	}
-	for range 5 {
-		left := d.processes()
-		if len(left) == 0 {
-			break
-		}
-		for _, p := range left {
-			// The docker commands of this test are not the daemon's.
-			_ = unix.Kill(p.pid, unix.SIGKILL)
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
+	d.killed() // the docker commands of this test too
 	b, _ := os.ReadFile("/proc/self/mountinfo")
 	lines := strings.Split(string(b), "\n")
 	for i := len(lines) - 1; i >= 0; i-- { // what lies on top comes later in the table

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"net"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -34,14 +35,15 @@ func (d *Daemon) Seen() string {
 }
 
 // Still is how the host is when what was done to it before is over: the kernel clears
-// away a namespace of a container that ended, and its links, when it finds the time.
+// away a namespace of a container that ended, and its links, when it finds the time, and
+// the daemon deletes links behind the request that doomed them.
 func (d *Daemon) Still() string {
 	d.t.Helper()
 	last := d.Seen()
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); {
+	for deadline := time.Now().Add(lab.Patience); time.Now().Before(deadline); {
 		time.Sleep(200 * time.Millisecond)
 		now := d.Seen()
-		if now == last {
+		if now == last && !doomed.MatchString(now) {
 			break
 		}
 		last = now
@@ -49,12 +51,15 @@ func (d *Daemon) Still() string {
 	return last
 }
 
+// doomed links have such names until they are deleted (dataplane/linux).
+var doomed = regexp.MustCompile(`(?m) links: lsd[0-9]+ `)
+
 // Settled waits until the host is as it was. On a slow machine one look takes long: it
 // is the number of looks that counts too.
 func (d *Daemon) Settled(what, before string) {
 	d.t.Helper()
 	var now string
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(lab.Patience)
 	for looks := 1; ; looks++ {
 		if now = d.Seen(); now == before {
 			return
@@ -70,12 +75,12 @@ func (d *Daemon) Settled(what, before string) {
 // Reach is netprobe's answer on an address of the host, asked from a machine; "" if
 // there is none.
 func Reach(from *lab.Host, addr string) string {
-	c, err := from.Dial("tcp", addr, 2*time.Second)
+	c, err := from.Dial("tcp", addr, 5*time.Second)
 	if err != nil {
 		return ""
 	}
 	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(2 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(5 * time.Second))
 	line, _ := bufio.NewReader(c).ReadString('\n')
 	return strings.TrimSpace(line)
 }
@@ -83,7 +88,7 @@ func Reach(from *lab.Host, addr string) string {
 // Reached waits until a published port of netprobe answers the machine.
 func (d *Daemon) Reached(port int) {
 	d.t.Helper()
-	d.Until(10*time.Second, fmt.Sprintf("port %d answers", port), func() bool {
+	d.Until(lab.Patience, fmt.Sprintf("port %d answers", port), func() bool {
 		return strings.HasPrefix(Reach(d.Machine, fmt.Sprintf("%s:%d", HostAddr, port)), "src="+MachineAddr)
 	})
 }
@@ -99,7 +104,7 @@ type Talk struct {
 func (d *Daemon) Talk(port int) *Talk {
 	d.t.Helper()
 	d.Reached(port)
-	c, err := d.Machine.Dial("tcp", fmt.Sprintf("%s:%d", HostAddr, port), 2*time.Second)
+	c, err := d.Machine.Dial("tcp", fmt.Sprintf("%s:%d", HostAddr, port), lab.Patience)
 	if err != nil {
 		d.t.Fatal(err)
 	}
@@ -115,7 +120,7 @@ func (d *Daemon) Talk(port int) *Talk {
 func (k *Talk) On(t testing.TB) {
 	t.Helper()
 	k.n++
-	_ = k.c.SetDeadline(time.Now().Add(10 * time.Second))
+	_ = k.c.SetDeadline(time.Now().Add(lab.Patience))
 	want := fmt.Sprintf("message %d\n", k.n)
 	if _, err := k.c.Write([]byte(want)); err != nil {
 		t.Fatalf("the connection broke: %v", err)

@@ -164,9 +164,9 @@ func (c *Capture) Holds(text string) bool {
 }
 
 // Until waits until a frame that passes is captured.
-func (c *Capture) Until(within time.Duration, passes func(Packet) bool) error {
+func (c *Capture) Until(passes func(Packet) bool) error {
 	seen := 0
-	for deadline := time.Now().Add(within); ; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(Patience); ; time.Sleep(5 * time.Millisecond) {
 		c.mu.Lock()
 		for ; seen < len(c.frames); seen++ {
 			if p, ok := Read(c.frames[seen]); ok && passes(p) {
@@ -176,7 +176,7 @@ func (c *Capture) Until(within time.Duration, passes func(Packet) bool) error {
 		}
 		c.mu.Unlock()
 		if time.Now().After(deadline) {
-			return fmt.Errorf("lab: no such packet among %d within %v", seen, within)
+			return fmt.Errorf("lab: no such packet among %d within %v", seen, Patience)
 		}
 	}
 }

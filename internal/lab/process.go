@@ -84,13 +84,13 @@ func (p *Process) Signal(s os.Signal) {
 	}
 }
 
-// Stop asks it to end, kills it after ten seconds, and returns how it ended.
+// Stop asks it to end, kills it when that takes too long, and returns how it ended.
 func (p *Process) Stop() error {
 	p.host.lab.t.Helper()
 	p.Signal(syscall.SIGTERM)
 	select {
 	case <-p.done:
-	case <-time.After(10 * time.Second):
+	case <-time.After(Patience):
 		p.host.lab.t.Errorf("lab: %v does not stop", p.cmd.Args)
 		p.Kill()
 	}
@@ -104,9 +104,10 @@ func (p *Process) Kill() {
 }
 
 // WaitFor waits until the program has printed text; it fails the test when the
-// program ends, or the time passes, before.
+// program ends, or the time passes, before: within, and Patience at least.
 func (p *Process) WaitFor(text string, within time.Duration) {
 	p.host.lab.t.Helper()
+	within = max(within, Patience)
 	deadline := time.After(within)
 	for !strings.Contains(p.Output(), text) {
 		select {

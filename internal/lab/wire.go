@@ -67,7 +67,7 @@ func (w *Wire) noticed(up bool) {
 		h   *Host
 		dev string
 	}{{w.a, w.DevA}, {w.b, w.DevB}} {
-		for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(2 * time.Millisecond) {
+		for deadline := time.Now().Add(Patience); ; time.Sleep(2 * time.Millisecond) {
 			out := end.h.Run("ip", "-o", "link", "show", "dev", end.dev)
 			if strings.Contains(out, " state UP ") == up {
 				break

@@ -1,5 +1,6 @@
 // Package mesh walks networks that span hosts: several hosts on a simulated LAN, each
-// with a real daemon and a containerd of its own, driven by the real docker CLI.
+// with a real daemon and a containerd of its own, driven by the real docker CLI. Every
+// test has a LAN of its own and mostly waits: all are parallel.
 package mesh
 
 import (
@@ -10,10 +11,11 @@ import (
 	"time"
 
 	"linkspan/internal/daemontest"
+	"linkspan/internal/lab"
 )
 
 // patience is how long what takes a few milliseconds may take under load.
-const patience = 15 * time.Second
+const patience = lab.Patience
 
 // cluster is hosts that are in one mesh: the first made it, the others joined.
 type cluster struct {
@@ -114,7 +116,7 @@ func (c *cluster) answer(i int, container, name string) string {
 func (c *cluster) until(i int, container, name, text string) {
 	c.t.Helper()
 	var last string
-	for deadline := time.Now().Add(4 * patience); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * patience); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
 		if last = c.answer(i, container, name); strings.Contains(last, text) {
 			return
 		}
@@ -132,6 +134,21 @@ func (c *cluster) reaches(i int, container, name string) {
 func (c *cluster) unknown(i int, container, name string) {
 	c.t.Helper()
 	c.until(i, container, name, "no such host")
+}
+
+// pings waits until a container on host i hears an answer from a name, all of its packets'.
+func (c *cluster) pings(i int, container, name string) {
+	c.t.Helper()
+	c.Daemons[i].Until(patience, container+" pings "+name, func() bool {
+		return strings.Contains(c.Daemons[i].TryDocker("exec", container, "ping", "-c", "1", "-W", "2", name).Stdout, " 0% packet loss")
+	})
+}
+
+// removed waits until a network can be removed: a host may not have heard yet that nobody
+// is on it any more.
+func (c *cluster) removed(i int, network string) {
+	c.t.Helper()
+	c.Daemons[i].Until(patience, network+" is removed", func() bool { return c.Daemons[i].TryDocker("network", "rm", network).Code == 0 })
 }
 
 // inspect reads one network as a host knows it.

@@ -53,6 +53,7 @@ func (c *cluster) apart() {
 // TestHostDies: what runs on the others goes on; what the dead one had is kept for it; and
 // it comes back, or is forgotten and replaced.
 func TestHostDies(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 3, 3)
 	c.crowd("shop", "-d", "overlay", "--subnet", "192.168.0.0/16")
 	dead := c.address(2, "c3")
@@ -62,7 +63,11 @@ func TestHostDies(t *testing.T) {
 	c.reaches(0, "c1", "c2")
 	c.Daemons[0].Docker("run", "-d", "--name", "c4", "--network", "shop", "netprobe")
 	c.reaches(1, "c2", "c4")
-	c.until(0, "c1", "c3", "timeout") // stale beats a black hole: its name leaves after a while
+	// Stale beats a black hole: its name leaves after a while, and until then leads nowhere.
+	c.Daemons[0].Until(patience, "c3 does not answer", func() bool {
+		out := c.answer(0, "c1", "c3")
+		return strings.Contains(out, "timeout") || strings.Contains(out, "no such host")
+	})
 	c.Daemons[1].Refused([]string{dead, "host3"}, "run", "-d", "--name", "thief", "--network", "shop", "--ip", dead, "netprobe")
 	c.Daemons[1].TryDocker("rm", "-f", "thief")
 	c.Daemons[0].Until(2*patience, "host3 is told dead", func() bool {
@@ -73,9 +78,7 @@ func TestHostDies(t *testing.T) {
 	c.Switch.Heal(c.Daemons[2].Host)
 	c.Daemons[2].Run()
 	c.Daemons[2].Docker("start", "c3")
-	if a := c.address(2, "c3"); a == "" {
-		t.Error("c3 has no address after its host came back")
-	}
+	c.Daemons[2].Until(patience, "c3 has an address after its host came back", func() bool { return c.address(2, "c3") != "" })
 	for i := range 3 {
 		c.reaches(i, fmt.Sprintf("c%d", i+1), "c3")
 	}
@@ -84,6 +87,7 @@ func TestHostDies(t *testing.T) {
 
 // TestCutOff: a host that nobody hears goes on with what it has, and is healed by no hand.
 func TestCutOff(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 3, 3)
 	c.crowd("shop", "-d", "overlay", "--subnet", "192.168.0.0/16")
 	lost := c.Daemons[2]
@@ -109,6 +113,7 @@ func TestCutOff(t *testing.T) {
 
 // TestMajorityGone: two of three members die; what runs goes on, and heals.
 func TestMajorityGone(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 3, 3)
 	c.crowd("shop", "-d", "overlay")
 	c.Daemons[1].Kill9()
@@ -137,6 +142,7 @@ func TestMajorityGone(t *testing.T) {
 
 // TestDaemonDies: a conversation between hosts does not notice that daemons die.
 func TestDaemonDies(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 2, 1)
 	for _, make := range [][]string{{"-d", "overlay"}, {"-d", "routed"}, {"-d", "overlay", "-o", "encrypted"}} {
 		t.Run(strings.Join(make, " "), func(t *testing.T) {
@@ -148,7 +154,7 @@ func TestDaemonDies(t *testing.T) {
 			two.Until(patience, "an answer", func() bool {
 				return two.TryDocker("exec", "client", "/netprobe", "dial", "-timeout", "1s", "tcp/server:9000").Code == 0
 			})
-			talk := two.DockerCommand("exec", "client", "/netprobe", "dial", "-n", "80", "-interval", "50ms", "-timeout", "2s", "tcp/server:9000")
+			talk := two.DockerCommand("exec", "client", "/netprobe", "dial", "-n", "80", "-interval", "50ms", "-timeout", "60s", "tcp/server:9000")
 			// The exec's own stream lives in host2's keeper and its client: only host1's
 			// daemon, and then host2's between two attaches, may die under it.
 			var out strings.Builder
@@ -175,6 +181,7 @@ func TestDaemonDies(t *testing.T) {
 // TestReplaced: a name is one host's; a dead one's is free once it is forgotten, and the
 // one that comes back fences itself.
 func TestReplaced(t *testing.T) {
+	t.Parallel()
 	c := &cluster{daemontest.NewCluster(t, 3), t}
 	c.init()
 	c.join(1)
@@ -209,9 +216,10 @@ func TestReplaced(t *testing.T) {
 		return strings.Contains(c.status(1), "forgotten")
 	})
 	// Down at once; deleted by the sweeper, behind the request (no LinkDel on its path).
-	if out, err := c.Daemons[1].Host.Try("ip", "-o", "link", "show", "up", "type", "vxlan"); err != nil || strings.TrimSpace(out) != "" {
-		t.Errorf("tunnels of a forgotten host: %s %v", out, err)
-	}
+	c.Daemons[1].Until(patience, "tunnels of a forgotten host are down", func() bool {
+		out, err := c.Daemons[1].Host.Try("ip", "-o", "link", "show", "up", "type", "vxlan")
+		return err == nil && strings.TrimSpace(out) == ""
+	})
 	c.Daemons[1].Until(patience, "tunnels of a forgotten host are deleted", func() bool {
 		out, err := c.Daemons[1].Host.Try("ip", "-o", "link", "show", "type", "vxlan")
 		return err == nil && strings.TrimSpace(out) == ""

@@ -14,6 +14,7 @@ import (
 // TestPaths: two hosts share a link and the third is behind a router. Routed networks take
 // plain routes to who is on the link and VXLAN to who is not; no path changes an address.
 func TestPaths(t *testing.T) {
+	t.Parallel()
 	c := &cluster{daemontest.NewTwoLANs(t, 1500), t}
 	c.form()
 	near, far := c.Switch.Capture(c.Daemons[1].Host), c.Switch.Capture(c.Daemons[0].Host)
@@ -22,12 +23,12 @@ func TestPaths(t *testing.T) {
 	c.until(1, "c2", "c1", "dst="+one)
 	c.until(1, "c2", "c3", "src="+c.address(1, "c2"))
 
-	if err := near.Until(patience, func(p lab.Packet) bool {
+	if err := near.Until(func(p lab.Packet) bool {
 		return p.Proto == unix.IPPROTO_TCP && p.Dst.String() == one && p.DstPort == 9000
 	}); err != nil {
 		t.Errorf("to the same link by a plain route: %v", err)
 	}
-	if err := far.Until(patience, func(p lab.Packet) bool {
+	if err := far.Until(func(p lab.Packet) bool {
 		_, inner, ok := p.VXLAN(4789)
 		in, _ := lab.Read(inner)
 		return ok && p.Dst.String() == c.Addr(2) && in.Dst.String() == three
@@ -40,9 +41,7 @@ func TestPaths(t *testing.T) {
 		}
 	}
 	for _, w := range []string{"direct (wan0)", "vxlan"} {
-		if out := c.status(0); !strings.Contains(out, w) {
-			t.Errorf("no path %s in\n%s", w, out)
-		}
+		c.Daemons[0].Until(patience, "a path "+w+" is told", func() bool { return strings.Contains(c.status(0), w) })
 	}
 }
 
@@ -61,6 +60,7 @@ func (c *cluster) mtu(i int, container string) string {
 // TestMTU: a container's interface has what the underlay leaves, follows it as it changes,
 // and full-size packets pass.
 func TestMTU(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 2, 1)
 	c.Daemons[0].Docker("network", "create", "-d", "overlay", "shop")
 	c.Daemons[1].Until(patience, "shop on host2", func() bool { return strings.Contains(c.Daemons[1].Docker("network", "ls"), "shop") })
@@ -73,9 +73,7 @@ func TestMTU(t *testing.T) {
 			return c.Daemons[0].TryDocker("exec", "c1", "ping", "-c", "1", "-W", "1", "-M", "do", "-s", size, "c2").Code == 0
 		})
 	}
-	if got := c.mtu(0, "c1"); got != "1450" {
-		t.Errorf("MTU %s, want 1450", got)
-	}
+	c.Daemons[0].Until(patience, "an MTU of 1450", func() bool { return c.mtu(0, "c1") == "1450" })
 	full("1422") // 1450 less the headers of IP and ICMP
 	for _, d := range c.Daemons {
 		d.Host.Run("ip", "link", "set", "wan0", "mtu", "1400")
@@ -89,12 +87,13 @@ func TestMTU(t *testing.T) {
 // TestBlackHole: a router that drops big packets and tells nobody is found, named, and
 // gone around.
 func TestBlackHole(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 2, 1)
 	c.Switch.BlackHole(c.Daemons[1].Host, 1400)
-	r := c.Daemons[0].Linkspan("mesh", "check")
-	if r.Code == 0 || !strings.Contains(r.Stdout, "1400") || !strings.Contains(r.Stdout, "host2") {
-		t.Errorf("mesh check: exit code %d: %s%s", r.Code, r.Stdout, r.Stderr)
-	}
+	c.Daemons[0].Until(patience, "mesh check names what is dropped", func() bool {
+		r := c.Daemons[0].Linkspan("mesh", "check")
+		return r.Code != 0 && strings.Contains(r.Stdout, "1400") && strings.Contains(r.Stdout, "host2")
+	})
 	c.Switch.Heal(c.Daemons[1].Host)
 	c.Daemons[0].Until(4*patience, "healed", func() bool { return c.Daemons[0].Linkspan("mesh", "check").Code == 0 })
 }

@@ -40,6 +40,7 @@ type place struct {
 // and checks: no address twice, every container reached by its name from every host, no
 // name and no FDB entry of one that is gone.
 func TestSoak(t *testing.T) {
+	t.Parallel()
 	length := soakShort
 	if os.Getenv(soakEnv) != "" {
 		length = soakLong
@@ -82,12 +83,19 @@ func (s *soak) step() {
 		s.made++
 		name, network := fmt.Sprintf("s%d", s.made), s.networks[s.rnd.IntN(len(s.networks))]
 		r := d.TryDocker("run", "-d", "--name", name, "--network", network, "netprobe")
-		if r.Code != 0 {
-			// Who is cut off has its own addresses, until they are used up.
-			if len(s.dark) > 0 && strings.Contains(r.Stderr, "store") {
-				d.TryDocker("rm", "-f", name)
+		// Who is cut off has its own addresses, until they are used up; a member that has
+		// just come back, or has lost its leader, is told so too, and asked again.
+		for deadline := time.Now().Add(patience); r.Code != 0 && strings.Contains(r.Stderr, "store"); r = d.TryDocker("run", "-d", "--name", name, "--network", network, "netprobe") {
+			d.TryDocker("rm", "-f", name)
+			if len(s.dark) > 0 {
 				return
 			}
+			if time.Now().After(deadline) {
+				break
+			}
+			time.Sleep(200 * time.Millisecond)
+		}
+		if r.Code != 0 {
 			s.t.Errorf("%s: run %s on %s (dark: %v): %s", s.name(i), name, network, s.dark, r.Stderr)
 			return
 		}

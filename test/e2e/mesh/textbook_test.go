@@ -5,7 +5,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -17,6 +16,7 @@ import (
 // on one overlay network; they find each other by name without a port mapping, and the
 // wire carries VXLAN with the network's number and nothing else of theirs.
 func TestTextbook(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 2, 1)
 	one, two := c.Daemons[0], c.Daemons[1]
 	wire := c.Switch.Capture(two.Host)
@@ -25,16 +25,17 @@ func TestTextbook(t *testing.T) {
 		return strings.Contains(two.Docker("network", "ls", "--no-trunc", "--format", "{{.ID}} {{.Name}} {{.Driver}} {{.Scope}}"), id+" shop overlay global")
 	})
 	one.Docker("run", "-d", "--name", "c1", "--network", "shop", "--ip", "192.168.1.1", "--network-alias", "cache", "redis")
-	if out := two.Docker("run", "--rm", "--name", "c3", "--network", "shop", "--ip", "192.168.2.1", "centos", "ping", "-c", "2", "c1"); !strings.Contains(out, "192.168.1.1") || !strings.Contains(out, " 0% packet loss") {
-		t.Fatalf("ping c1: %s", out)
-	}
+	two.Until(patience, "c3 pings c1", func() bool {
+		out := two.TryDocker("run", "--rm", "--name", "c3", "--network", "shop", "--ip", "192.168.2.1", "centos", "ping", "-c", "2", "c1").Stdout
+		return strings.Contains(out, "192.168.1.1") && strings.Contains(out, " 0% packet loss")
+	})
 
 	n := c.inspect(1, "shop")
 	vni, err := strconv.ParseUint(n.Options["com.docker.network.driver.overlay.vxlanid_list"], 10, 24)
 	if err != nil || n.Scope != "global" || n.ID != id {
 		t.Fatalf("inspected on host2: %+v", n)
 	}
-	if err := wire.Until(patience, func(p lab.Packet) bool {
+	if err := wire.Until(func(p lab.Packet) bool {
 		got, inner, ok := p.VXLAN(4789)
 		in, inside := lab.Read(inner)
 		return ok && uint64(got) == vni && p.Src.String() == "10.0.0.2" && p.Dst.String() == "10.0.0.1" && inside && in.Proto == unix.IPPROTO_ICMP && in.Dst.String() == "192.168.1.1"
@@ -64,19 +65,19 @@ func TestTextbook(t *testing.T) {
 	}
 	for _, name := range []string{"c1", "cache", "c1.shop"} {
 		host(name, "192.168.1.1")
-		two.Docker("exec", "c4", "ping", "-c", "1", "-W", "2", name)
+		c.pings(1, "c4", name)
 	}
-	if out := two.Docker("exec", "c4", "getent", "hosts", "192.168.1.1"); !strings.Contains(out, "c1") {
-		t.Errorf("PTR: %s", out)
-	}
-	if out := two.Docker("exec", "c4", "sh", "-c", "printf 'PING\\r\\n' | nc -q 1 c1 6379"); !strings.Contains(out, "PONG") {
-		t.Errorf("redis: %s", out)
-	}
+	two.Until(patience, "its address has a name", func() bool {
+		return strings.Contains(two.TryDocker("exec", "c4", "getent", "hosts", "192.168.1.1").Stdout, "c1")
+	})
+	two.Until(patience, "redis answers", func() bool {
+		return strings.Contains(two.TryDocker("exec", "c4", "sh", "-c", "printf 'PING\\r\\n' | nc -q 1 c1 6379").Stdout, "PONG")
+	})
 	one.Docker("network", "disconnect", "shop", "c1")
 	host("c1", "")
 	one.Docker("network", "connect", "--ip", "192.168.1.7", "shop", "c1")
 	host("c1", "192.168.1.7")
-	two.Docker("exec", "c4", "ping", "-c", "1", "-W", "2", "c1")
+	c.pings(1, "c4", "c1")
 
 	// An address is nobody else's, on whatever host.
 	two.Refused([]string{"192.168.1.7", "c1", "host1"}, "run", "-d", "--name", "thief", "--network", "shop", "--ip", "192.168.1.7", "centos", "sleep", "1000")
@@ -84,12 +85,13 @@ func TestTextbook(t *testing.T) {
 	two.Docker("rm", "-f", "c4")
 	two.Refused([]string{"shop", "c1", "host1"}, "network", "rm", "shop")
 	one.Docker("rm", "-f", "c1")
-	two.Docker("network", "rm", "shop")
+	c.removed(1, "shop")
 	one.Until(patience, "the network gone on host1", func() bool { return !strings.Contains(one.Docker("network", "ls"), "shop") })
 }
 
 // TestPublished: -p works on overlay endpoints, and what leaves carries the host's address.
 func TestPublished(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 2, 1)
 	one, two := c.Daemons[0], c.Daemons[1]
 	for _, driver := range []string{"overlay", "routed"} {
@@ -102,20 +104,18 @@ func TestPublished(t *testing.T) {
 			})
 			two.Until(patience, "the network on host2", func() bool { return strings.Contains(two.Docker("network", "ls"), net) })
 			two.Docker("run", "-d", "--name", "client", "--network", net, "centos", "sleep", "1000")
-			two.Docker("exec", "client", "ping", "-c", "1", "-W", "2", "web")
-			out := two.Docker("exec", "client", "ping", "-c", "1", "-W", "2", daemontest.ClusterMachine)
-			if !strings.Contains(out, " 0% packet loss") {
-				t.Errorf("outside: %s", out)
-			}
+			c.pings(1, "client", "web")
+			c.pings(1, "client", daemontest.ClusterMachine) // the outside
 			two.Docker("rm", "-f", "client")
 			one.Docker("rm", "-f", "web")
-			one.Docker("network", "rm", net)
+			c.removed(0, net)
 		})
 	}
 }
 
 // TestSourceKept: between hosts no address is translated, on any path.
 func TestSourceKept(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 2, 1)
 	one, two := c.Daemons[0], c.Daemons[1]
 	for i, make := range [][]string{{"-d", "overlay"}, {"-d", "routed"}, {"-d", "overlay", "-o", "encrypted"}, {"-d", "routed", "-o", "encrypted"}} {
@@ -135,14 +135,13 @@ func TestSourceKept(t *testing.T) {
 			if !strings.Contains(out, "src="+mine+":") || !strings.Contains(out, "host="+marker) {
 				t.Errorf("the server saw %s, the client is %s", out, mine)
 			}
-			time.Sleep(50 * time.Millisecond)
-			wire.End()
+			wire.End() // with all that was sent
 			if secret := len(make) > 2; wire.Holds(marker) == secret {
 				t.Errorf("plain text on the wire: %v, encrypted: %v", !secret, secret)
 			}
 			two.Docker("rm", "-f", "client")
 			one.Docker("rm", "-f", "server")
-			one.Docker("network", "rm", net)
+			c.removed(0, net)
 		})
 	}
 }

@@ -32,7 +32,7 @@ func TestOnePortManyAddresses(t *testing.T) {
 		}
 	}
 	// A removed one takes nobody else's away, nor a connection or flow of theirs.
-	held := stream(t, machine(d), target("tcp", daemontest.HostAddr, 9000), "-timeout", "2s", "-n", "12", "-interval", "100ms")
+	held := stream(t, machine(d), target("tcp", daemontest.HostAddr, 9000), "-timeout", "60s", "-n", "12", "-interval", "100ms")
 	ours := func() (n int) {
 		lines, err := d.Host.Flows(9000).List()
 		if err != nil {
@@ -47,7 +47,7 @@ func TestOnePortManyAddresses(t *testing.T) {
 	}
 	flows := ours()
 	d.Docker("rm", "-f", "lo4", "wire6")
-	if lines := <-held; len(lines) != 12 {
+	if lines := held.all(t); len(lines) != 12 {
 		t.Errorf("a connection to another container: %q", lines)
 	}
 	if now := ours(); flows == 0 || now != flows {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"linkspan/internal/daemontest"
+	"linkspan/internal/lab"
 	"linkspan/netns"
 )
 
@@ -42,7 +43,10 @@ func watch(t *testing.T, at place, addr string) *witness {
 	return w
 }
 
-// send sends three datagrams; that the kernel refuses to is fine.
+// sent is how many datagrams send sends.
+const sent = 3
+
+// send sends some datagrams; that the kernel refuses to is fine.
 func send(t *testing.T, from place, local, to string) {
 	t.Helper()
 	err := netns.Do(from.ns, func() error {
@@ -55,7 +59,7 @@ func send(t *testing.T, from place, local, to string) {
 			return err
 		}
 		defer c.Close()
-		for range 3 {
+		for range sent {
 			_, _ = c.Write([]byte("x"))
 			time.Sleep(5 * time.Millisecond)
 		}
@@ -101,11 +105,11 @@ func TestClosedToTheWire(t *testing.T) {
 				t.Errorf("%s port on %s: the host itself gets %+v", proto, at, a)
 			}
 			for _, addr := range []string{daemontest.HostAddr, daemontest.HostAddr6} {
-				if a := dial(t, m, target(proto, addr, port), "-timeout", "300ms"); a.Verdict != "refused" {
+				if a := dial(t, m, target(proto, addr, port)); a.Verdict != "refused" {
 					t.Errorf("%s port on %s, dialled as %s from the wire: %+v", proto, at, addr, a)
 				}
 				// Another of the host's own addresses is not the loopback either.
-				if a := dial(t, host(d), target(proto, addr, port), "-timeout", "300ms"); a.Verdict != "refused" {
+				if a := dial(t, host(d), target(proto, addr, port)); a.Verdict != "refused" {
 					t.Errorf("%s port on %s, dialled as %s from the host: %+v", proto, at, addr, a)
 				}
 			}
@@ -179,16 +183,14 @@ func TestHostLoopback(t *testing.T) {
 	for _, addr := range []string{gateway, daemontest.HostAddr} {
 		for tg, want := range map[string]string{target("tcp", addr, 7777): "refused", target("udp", addr, 7777): "refused",
 			target("tcp", addr, 9001): "refused", target("udp", addr, 9001): "refused", target("tcp", addr, 9002): "refused"} {
-			if a := dial(t, c, tg, "-timeout", "300ms"); a.Verdict != want {
+			if a := dial(t, c, tg); a.Verdict != want {
 				t.Errorf("%s: %+v, want %s", tg, a, want)
 			}
 		}
 	}
 	send(t, c, "", gateway+":7778")
-	if time.Sleep(50 * time.Millisecond); open.count.Load() == 0 {
-		t.Error("a service on all of the host's addresses is not reached: this test would see nothing")
-	}
-	before := open.count.Load()
+	// All of them, so that none comes late; were it not reached, this test would see nothing.
+	d.Until(lab.Patience, "a service on all of the host's addresses is reached", func() bool { return open.count.Load() == sent })
 	pretendLoopback(t, c, "eth0", gateway)
 	for _, port := range []int{7777, 9001} {
 		for _, proto := range []string{"tcp", "udp"} {
@@ -203,7 +205,7 @@ func TestHostLoopback(t *testing.T) {
 	t.Cleanup(func() { c.must(t, "ip", "addr", "del", "127.0.0.1/32", "dev", "eth0") })
 	send(t, c, "127.0.0.1", gateway+":7778")
 	closed.silent(t, "a service on the host's loopback")
-	if open.count.Load() != before {
+	if open.count.Load() != sent {
 		t.Errorf("a container speaks to the host as %v", open.from.Load())
 	}
 	if n := accepted.Load(); n > 0 {

@@ -109,7 +109,7 @@ func TestForms(t *testing.T) {
 					if where == "wire" {
 						from = machine(d)
 					}
-					if a := dial(t, from, target, "-timeout", "500ms"); (a.Verdict == "answered") != want || a.Verdict == "timeout" {
+					if a := dial(t, from, target); (a.Verdict == "answered") != want || a.Verdict == "timeout" {
 						t.Errorf("%s: %+v", tg, a)
 					}
 				}

@@ -17,11 +17,8 @@ func TestLost(t *testing.T) {
 	d := daemontest.Start(t, daemontest.Options{})
 	d.Docker("pull", "-q", "netprobe")
 	serve(t, d, "server", "-p", "9000:9000", "-p", "9002:9000/udp")
-	pid := d.KeeperPID()
 	d.Kill9()
-	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
-		t.Fatal(err)
-	}
+	d.KillKeeper()
 	d.Until(5*time.Second, "the keeper's sockets are gone", func() bool { return bind(d, "tcp6", "[::]:9000") == nil })
 	stranger := d.Host.Listen("tcp6", "[::1]:9000")
 	d.Run()

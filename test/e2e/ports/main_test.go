@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"linkspan/internal/daemontest"
+	"linkspan/internal/lab"
 )
 
 func TestMain(m *testing.M) { daemontest.Main(m, daemontest.Options{}) }
@@ -61,10 +62,24 @@ type answer struct {
 
 var answerLine = regexp.MustCompile(`^src=(\S+):\d+ dst=\S+ host=(\S+)$`)
 
-// dial asks a server from a place.
+// dial asks a server from a place. Without flags it has patience for an answer or a
+// refusal, and asks again: the kernel refuses by ICMP, which is limited (icmp(7),
+// icmp_ratelimit). Where none may come, the flags say how long it is waited for.
 func dial(t testing.TB, from place, target string, flags ...string) answer {
 	t.Helper()
-	args := append([]string{daemontest.Netprobe(t), "dial", "-timeout", "1s"}, flags...)
+	if len(flags) > 0 {
+		return dialOnce(t, from, target, flags...)
+	}
+	for deadline := time.Now().Add(lab.Patience); ; {
+		if a := dialOnce(t, from, target, "-timeout", "3s"); a.Verdict != "timeout" || time.Now().After(deadline) {
+			return a
+		}
+	}
+}
+
+func dialOnce(t testing.TB, from place, target string, flags ...string) answer {
+	t.Helper()
+	args := append([]string{daemontest.Netprobe(t), "dial", "-timeout", "10s"}, flags...)
 	cmd := from.run(append(args, target)...)
 	var out, errs strings.Builder
 	cmd.Stdout, cmd.Stderr = &out, &errs

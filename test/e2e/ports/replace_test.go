@@ -1,12 +1,17 @@
 package ports
 
 import (
+	"bytes"
+	"fmt"
+	"os/exec"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"linkspan/internal/daemontest"
+	"linkspan/internal/lab"
 )
 
 // TestReplaced: a UDP sender that speaks once a second from the same port goes on
@@ -29,7 +34,7 @@ func TestReplaced(t *testing.T) {
 	type sender struct {
 		from         place
 		bind, to, is string // is: whom the server sees
-		done         chan answers
+		heard        *heard
 	}
 	senders := []*sender{
 		{from: machine(d), bind: daemontest.MachineAddr + ":5555", to: daemontest.HostAddr, is: daemontest.MachineAddr + ":5555"},
@@ -39,29 +44,36 @@ func TestReplaced(t *testing.T) {
 		{from: inside(t, d, "client"), bind: "0.0.0.0:5555", to: daemontest.HostAddr, is: gateway + ":"},
 	}
 	for _, s := range senders {
-		s.done = stream(t, s.from, target("udp", s.to, 9000), "-timeout", "900ms", "-bind", s.bind, "-n", "8", "-interval", "1s")
+		s.heard = stream(t, s.from, target("udp", s.to, 9000), "-timeout", "300ms", "-bind", s.bind, "-n", "1000", "-interval", "200ms")
 	}
-	time.Sleep(1500 * time.Millisecond)
+	// all waits until each has heard as many answers as it takes.
+	all := func(what string, enough func(answers) bool) {
+		t.Helper()
+		for _, s := range senders {
+			d.Until(lab.Patience, fmt.Sprintf("from %s to %s: %s", s.from.name, s.to, what), func() bool { return enough(s.heard.lines()) })
+		}
+	}
+	all("answered by the first", func(a answers) bool { return slices.ContainsFunc(a, from(first)) })
 	d.Docker("rm", "-f", "one")
 	after, err := stay.List()
 	if err != nil || len(after) < len(before) {
 		t.Errorf("flows of another port went too: %v, then %v, %v", before, after, err)
 	}
 	// What is sent now finds nobody, and conntrack remembers that as well.
-	time.Sleep(1200 * time.Millisecond)
+	all("lost", func(a answers) bool { return a.lost() > 0 && !strings.HasPrefix(a[len(a)-1], "src=") })
 	serve(t, d, "two", "-p", "9000:9000/udp")
 	second := d.Docker("inspect", "-f", "{{.Config.Hostname}}", "two")
+	all("answered by the second", func(a answers) bool { return slices.ContainsFunc(a, from(second)) })
 	for _, s := range senders {
-		lines := <-s.done
-		saw := strings.Join(lines, "\n")
-		last := lines[len(lines)-1]
-		if !strings.Contains(lines[0], "host="+first) || !strings.Contains(last, "host="+second) || !strings.Contains(last, "src="+s.is) || lines.lost() == 0 || lines.lost() > 4 {
-			t.Errorf("from %s to %s, first %s, then %s:\n%s", s.from.name, s.to, first, second, saw)
+		s.heard.end()
+		lines := s.heard.lines()
+		if at := slices.IndexFunc(lines, from(second)); !strings.Contains(lines[at], "src="+s.is) || slices.ContainsFunc(lines[at:], from(first)) {
+			t.Errorf("from %s to %s, first %s, then %s:\n%s", s.from.name, s.to, first, second, strings.Join(lines, "\n"))
 		}
 	}
 	d.Docker("rm", "-f", "two", "bystander")
 	var left []string
-	for deadline := time.Now().Add(2 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(lab.Patience); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		left, err = d.Host.Flows(9000, 9010).List()
 		// The keeper's own connections to containers are not flows of a host port.
 		left = slices.DeleteFunc(left, func(l string) bool { return !strings.Contains(l, "src="+daemontest.MachineAddr+" ") })
@@ -70,6 +82,11 @@ func TestReplaced(t *testing.T) {
 		}
 	}
 	t.Errorf("flows of removed ports stay: %v\n%s", err, strings.Join(left, "\n"))
+}
+
+// from says whether an answer is a server's.
+func from(server string) func(answer string) bool {
+	return func(answer string) bool { return strings.HasSuffix(answer, "host="+server) }
 }
 
 // answers are what a client got to each of its messages.
@@ -84,16 +101,56 @@ func (a answers) lost() (n int) {
 	return n
 }
 
-// stream dials in the background; the channel gives what was answered.
-func stream(t *testing.T, from place, target string, flags ...string) chan answers {
+// heard is what a client in the background was answered so far.
+type heard struct {
+	cmd  *exec.Cmd
+	mu   sync.Mutex
+	out  bytes.Buffer
+	done chan struct{}
+}
+
+func (h *heard) Write(b []byte) (int, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.out.Write(b)
+}
+
+func (h *heard) lines() answers {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	whole := h.out.String() // the last may be half there
+	return strings.Split(whole[:strings.LastIndexByte(whole, '\n')+1], "\n")[:strings.Count(whole, "\n")]
+}
+
+// end ends it.
+func (h *heard) end() {
+	_ = h.cmd.Process.Kill()
+	<-h.done
+}
+
+// all waits until it has ended by itself, and returns what it was answered.
+func (h *heard) all(t *testing.T) answers {
 	t.Helper()
-	cmd := from.run(append(append([]string{daemontest.Netprobe(t), "dial"}, flags...), target)...)
-	out := make(chan answers, 1)
-	go func() {
-		b, _ := cmd.Output()
-		out <- strings.Split(strings.TrimSpace(string(b)), "\n")
-	}()
-	return out
+	select {
+	case <-h.done:
+	case <-time.After(2 * lab.Patience):
+		t.Errorf("%v does not end", h.cmd.Args)
+		h.end()
+	}
+	return h.lines()
+}
+
+// stream dials in the background, until the test ends.
+func stream(t *testing.T, from place, target string, flags ...string) *heard {
+	t.Helper()
+	h := &heard{cmd: from.run(append(append([]string{daemontest.Netprobe(t), "dial"}, flags...), target)...), done: make(chan struct{})}
+	h.cmd.Stdout = h
+	if err := h.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() { _ = h.cmd.Wait(); close(h.done) }()
+	t.Cleanup(h.end)
+	return h
 }
 
 // TestOpenConnection: a TCP connection to a container that is removed ends, and
@@ -140,7 +197,7 @@ func TestBridgeNFFlips(t *testing.T) {
 }
 
 // TestHeldConnections: connections that are open when their container is removed
-// end soon and with a word, from everywhere; and the same port is free at once for the
+// end with a word, from everywhere; and the same port is free at once for the
 // next container, though the keeper's side of forwarded ones was closed by the host.
 func TestHeldConnections(t *testing.T) {
 	d := daemontest.Shared(t)
@@ -152,22 +209,21 @@ func TestHeldConnections(t *testing.T) {
 		{machine(d), daemontest.HostAddr}, {machine(d), daemontest.HostAddr6}, {host(d), daemontest.HostAddr},
 		{host(d), "127.0.0.1"}, {host(d), "::1"}, {inside(t, d, "client"), daemontest.HostAddr},
 	}
+	const many = 10_000 // more than are answered in anybody's patience
 	for round := range 2 {
 		serve(t, d, "server", "-p", "9000:9000")
-		var held []chan answers
+		var held []*heard
 		for _, f := range froms {
-			held = append(held, stream(t, f.from, target("tcp", f.to, 9000), "-timeout", "3s", "-n", "20", "-interval", "200ms"))
+			held = append(held, stream(t, f.from, target("tcp", f.to, 9000), "-timeout", "60s", "-n", fmt.Sprint(many), "-interval", "50ms"))
 		}
-		time.Sleep(600 * time.Millisecond)
+		for i, f := range froms {
+			d.Until(lab.Patience, fmt.Sprintf("from %s to %s answers come", f.from.name, f.to), func() bool { return len(held[i].lines()) > 2 })
+		}
 		d.Docker("rm", "-f", "server")
-		start := time.Now()
 		serve(t, d, "server", "-p", "9000:9000")
 		for i, f := range froms {
-			if lines := <-held[i]; len(lines) < 2 || len(lines) > 10 {
-				t.Errorf("round %d, from %s to %s: %d answers: %q", round, f.from.name, f.to, len(lines), lines)
-			}
-			if took := time.Since(start); took > 2*time.Second {
-				t.Errorf("round %d, from %s to %s: the connection ended only after %v", round, f.from.name, f.to, took)
+			if lines := held[i].all(t); len(lines) >= many {
+				t.Errorf("round %d, from %s to %s: the connection did not end", round, f.from.name, f.to)
 			}
 			if a := dial(t, f.from, target("tcp", f.to, 9000)); a.Verdict != "answered" {
 				t.Errorf("round %d, from %s to %s, the next container: %+v", round, f.from.name, f.to, a)

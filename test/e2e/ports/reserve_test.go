@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"linkspan/internal/daemontest"
+	"linkspan/internal/lab"
 	"linkspan/netns"
 )
 
@@ -113,19 +114,30 @@ func TestNoProxy(t *testing.T) {
 		return count
 	}
 	d.Docker("run", "-d", "--name", "plain", "netprobe")
-	before := commands()
+	// What starts a container, and looks at it, is there for a moment.
+	var before, after map[string]int
+	d.Until(lab.Patience, "the processes of one container", func() bool {
+		before = commands()
+		time.Sleep(300 * time.Millisecond)
+		return maps.Equal(before, commands())
+	})
 	serve(t, d, "server", "-p", "9100-9199:9100-9199", "-p", "9100-9199:9100-9199/udp", "-p", "9000:9000", "-p", "[::1]:9001:9000")
 	if a := dial(t, host(d), "tcp/[::1]:9001"); a.Verdict != "answered" {
 		t.Errorf("%+v", a)
 	}
-	after := commands()
-	for _, name := range sorted(after) {
-		want := before[name]
+	want := maps.Clone(before)
+	for name := range want {
 		if strings.HasPrefix(name, "containerd-shim") {
-			want++ // the container's own
+			want[name]++ // the container's own
 		}
-		if after[name] != want {
-			t.Errorf("%d processes %s, want %d", after[name], name, want)
+	}
+	for deadline := time.Now().Add(lab.Patience); ; time.Sleep(100 * time.Millisecond) {
+		if after = commands(); maps.Equal(after, want) {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Errorf("processes %v, want %v", after, want)
+			break
 		}
 	}
 	if now := d.KeeperPID(); now != keeper || keeper == 0 {
@@ -139,11 +151,8 @@ func TestNoProxy(t *testing.T) {
 func TestKeeperKilled(t *testing.T) {
 	d := daemontest.Shared(t)
 	serve(t, d, "server", "-p", "9000:9000", "-p", "9000:9000/udp")
-	held := stream(t, machine(d), target("tcp", daemontest.HostAddr, 9000), "-timeout", "2s", "-n", "15", "-interval", "100ms")
-	old := d.KeeperPID()
-	if err := syscall.Kill(old, syscall.SIGKILL); err != nil {
-		t.Fatal(err)
-	}
+	held := stream(t, machine(d), target("tcp", daemontest.HostAddr, 9000), "-timeout", "60s", "-n", "15", "-interval", "100ms")
+	old := d.KillKeeper()
 	if a := dial(t, machine(d), target("tcp", daemontest.HostAddr, 9000)); a.Verdict != "answered" {
 		t.Errorf("right after: %+v", a)
 	}
@@ -154,11 +163,9 @@ func TestKeeperKilled(t *testing.T) {
 		t.Errorf("the keeper was %d and is %d", old, now)
 	}
 	for _, a := range []struct{ network, addr string }{{"tcp4", "0.0.0.0:9000"}, {"udp4", "0.0.0.0:9000"}, {"tcp6", "[::]:9000"}} {
-		if err := bind(d, a.network, a.addr); !errors.Is(err, syscall.EADDRINUSE) {
-			t.Errorf("%s %s: %v, want address in use", a.network, a.addr, err)
-		}
+		d.Until(lab.Patience, a.network+" "+a.addr+" is reserved again", func() bool { return errors.Is(bind(d, a.network, a.addr), syscall.EADDRINUSE) })
 	}
-	if lines := <-held; len(lines) != 15 {
+	if lines := held.all(t); len(lines) != 15 {
 		t.Errorf("a connection that the kernel translates: %q", lines)
 	}
 	if out := d.Docker("logs", "server"); strings.Count(out, "listening ") != 2 {

@@ -1,0 +1,207 @@
+package mesh
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// acrossFault is one way for ann, on host1, not to reach a container on another host.
+type acrossFault struct {
+	name string
+	b    string // as it is asked: "bob:9000"
+	// on is the host where the fault is made, and undone: 1 is host2.
+	on           int
+	broken, undo string
+	// code is the verdict, or several that are as right; host is where the cure is to be
+	// typed, "" for this half's "not to be told".
+	code, host string
+	says       []string
+	// byHand: no command mends it, and this script does, on that host.
+	byHand string
+}
+
+// wall is a table of somebody else's that drops what matches.
+func wall(hook, match string) string {
+	return "nft add table ip wall; nft add chain ip wall c '{ type filter hook " + hook + " priority 5; }'; nft add rule ip wall c " + match + " drop"
+}
+
+func insideWall(c, hook, match string) string {
+	return "w() { inside " + c + " nft \"$@\"; }; w add table ip wall; w add chain ip wall c '{ type filter hook " + hook + " priority 5; }'; w add rule ip wall c " + match + " drop"
+}
+
+const unwall = "nft delete table ip wall"
+
+func acrossFaults() []acrossFault {
+	const host2, host3 = 1, 2
+	return []acrossFault{
+		{name: "nobody listens there", b: "bob:9001", on: host2, code: "not-listening|listens-elsewhere", host: "host2", says: []string{"on host2: ", "9001"}},
+		{name: "a firewall in the container there", b: "bob:9000", on: host2, broken: insideWall("bob", "input", "tcp dport 9000"), undo: "inside bob " + unwall,
+			code: "container-firewall", host: "host2", says: []string{"on host2: a firewall inside bob", "tcp dport 9000"}},
+		{name: "its answers are dropped there", b: "flo:9000", on: host2, broken: insideWall("flo", "output", "tcp sport 9000"), undo: "inside flo " + unwall,
+			code: "container-firewall", host: "host2", says: []string{"on host2: ", "flo"}},
+		{name: "the host there drops VXLAN", b: "bob:9000", on: host2, broken: wall("input", "udp dport 4789"), undo: unwall,
+			code: "host-firewall", host: "host2", says: []string{"on host2: the host's firewall", "4789"}},
+		{name: "the host there drops what it sends by VXLAN", b: "bob:9000", on: host2, broken: wall("output", "udp dport 4789"), undo: unwall,
+			code: "host-firewall", host: "host2", says: []string{"on host2: the host's firewall", "4789"}},
+		{name: "the host there drops WireGuard", b: "sid:9000", on: host2, broken: wall("input", "udp dport 51871"), undo: unwall,
+			code: "host-firewall", host: "host2", says: []string{"on host2: ", "51871"}},
+		{name: "the host there drops WireGuard of a routed network", b: "vic:9000", on: host2, broken: wall("input", "udp dport 51871"), undo: unwall,
+			code: "host-firewall", host: "host2", says: []string{"on host2: ", "51871"}},
+		{name: "the host there drops VXLAN of a routed network", b: "eve:9000", on: host3, broken: wall("input", "udp dport 4789"), undo: unwall,
+			code: "host-firewall", host: "host3", says: []string{"on host3: ", "4789"}},
+		{name: "the host there forwards nothing", b: "flo:9000", on: host2, broken: wall("forward", "tcp dport 9000"), undo: unwall,
+			code: "host-firewall", host: "host2", says: []string{"on host2: ", "9000"}},
+		{name: "an input policy there", b: "bob:9000", on: host2, undo: unwall,
+			broken: "nft add table ip wall; nft add chain ip wall c '{ type filter hook input priority 5; policy drop; }'; nft add rule ip wall c tcp dport 2379-2382 accept; nft add rule ip wall c ct state established accept; nft add rule ip wall c icmp type echo-request accept",
+			code:   "host-firewall", host: "host2", says: []string{"on host2: ", "policy"}},
+		{name: "paused there", b: "bob:9000", on: host2, broken: "docker pause bob", undo: "docker unpause bob", code: "paused", host: "host2", says: []string{"on host2: bob is paused"}},
+		{name: "stopped there", b: "bob:9000", on: host2, broken: "docker stop -t 0 bob", undo: "docker start bob", code: "not-running", host: "host2", says: []string{"on host2: bob does not run"}},
+		{name: "not on the network", b: "dan:9000", on: host2, undo: "docker network disconnect -f plain dan", code: "no-shared-network", host: "host2", says: []string{"dan", "host2"}},
+		{name: "the interface there is down", b: "bob:9000", on: host2, broken: "inside bob ip link set eth0 down", undo: "docker restart -t 0 bob", code: "link-down", host: "host2", says: []string{"on host2: ", "bob"}},
+		{name: "a wrong route there", b: "bob:9000", on: host2, broken: "inside bob ip link add trap type dummy; inside bob ip link set trap up; for i in 1; do inside bob ip route add $ANN/32 dev trap; done",
+			undo: "inside bob ip link del trap", code: "wrong-route", host: "host2", says: []string{"on host2: bob's route"}},
+		{name: "a wrong route on the host there", b: "flo:9000", on: host2, broken: "ip link add trap type dummy; ip link set trap up; ip route add $ANNFLAT/32 dev trap",
+			undo: "ip link del trap", code: "wrong-route", host: "host2", says: []string{"on host2: the host's route"}},
+		{name: "rp_filter there", b: "bob:9000", on: host2, broken: "inside bob ip link add trap type dummy; inside bob ip link set trap up; inside bob sysctl -qw net.ipv4.conf.all.rp_filter=1; inside bob ip route add $ANN/32 dev trap metric 1",
+			undo: "inside bob ip link del trap; inside bob sysctl -qw net.ipv4.conf.all.rp_filter=0", code: "rp-filter|wrong-route", host: "host2", says: []string{"on host2: "}},
+		{name: "the tunnel there is down", b: "bob:9000", on: host2, broken: "ip link set $(ip -o link show type vxlan | grep -o 'vx-[0-9a-z]*' | sort -u | head -1) down", undo: "linkspan reconcile",
+			code: "link-down|link-missing|host-firewall", host: "host2", says: []string{"on host2: "}},
+		{name: "the entry that leads back is gone", b: "bob:9000", on: host2, broken: "m=$(bridge fdb show | awk '/dst 10.0.0.1/ {print $1, $3}' | head -20); echo \"$m\" | while read a d; do bridge fdb del $a dev $d self; done",
+			undo: "linkspan reconcile", code: "tunnel-entry", host: "host2", says: []string{"on host2: ", "ann"}},
+		{name: "the host there does not forward", b: "flo:9000", on: host2, broken: "sysctl -qw net.ipv4.ip_forward=0", undo: "sysctl -qw net.ipv4.ip_forward=1", code: "forwarding-off", host: "host2", says: []string{"on host2: ", "ip_forward"}},
+		{name: "the host here drops VXLAN", b: "bob:9000", on: 0, broken: wall("input", "udp dport 4789"), undo: unwall, code: "host-firewall", host: "host1", says: []string{"4789"}},
+	}
+}
+
+// TestWhyAcross: a question over two hosts is told whole, whichever of them is asked; what
+// is wrong there is found, and mended by the cure as it is printed, typed there.
+func TestWhyAcross(t *testing.T) {
+	s := newWhyStage(t)
+	t.Run("healthy", s.healthyAcross)
+	ann := map[string]string{"$ANNFLAT": s.on4("ann", "flat"), "$ANN": s.on4("ann", "plain")}
+	for _, f := range acrossFaults() {
+		for _, k := range []string{"$ANNFLAT", "$ANN"} {
+			f.broken = strings.ReplaceAll(f.broken, k, ann[k])
+		}
+		t.Run(strings.ReplaceAll(f.name, " ", "_"), func(t *testing.T) { s.across(t, f) })
+	}
+	t.Run("gone", s.goneAcross)
+	t.Run("not asked", s.notAsked)
+}
+
+// on4 is a container's address on a network, on host1.
+func (s *whyStage) on4(container, network string) string {
+	return s.Daemons[0].Docker("inspect", "-f", "{{(index .NetworkSettings.Networks \""+network+"\").IPAddress}}", container)
+}
+
+// healthyAcross: of pairs that reach each other it is said so, from wherever it is asked.
+func (s *whyStage) healthyAcross(t *testing.T) {
+	in := &whyStage{&cluster{s.Cluster, t}, s.bins}
+	for _, q := range []struct {
+		asked    int
+		from, to string
+		dialling int
+		path     string
+	}{
+		{0, "ann", "bob:9000", 0, "through VXLAN"}, {0, "ann", "sid:9000", 0, "encrypted by WireGuard"}, {0, "ann", "flo:9000", 0, "a direct route"},
+		{0, "ann", "eve:9000", 0, "through VXLAN"}, {0, "ann", "vic:9000", 0, "encrypted by WireGuard"}, {2, "eve", "flo:9000", 2, "through VXLAN"},
+		{1, "bob", "ann", 1, "through VXLAN"}, {1, "flo", "ann:9000", 1, "a direct route"},
+		// Asked on B's host, and on one that has neither.
+		{1, "ann", "bob:9000", 0, "through VXLAN"}, {2, "ann", "bob:9000", 0, "through VXLAN"}, {2, "vic", "ann:9000", 1, "encrypted by WireGuard"}, {1, "eve", "ann:9000", 2, "through VXLAN"},
+	} {
+		if strings.Contains(q.to, ":") {
+			in.becomes(true, "at first", q.dialling, q.from, "tcp/"+q.to)
+		}
+		if a := in.why(q.asked, q.from, q.to); a.Code != "ok" || !strings.Contains(a.Sentence, q.path) || a.Asked != s.name(q.asked) {
+			t.Errorf("why %s %s on %s: %v", q.from, q.to, s.name(q.asked), a)
+		}
+	}
+}
+
+// across makes a fault, sees it, asks, mends it as told where it is told, and sees that it
+// is gone.
+func (s *whyStage) across(t *testing.T, f acrossFault) {
+	in := &whyStage{&cluster{s.Cluster, t}, s.bins}
+	t.Cleanup(func() {
+		if f.undo != "" {
+			_, _ = in.sh(f.on, "set +e\n"+f.undo)
+		}
+	})
+	to := "tcp/" + f.b
+	if f.broken != "" {
+		in.becomes(true, "before the fault", 0, "ann", to)
+		in.run(f.on, f.broken)
+	}
+	in.becomes(false, "with the fault", 0, "ann", to)
+	began := time.Now()
+	a := in.why(0, "ann", f.b)
+	t.Logf("%v: %s on %q: %s\n%s%s", time.Since(began).Round(time.Millisecond), a.Code, a.Host, a.Sentence, a.Cure, a.Advice)
+	if !slices.Contains(strings.Split(f.code, "|"), a.Code) || a.Host != f.host {
+		t.Fatalf("want %s on %q: %v", f.code, f.host, a)
+	}
+	for _, w := range f.says {
+		if !strings.Contains(a.Sentence, w) {
+			t.Errorf("the sentence does not say %q", w)
+		}
+	}
+	// Whoever is asked says the same.
+	if b := in.why(2, "ann", f.b); b.Code != a.Code || b.Host != a.Host || b.Cure != a.Cure {
+		t.Errorf("asked on host3: %v", b)
+	}
+	switch {
+	case a.Cure != "":
+		in.run(in.number(a.Host), a.Cure)
+	case f.byHand != "":
+		in.run(f.on, f.byHand)
+	case a.Advice != "" && f.broken == "":
+		return // a program that does not listen
+	default:
+		t.Fatalf("no cure: %v", a)
+	}
+	in.becomes(true, "cured", 0, "ann", to)
+	if b := in.why(0, "ann", f.b); b.Code != "ok" {
+		t.Errorf("it works now, but: %v", b)
+	}
+}
+
+// goneAcross: who was removed there is known to nobody.
+func (s *whyStage) goneAcross(t *testing.T) {
+	in := &whyStage{&cluster{s.Cluster, t}, s.bins}
+	in.run(1, "docker run -d --name gus --network plain netprobe")
+	in.becomes(true, "at first", 0, "ann", "tcp/gus:9000")
+	in.run(1, "docker rm -f gus")
+	in.Daemons[0].Until(patience, "gus is nobody", func() bool { return in.why(0, "ann", "gus:9000").Code == "no-such-name" })
+}
+
+// notAsked: a host that cannot be asked is said so, and it is no yes.
+func (s *whyStage) notAsked(t *testing.T) {
+	in := &whyStage{&cluster{s.Cluster, t}, s.bins}
+	in.becomes(true, "at first", 0, "ann", "tcp/bob:9000")
+	two := in.Daemons[1]
+	two.Kill9()
+	a := in.why(0, "ann", "bob:9000")
+	if a.Code != "not-asked" || a.Verdict != "unknown" || !strings.Contains(a.Sentence, "host2 cannot be asked: host2 answers no probes at 10.0.0.2:2382: its daemon does not run") {
+		t.Errorf("its daemon is dead: %v", a)
+	}
+	if a = in.why(2, "bob", "ann"); a.Code != "not-asked" && a.Code != "" {
+		t.Errorf("asked on host3 of a way that begins there: %v", a)
+	}
+	two.Run("--repair=false")
+	in.Daemons[0].Until(4*patience, "host2 is asked again", func() bool { return in.why(0, "ann", "bob:9000").Code == "ok" })
+
+	in.Switch.Silence(two.Host)
+	for _, code := range []string{"first", "later"} {
+		began := time.Now()
+		a := in.why(0, "ann", "bob:9000")
+		if a.Verdict == "reaches" || !slices.Contains([]string{"not-asked", "peer-silent", "gateway-unreachable"}, a.Code) {
+			t.Errorf("the wire is cut, %s: %v", code, a)
+		}
+		if took := time.Since(began); took > patience {
+			t.Errorf("after %v", took)
+		}
+	}
+	in.Switch.Heal(two.Host)
+	in.Daemons[0].Until(4*patience, "the wire is mended", func() bool { return in.why(0, "ann", "bob:9000").Code == "ok" })
+}

@@ -1,0 +1,130 @@
+package mesh
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"linkspan/internal/daemontest"
+)
+
+// whyAnswer is what `linkspan why --json` says.
+type whyAnswer struct {
+	Code, Sentence, Cure, Advice, Verdict, Host, Asked string
+	Missing                                            []string
+	Notes                                              []struct{ Text, Host string }
+	Steps                                              []struct{ Part, Host, Where, Look, Found, State string }
+}
+
+func (a whyAnswer) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s on %q: %s\ncure: %s\nadvice: %s\nmissing: %q\nnotes: %v\n", a.Code, a.Host, a.Sentence, a.Cure, a.Advice, a.Missing, a.Notes)
+	for _, s := range a.Steps {
+		fmt.Fprintf(&b, "  %-8s %-6s %-8s %-8s %s: %s\n", s.State, s.Host, s.Part, s.Where, s.Look, s.Found)
+	}
+	return b.String()
+}
+
+// why asks a host's linkspan.
+func (c *cluster) why(i int, from, to string) (a whyAnswer) {
+	c.t.Helper()
+	r := c.Daemons[i].Linkspan("why", "--json", from, to)
+	if err := json.Unmarshal([]byte(r.Stdout), &a); err != nil {
+		c.t.Fatalf("why %s %s on %s: %v: %s%s", from, to, c.name(i), err, r.Stdout, r.Stderr)
+	}
+	return a
+}
+
+// whyStage is three hosts whose daemons repair nothing, so that a fault stays: host1 and
+// host2 share a link, host3 is behind a router. The servers answer on port 9000.
+//
+//	plain   overlay                      ann on host1, bob on host2
+//	secret  overlay, encrypted           ann, sid on host2
+//	flat    routed                       ann, flo on host2 (a direct route), eve on host3 (VXLAN)
+//	veil    routed, encrypted            ann, vic on host2
+//	dan     on host2, on its own default network only
+type whyStage struct {
+	*cluster
+	bins []string
+}
+
+func newWhyStage(t *testing.T) *whyStage {
+	t.Helper()
+	s := &whyStage{cluster: &cluster{daemontest.NewTwoLANs(t, 1500, "--repair=false"), t}}
+	s.form()
+	one := s.Daemons[0]
+	for _, n := range [][]string{{"plain", "-d", "overlay"}, {"secret", "-d", "overlay", "-o", "encrypted"}, {"flat", "-d", "routed"}, {"veil", "-d", "routed", "-o", "encrypted"}} {
+		one.Docker(append(append([]string{"network", "create"}, n[1:]...), n[0])...)
+	}
+	for i, d := range s.Daemons {
+		dir := filepath.Join(t.TempDir(), s.name(i))
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		for name, to := range map[string]string{"linkspan": daemontest.Binary(t), "docker": os.Getenv(daemontest.DockerEnv)} {
+			if to != "" {
+				if err := os.Symlink(to, filepath.Join(dir, name)); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		s.bins = append(s.bins, dir)
+		d.Until(patience, "the networks on "+s.name(i), func() bool { return strings.Contains(d.Docker("network", "ls"), "veil") })
+	}
+	s.run(0, "docker run -d --name ann --network plain netprobe; for n in secret flat veil; do docker network connect $n ann; done")
+	s.run(1, "docker run -d --name bob --network plain netprobe; docker run -d --name sid --network secret netprobe; docker run -d --name flo --network flat netprobe")
+	s.run(1, "docker run -d --name vic --network veil netprobe; docker run -d --name dan netprobe")
+	s.run(2, "docker run -d --name eve --network flat netprobe")
+	return s
+}
+
+// run executes a script on a host as a person would who stands there.
+func (s *whyStage) run(host int, script string) {
+	s.t.Helper()
+	if out, err := s.sh(host, script); err != nil {
+		s.t.Fatalf("on %s: %s\n%v\n%s", s.name(host), script, err, out)
+	}
+}
+
+// whyPrelude: inside CONTAINER COMMAND…: on its network stack, with the host's programs.
+const whyPrelude = `inside() { p=$(docker inspect -f '{{.State.Pid}}' $1); shift; nsenter --net=/proc/$p/ns/net -- "$@"; }
+addr() { docker inspect -f '{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}' $1; }
+`
+
+func (s *whyStage) sh(host int, script string) (string, error) {
+	d := s.Daemons[host]
+	cmd := d.Host.Command("sh", "-ec", whyPrelude+script)
+	cmd.Env = append(d.Env(), "PATH="+s.bins[host]+":"+os.Getenv("PATH"))
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
+// number is a host's, by its name.
+func (s *whyStage) number(name string) int {
+	for i := range s.Daemons {
+		if s.name(i) == name {
+			return i
+		}
+	}
+	return -1
+}
+
+// dials says whether a container on a host is answered by an address.
+func (s *whyStage) dials(host int, from, to string) bool {
+	args := []string{"exec", from, "/netprobe", "dial", "-timeout", "700ms", to}
+	return s.Daemons[host].TryDocker(args...).Code == 0
+}
+
+// becomes waits until dialling succeeds, or fails.
+func (s *whyStage) becomes(well bool, when string, host int, from, to string) {
+	s.t.Helper()
+	for end := time.Now().Add(2 * patience); s.dials(host, from, to) != well; time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(end) {
+			s.t.Fatalf("%s: %s reaches %s: %v", when, from, to, !well)
+		}
+	}
+}
