@@ -88,13 +88,13 @@ func (a *applier) dispatch(op dataplane.Op) error {
 	case dataplane.Namespace:
 		return a.namespace(o, del)
 	case dataplane.Bridge:
-		return a.bridge(op.Verb, o)
+		return a.hostLink(op.Verb, o.Name, func() error { return a.bridge(op.Verb, o) }, func() error { return a.k.unplugBridge(o.Name) })
 	case dataplane.Veth:
-		return a.veth(op.Verb, o)
+		return a.hostLink(op.Verb, o.Name, func() error { return a.veth(op.Verb, o) }, func() error { return a.unplug(o) })
 	case dataplane.VXLAN:
-		return a.vxlan(op.Verb, o)
+		return a.hostLink(op.Verb, o.Name, func() error { return a.vxlan(op.Verb, o) }, func() error { return a.k.unplugHost(o.Name) })
 	case dataplane.WireGuard:
-		return a.wireguard(op.Verb, o)
+		return a.hostLink(op.Verb, o.Name, func() error { return a.wireguard(op.Verb, o) }, func() error { return a.k.unplugHost(o.Name) })
 	case dataplane.Offload:
 		return a.offload(o, del)
 	case dataplane.Addr:

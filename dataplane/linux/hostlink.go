@@ -27,15 +27,22 @@ func mtuOf(n int) int {
 	return n
 }
 
-func (a *applier) bridge(v dataplane.Verb, o dataplane.Bridge) (err error) {
+// hostLink makes or takes away a link of the host, one at a time; what is heard of it
+// meanwhile is judged after.
+func (a *applier) hostLink(v dataplane.Verb, name string, plug, unplug func() error) error {
 	k := a.k
 	k.hostMu.Lock()
 	defer k.hostMu.Unlock()
-	defer k.made.begin(o.Name)()
+	defer k.made.begin(name)()
 	if v == dataplane.Delete {
-		k.made.forget(o.Name)
-		return k.unplugBridge(o.Name)
+		k.made.forget(name)
+		return unplug()
 	}
+	return plug()
+}
+
+func (a *applier) bridge(v dataplane.Verb, o dataplane.Bridge) (err error) {
+	k := a.k
 	fresh := false
 	defer func() {
 		if err == nil {
@@ -105,13 +112,6 @@ func bridgeInfo(o dataplane.Bridge, all bool) *nl.RtAttr {
 
 func (a *applier) veth(v dataplane.Verb, o dataplane.Veth) (err error) {
 	k := a.k
-	k.hostMu.Lock()
-	defer k.hostMu.Unlock()
-	defer k.made.begin(o.Name)()
-	if v == dataplane.Delete {
-		k.made.forget(o.Name)
-		return a.unplug(o)
-	}
 	master, fresh := 0, false
 	defer func() {
 		if err == nil {

@@ -35,13 +35,6 @@ const (
 
 func (a *applier) vxlan(v dataplane.Verb, o dataplane.VXLAN) (err error) {
 	k := a.k
-	k.hostMu.Lock()
-	defer k.hostMu.Unlock()
-	defer k.made.begin(o.Name)()
-	if v == dataplane.Delete {
-		k.made.forget(o.Name)
-		return k.unplugHost(o.Name)
-	}
 	master, dev, err := k.tunnelEnds(o)
 	if err != nil {
 		return err

@@ -15,13 +15,6 @@ import (
 // the process that has it open, so that nobody else can make it.
 func (a *applier) wireguard(v dataplane.Verb, o dataplane.WireGuard) (err error) {
 	k := a.k
-	k.hostMu.Lock()
-	defer k.hostMu.Unlock()
-	defer k.made.begin(o.Name)()
-	if v == dataplane.Delete {
-		k.made.forget(o.Name)
-		return k.unplugHost(o.Name)
-	}
 	fresh := false
 	defer func() {
 		if err == nil {
