@@ -56,6 +56,7 @@ func (h *host) sniff(link string) func() [][]byte {
 // TestAdvertise: a new address is told to the wire as often as it was asked for, in
 // both families, and one that goes is told no more.
 func TestAdvertise(t *testing.T) {
+	t.Parallel()
 	probe.Require(t, probe.IPv6)
 	h := newHost(t)
 	h.apply(diff.Create(bridgeNet()))
@@ -133,6 +134,7 @@ func checksum(f []byte) uint16 {
 // TestLinkLocal: link-local addresses that a person gave are ours to see, the
 // kernel's own are not.
 func TestLinkLocal(t *testing.T) {
+	t.Parallel()
 	probe.Require(t, probe.IPv6)
 	h := newHost(t)
 	h.apply(diff.Create(bridgeNet()))

@@ -11,7 +11,9 @@ import (
 
 // TestConformance: the real kernel behaves as the one in memory.
 func TestConformance(t *testing.T) {
+	t.Parallel()
 	dptest.Conformance(t, func(t *testing.T) *dptest.Rig {
+		t.Parallel()
 		var mu sync.Mutex
 		var points []string
 		h := newHost(t, func(c *linux.Config) {

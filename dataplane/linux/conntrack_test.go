@@ -22,13 +22,7 @@ func (h *host) wire() (far string) {
 		h.t.Fatal(err)
 	}
 	h.run("ip", "link", "add", "wire", "type", "veth", "peer", "name", "far")
-	sleep := command(far, "sleep", "30")
-	if err := sleep.Start(); err != nil {
-		h.t.Fatal(err)
-	}
-	h.t.Cleanup(func() { sleep.Process.Kill(); sleep.Wait() })
-	time.Sleep(20 * time.Millisecond)
-	h.run("ip", "link", "set", "far", "netns", fmt.Sprint(sleep.Process.Pid))
+	h.run("ip", "link", "set", "far", "netns", far)
 	h.run("ip", "addr", "add", "10.0.0.1/24", "dev", "wire")
 	h.run("ip", "link", "set", "wire", "up")
 	h.in(far, "ip", "addr", "add", "10.0.0.2/24", "dev", "far")
@@ -96,6 +90,7 @@ func (h *host) settle() {
 // the port moved, by each way a port can move; other flows of the same numbers are
 // left alone.
 func TestStaleFlows(t *testing.T) {
+	t.Parallel()
 	probe.Require(t, probe.Conntrack)
 	h := newHost(t)
 	far := h.wire()
@@ -159,6 +154,7 @@ func TestStaleFlows(t *testing.T) {
 // TestStaleRanges: what TestStaleFlows says holds for a port inside a range; single
 // ports that become a range of the same container keep their flows.
 func TestStaleRanges(t *testing.T) {
+	t.Parallel()
 	probe.Require(t, probe.Conntrack)
 	h := newHost(t)
 	far := h.wire()

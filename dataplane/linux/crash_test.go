@@ -52,11 +52,13 @@ func (c *crash) survive(fn func()) (stopped bool) {
 // container, the next process, which knows only the kernel, makes it whole or
 // removes it without a trace.
 func TestKilledAnywhere(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name string
 		ops  func(web []dataplane.Object) []dataplane.Op
 	}{{"create", diff.Create}, {"delete", diff.Delete}} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			cr := &crash{}
 			h := newHost(t, func(cfg *linux.Config) { cfg.Hook = cr.hook })
 			net, web := bridgeNet(), h.container("web", 2)
@@ -108,51 +110,53 @@ func TestKilledAnywhere(t *testing.T) {
 
 // TestKilledTunnel: the same for what spans hosts: bridge, tunnel, entries, routes.
 func TestKilledTunnel(t *testing.T) {
+	t.Parallel()
+	span := append(spanning(), dataplane.Route{Meta: network, Dst: prefix("10.89.1.0/24"), Via: addr("10.99.0.2"), Link: "u0"})
+	for name, ops := range map[string]func([]dataplane.Object) []dataplane.Op{"create": diff.Create, "delete": diff.Delete} {
+		for then, want := range map[string]*dataplane.State{"whole": dataplane.NewState(span...), "absent": dataplane.NewState()} {
+			t.Run(name+", then "+then, func(t *testing.T) { t.Parallel(); testKilledTunnel(t, span, ops, name == "delete", want) })
+		}
+	}
+}
+
+func testKilledTunnel(t *testing.T, span []dataplane.Object, ops func([]dataplane.Object) []dataplane.Op, there bool, want *dataplane.State) {
 	cr := &crash{}
 	h := newHost(t, func(cfg *linux.Config) { cfg.Hook = cr.hook })
 	for _, cmd := range []string{"ip link add u0 type veth peer name p0", "ip link set u0 up", "ip link set p0 up", "ip addr add 10.99.0.1/24 dev u0"} {
 		h.run(strings.Fields(cmd)...)
 	}
-	span := append(spanning(), dataplane.Route{Meta: network, Dst: prefix("10.89.1.0/24"), Via: addr("10.99.0.2"), Link: "u0"})
-	whole, absent := dataplane.NewState(span...), dataplane.NewState()
-	for name, ops := range map[string]func([]dataplane.Object) []dataplane.Op{"create": diff.Create, "delete": diff.Delete} {
-		for n := 1; ; n++ {
-			stopped := false
-			for _, want := range []*dataplane.State{whole, absent} {
-				if name == "delete" {
-					h.apply(diff.Create(span))
-				}
-				cr.left = n
-				stopped = cr.survive(func() { h.apply(ops(span)) })
-				cr.left = 0
-				k := h.k
-				h.k = h.open()
-				h.apply(diff.Compute(want, h.observe()).Ops)
-				if p := diff.Compute(want, h.observe()); len(p.Ops) > 0 {
-					t.Errorf("%s killed at %q: %v", name, cr.at, p.Ops)
-				}
-				h.apply(diff.Delete(span))
-				h.settle()
-				if out := h.run("ip", "-o", "link"); strings.Count(out, "\n") != 3 { // lo and the wire
-					t.Errorf("%s killed at %q: left behind:\n%s", name, cr.at, out)
-				}
-				if out := h.run("ip", "route"); strings.Count(out, "\n") != 1 {
-					t.Errorf("%s killed at %q: left behind:\n%s", name, cr.at, out)
-				}
-				k.Close()
-			}
-			if !stopped {
-				if n < 8 {
-					t.Errorf("%s: %d points only", name, n)
-				}
-				break
-			}
+	points := 0
+	for stopped := true; stopped; points++ {
+		if there {
+			h.apply(diff.Create(span))
 		}
+		cr.left = points + 1
+		stopped = cr.survive(func() { h.apply(ops(span)) })
+		cr.left = 0
+		k := h.k
+		h.k = h.open()
+		h.apply(diff.Compute(want, h.observe()).Ops)
+		if p := diff.Compute(want, h.observe()); len(p.Ops) > 0 {
+			t.Errorf("killed at %q: %v", cr.at, p.Ops)
+		}
+		h.apply(diff.Delete(span))
+		h.settle()
+		if out := h.run("ip", "-o", "link"); strings.Count(out, "\n") != 3 { // lo and the wire
+			t.Errorf("killed at %q: left behind:\n%s", cr.at, out)
+		}
+		if out := h.run("ip", "route"); strings.Count(out, "\n") != 1 {
+			t.Errorf("killed at %q: left behind:\n%s", cr.at, out)
+		}
+		k.Close()
+	}
+	if t.Logf("%d points", points-1); points <= 7 {
+		t.Error("hardly any points were hit")
 	}
 }
 
 // TestKilledLoadingPage: a page that was loaded and not sealed is loaded again.
 func TestKilledLoadingPage(t *testing.T) {
+	t.Parallel()
 	cr := &crash{left: 2} // before create, between load and seal
 	h := newHost(t, func(cfg *linux.Config) { cfg.Hook = cr.hook })
 	page := dataplane.BasePage(table)

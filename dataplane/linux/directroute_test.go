@@ -15,6 +15,7 @@ import (
 // TestDirectRoute: a route over a link that is not ours bears our mark, is told when it
 // goes, and gives way to nobody silently.
 func TestDirectRoute(t *testing.T) {
+	t.Parallel()
 	h := newHost(t)
 	for _, cmd := range []string{"ip link add u0 type veth peer name p0", "ip link set u0 up", "ip link set p0 up", "ip addr add 10.99.0.1/24 dev u0",
 		"ip route add 10.88.64.0/26 via 10.99.0.7", "ip route add 10.66.0.0/16 via 10.99.0.7 proto 76"} {

@@ -69,6 +69,7 @@ func everyElement() []dataplane.Element {
 // TestElementsRoundTrip: every kind of element is read back as it was declared,
 // flow included, and nft prints its key as we do.
 func TestElementsRoundTrip(t *testing.T) {
+	t.Parallel()
 	h := newHost(t)
 	page := dataplane.BasePage(table)
 	objs := []dataplane.Object{page}
@@ -111,6 +112,7 @@ func TestElementsRoundTrip(t *testing.T) {
 
 // TestElementMends: ops that do not fit what is there are taken as wishes.
 func TestElementMends(t *testing.T) {
+	t.Parallel()
 	to := netip.MustParseAddrPort("172.17.0.2:80")
 	other := netip.MustParseAddrPort("172.17.0.3:81")
 	port := func(to netip.AddrPort) dataplane.Element {
@@ -149,6 +151,7 @@ func TestElementMends(t *testing.T) {
 // TestElementBlame: in one transaction, the owner of an impossible element is
 // told the kernel's reason, and everyone else gets what they asked for.
 func TestElementBlame(t *testing.T) {
+	t.Parallel()
 	h := newHost(t)
 	h.apply(diff.Create([]dataplane.Object{dataplane.BasePage(table), dataplane.MasqueradeElement(network, table, netip.MustParsePrefix("172.17.0.0/16"))}))
 	who := func(id string) dataplane.Meta {
@@ -193,6 +196,7 @@ func TestElementBlame(t *testing.T) {
 
 // TestManyElements: ten thousand ports in one transaction.
 func TestManyElements(t *testing.T) {
+	t.Parallel()
 	h := newHost(t)
 	h.apply(diff.Create(append([]dataplane.Object{dataplane.BasePage(table)}, ports(10000, 10000)...)))
 	if n := h.observe().Len(); n != 10001 {

@@ -16,6 +16,7 @@ import (
 
 // TestFacts: host links, routes and counters as they are.
 func TestFacts(t *testing.T) {
+	t.Parallel()
 	h := newHost(t)
 	h.apply(diff.Create(append(bridgeNet(), h.container("web", 2)...)))
 	h.run("ip", "link", "add", "br0", "mtu", "1400", "type", "bridge")

@@ -15,8 +15,32 @@ import (
 // to what is committed, insides included, without being told that something was
 // under way.
 func TestKilledUpdating(t *testing.T) {
-	cr := &crash{}
-	h := newHost(t, func(cfg *linux.Config) { cfg.Hook = cr.hook })
+	t.Parallel()
+	for _, c := range []struct {
+		name, then string
+		points     int // at least
+	}{{"connecting", "connected", 12}, {"connecting", "not", 12}, {"disconnecting", "not", 8}} {
+		t.Run(c.name+", then "+c.then, func(t *testing.T) {
+			t.Parallel()
+			cr := &crash{}
+			h := newHost(t, func(cfg *linux.Config) { cfg.Hook = cr.hook })
+			one, two := h.oneAndTwo()
+			from, to, want := one, two, two
+			if c.name == "disconnecting" {
+				from, to = two, one
+			}
+			if c.then == "not" {
+				want = one
+			}
+			if points := h.killedUpdating(cr, from, to, want, c.then == "connected"); points < c.points {
+				t.Errorf("hardly any points were hit: %d", points)
+			}
+		})
+	}
+}
+
+// oneAndTwo are a container on one network, and on two.
+func (h *host) oneAndTwo() (one, two []dataplane.Object) {
 	m := endpoint
 	m.Owner.ID = "e2"
 	ns := h.pin("web")
@@ -29,14 +53,13 @@ func TestKilledUpdating(t *testing.T) {
 	}
 	net := append(bridgeNet(), dataplane.Bridge{Meta: network, Name: "br1"}, dataplane.Up{Meta: network, Link: "br1"},
 		dataplane.Addr{Meta: network, Link: "br1", Prefix: netip.MustParsePrefix("172.18.0.1/16")})
-	one := append(net, web...)
-	var two []dataplane.Object
+	one = append(net, web...)
 	for _, o := range one {
 		if r, ok := o.(dataplane.Route); !ok || r.NS == "" {
 			two = append(two, o)
 		}
 	}
-	two = append(two,
+	return one, append(two,
 		dataplane.Veth{Meta: m, Name: "vethweb2", Master: "br1", PeerNS: ns, PeerName: "eth1"},
 		dataplane.Sysctl{Meta: m, NS: ns, Name: "net/ipv4/conf/eth1/log_martians", Value: "1"},
 		dataplane.Addr{Meta: m, NS: ns, Link: "eth1", Prefix: netip.MustParsePrefix("172.18.0.2/16")},
@@ -46,45 +69,33 @@ func TestKilledUpdating(t *testing.T) {
 		dataplane.Up{Meta: m, Link: "vethweb2", Wire: true},
 		dataplane.EndpointElement(m, table, netip.MustParseAddr("172.18.0.2"), "br1"))
 
-	h.apply(diff.Create(one))
-	points := 0
-	for n := 1; ; n++ {
-		stoppedAny := false
-		for _, c := range []struct {
-			name     string
-			from, to []dataplane.Object
-			wants    [][]dataplane.Object
-		}{{"connecting", one, two, [][]dataplane.Object{two, one}}, {"disconnecting", two, one, [][]dataplane.Object{one}}} {
-			for _, want := range c.wants {
-				h.to(c.from, ns)
-				cr.left = n
-				stopped := cr.survive(func() { h.apply(diff.Update(c.from, c.to)) })
-				cr.left = 0
-				if !stopped {
-					continue
-				}
-				stoppedAny = true
-				k := h.k
-				h.k = h.open() // the next process
-				h.apply(diff.Compute(dataplane.NewState(want...), h.seen(want, ns)).Ops)
-				if left := diff.Compute(dataplane.NewState(want...), h.seen(want, ns)); len(left.Ops)+len(left.Drift) > 0 {
-					t.Errorf("%s, killed at %q: %v %v", c.name, cr.at, left.Ops, left.Drift)
-				}
-				h.settle()
-				out := h.in(ns, "ip", "-o", "link")
-				if strings.Contains(out, "lsd") || strings.Contains(out, ": eth1@") != (len(want) == len(two)) {
-					t.Errorf("%s, killed at %q: inside are\n%s", c.name, cr.at, out)
-				}
-				k.Close()
-			}
+}
+
+// killedUpdating kills at one point after the other, and says how many there are.
+func (h *host) killedUpdating(cr *crash, from, to, want []dataplane.Object, connected bool) (points int) {
+	h.t.Helper()
+	ns := h.pin("web")
+	h.apply(diff.Create(from))
+	for ; ; points++ {
+		h.to(from, ns)
+		cr.left = points + 1
+		stopped := cr.survive(func() { h.apply(diff.Update(from, to)) })
+		cr.left = 0
+		if !stopped {
+			return points
 		}
-		if !stoppedAny {
-			break
+		k := h.k
+		h.k = h.open() // the next process
+		h.apply(diff.Compute(dataplane.NewState(want...), h.seen(want, ns)).Ops)
+		if left := diff.Compute(dataplane.NewState(want...), h.seen(want, ns)); len(left.Ops)+len(left.Drift) > 0 {
+			h.t.Errorf("killed at %q: %v %v", cr.at, left.Ops, left.Drift)
 		}
-		points++
-	}
-	if t.Logf("%d points", points); points < 12 {
-		t.Error("hardly any points were hit")
+		h.settle()
+		out := h.in(ns, "ip", "-o", "link")
+		if strings.Contains(out, "lsd") || strings.Contains(out, ": eth1@") != connected {
+			h.t.Errorf("killed at %q: inside are\n%s", cr.at, out)
+		}
+		k.Close()
 	}
 }
 

@@ -25,6 +25,7 @@ func op(v dataplane.Verb, o dataplane.Object) []dataplane.Op {
 // TestMarks: group and alias are as documented; the group is there from the
 // creating message on, so a link never exists without it.
 func TestMarks(t *testing.T) {
+	t.Parallel()
 	h := newHost(t)
 	mon := h.monitor("link")
 	h.apply(diff.Create(append(bridgeNet(), h.container("web", 2)...)))
@@ -72,6 +73,7 @@ func (h *host) monitor(what string) func() string {
 // TestTwoInstances: in one namespace (which the daemon refuses), one instance
 // neither sees nor touches what the other made.
 func TestTwoInstances(t *testing.T) {
+	t.Parallel()
 	h := newHost(t)
 	h.apply(diff.Create(bridgeNet()))
 	other := &host{t: t, ns: h.ns, pins: h.pins + "2", cfg: h.cfg}
@@ -98,6 +100,7 @@ func TestTwoInstances(t *testing.T) {
 // TestDoomed: after a delete the name is free at once; what a killed process
 // had doomed, the next sweeps.
 func TestDoomed(t *testing.T) {
+	t.Parallel()
 	h := newHost(t)
 	h.apply(diff.Create(bridgeNet()))
 	web := h.container("web", 2)
@@ -128,6 +131,7 @@ func TestDoomed(t *testing.T) {
 // TestReplug: a sandbox that lives on is disconnected and connected again, under
 // another name on the host and the same inside, without waiting for the kernel.
 func TestReplug(t *testing.T) {
+	t.Parallel()
 	h := newHost(t)
 	h.apply(diff.Create(bridgeNet()))
 	web := h.container("web", 2)
@@ -164,6 +168,7 @@ func TestReplug(t *testing.T) {
 
 // TestBridgeMTU: a bridge keeps its MTU when its ports come and go.
 func TestBridgeMTU(t *testing.T) {
+	t.Parallel()
 	h := newHost(t)
 	br := dataplane.Bridge{Meta: network, Name: "br0", MTU: 1400}
 	v := dataplane.Veth{Meta: endpoint, Name: "v0", MTU: 1300, Master: "br0", PeerNS: h.pin("a"), PeerName: "eth0"}
@@ -188,6 +193,7 @@ func TestBridgeMTU(t *testing.T) {
 // TestRenamedInside: a peer renamed in the sandbox stays as it is; moved out of
 // the sandbox, the pair is made anew.
 func TestRenamedInside(t *testing.T) {
+	t.Parallel()
 	h := newHost(t)
 	v := dataplane.Veth{Meta: endpoint, Name: "v0", PeerNS: h.pin("a"), PeerName: "eth0"}
 	objs := []dataplane.Object{dataplane.Namespace{Path: h.pin("a")}, v}
@@ -202,13 +208,7 @@ func TestRenamedInside(t *testing.T) {
 	if err := netns.Create(away); err != nil {
 		t.Fatal(err)
 	}
-	sleep := command(away, "sleep", "60")
-	if err := sleep.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer func() { sleep.Process.Kill(); sleep.Wait() }()
-	time.Sleep(50 * time.Millisecond)
-	h.in(h.pin("a"), "ip", "link", "set", "wan", "netns", fmt.Sprint(sleep.Process.Pid))
+	h.in(h.pin("a"), "ip", "link", "set", "wan", "netns", away)
 	p = diff.Compute(dataplane.NewState(objs...), h.observe(h.pin("a")))
 	h.apply(p.Ops)
 	if p := diff.Compute(dataplane.NewState(objs...), h.observe(h.pin("a"))); len(p.Ops)+len(p.Drift) > 0 {
@@ -219,6 +219,7 @@ func TestRenamedInside(t *testing.T) {
 // TestAddresses: an IPv6 address is usable at once; the same one with another
 // length is told, not passed over; the broadcast address is set.
 func TestAddresses(t *testing.T) {
+	t.Parallel()
 	h := newHost(t)
 	h.apply(diff.Create(bridgeNet()))
 	out := h.run("ip", "addr", "show", "docker0")
@@ -239,6 +240,7 @@ func TestAddresses(t *testing.T) {
 // TestRoutes: ours are adjusted, strangers' that serve are taken, strangers'
 // that do not are conflicts and stay.
 func TestRoutes(t *testing.T) {
+	t.Parallel()
 	h := newHost(t)
 	h.apply(diff.Create(bridgeNet()))
 	dst := netip.MustParsePrefix("10.9.0.0/24")
@@ -285,6 +287,7 @@ func TestRoutes(t *testing.T) {
 // TestSysctls: each namespace has its own; shared ones are told before, and a
 // refusal keeps them.
 func TestSysctls(t *testing.T) {
+	t.Parallel()
 	var told []string
 	var refuse error
 	h := newHost(t, func(c *linux.Config) {
@@ -323,6 +326,7 @@ func TestSysctls(t *testing.T) {
 
 // TestParallel: many containers at once, while someone observes.
 func TestParallel(t *testing.T) {
+	t.Parallel()
 	h := newHost(t)
 	h.apply(diff.Create(bridgeNet()))
 	ctx, stop := context.WithCancel(t.Context())

@@ -114,6 +114,10 @@ type Kernel struct {
 	back *background
 	news *advertiser
 
+	// Closed twice, the sockets' numbers would be somebody else's by then.
+	closing  sync.Once
+	closeErr error
+
 	// What the watch compares news with: see Watch.
 	made madeLinks
 	ways ways
@@ -193,10 +197,12 @@ func (k *Kernel) Settle(ctx context.Context) error { return k.back.settle(ctx) }
 
 // Close settles, for as long as that takes, and ends the background work.
 func (k *Kernel) Close() error {
-	k.news.close()
-	err := k.back.close()
-	k.closeSockets()
-	return err
+	k.closing.Do(func() {
+		k.news.close()
+		k.closeErr = k.back.close()
+		k.closeSockets()
+	})
+	return k.closeErr
 }
 
 func (k *Kernel) closeSockets() {

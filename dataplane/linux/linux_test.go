@@ -4,8 +4,10 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"flag"
 	"log/slog"
 	"net/netip"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -17,6 +19,21 @@ import (
 	"linkspan/netns"
 	"linkspan/probe"
 )
+
+// atOnce is how many tests run at once where go test was not told: they wait for the
+// kernel more than they compute, which takes links and namespaces away one after the
+// other. What measures runs alone.
+const atOnce = "6"
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	told := false
+	flag.Visit(func(f *flag.Flag) { told = told || f.Name == "test.parallel" })
+	if !told {
+		_ = flag.Set("test.parallel", atOnce)
+	}
+	os.Exit(m.Run())
+}
 
 // host is a kernel in a network namespace of the test's own.
 type host struct {
@@ -151,6 +168,7 @@ func (h *host) container(name string, last byte) []dataplane.Object {
 // TestWhole: what was applied is observed as it was declared, by the process
 // that made it and by the next; removing it leaves nothing.
 func TestWhole(t *testing.T) {
+	t.Parallel()
 	h := newHost(t)
 	web := h.container("web", 2)
 	want := dataplane.NewState(append(bridgeNet(), web...)...)
@@ -199,5 +217,31 @@ func TestWhole(t *testing.T) {
 	}
 	if out := h.run("nft", "list", "ruleset"); out != "" {
 		t.Errorf("rules left behind:\n%s", out)
+	}
+}
+
+// TestClosedTwice: what has the numbers of a closed kernel's sockets by then is left
+// alone. It runs alone, so that the numbers are free.
+func TestClosedTwice(t *testing.T) {
+	h := newHost(t)
+	if err := h.k.Close(); err != nil {
+		t.Fatal(err)
+	}
+	var files []*os.File
+	for range 32 {
+		f, err := os.Open(os.DevNull)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		files = append(files, f)
+	}
+	if err := h.k.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		if _, err := f.Stat(); err != nil {
+			t.Error(err)
+		}
 	}
 }

@@ -116,6 +116,7 @@ func BenchmarkPutBack(b *testing.B) {
 
 // TestBatchFailure: one bad entry among many fails alone, and says which it is.
 func TestBatchFailure(t *testing.T) {
+	t.Parallel()
 	h := newHost(t)
 	h.apply(diff.Create(spanning()))
 	all := many(500)

@@ -48,6 +48,7 @@ func (w *wire) routedBox(i int) []dataplane.Object {
 // TestRoutedMesh: between containers of one network on two hosts addresses are kept, and
 // nobody else gets in; connections begin with segments that fit the path.
 func TestRoutedMesh(t *testing.T) {
+	t.Parallel()
 	w := newWire(t, 3, false)
 	a, b, c := w.hosts[0], w.hosts[1], w.hosts[2]
 	mesh := dataplane.MeshElement(network, table, prefix("10.88.0.0/16"))
@@ -95,6 +96,7 @@ func TestRoutedMesh(t *testing.T) {
 // TestSealedMesh: of an encrypted network nothing is forwarded but by the device that
 // encrypts.
 func TestSealedMesh(t *testing.T) {
+	t.Parallel()
 	w := newWire(t, 2, false)
 	a, b := w.hosts[0], w.hosts[1]
 	sealed := dataplane.SealedElement(network, table, prefix("10.88.0.0/16"))

@@ -15,6 +15,7 @@ import (
 // TestOffload: a feature of a device that is not ours is switched, its prior value told
 // first, and it is switched again when somebody else does so.
 func TestOffload(t *testing.T) {
+	t.Parallel()
 	var noted []string
 	refuse := error(nil)
 	h := newHost(t, func(c *linux.Config) {

@@ -17,6 +17,7 @@ import (
 // TestOldNFT: where nft does not know what networks that span hosts need, the rest of the
 // page is there, and their elements say why they cannot be.
 func TestOldNFT(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	old := filepath.Join(dir, "nft")
 	script := "#!/bin/sh\ncat > " + dir + "/in\nif grep -q '@th,96' " + dir + "/in; then echo 'syntax error, unexpected at'; exit 1; fi\nexec nft -f " + dir + "/in\n"

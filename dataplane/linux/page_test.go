@@ -26,6 +26,7 @@ func (h *host) page() dataplane.Page {
 // TestPageEdited: whatever a person does to the page is seen and named, and
 // undone without losing an element.
 func TestPageEdited(t *testing.T) {
+	t.Parallel()
 	h := newHost(t)
 	want := append(bridgeNet(), h.container("web", 2)...)
 	h.apply(diff.Create(want))
@@ -61,6 +62,7 @@ func TestPageEdited(t *testing.T) {
 
 // TestPageCounts: packets that pass are not an edit.
 func TestPageCounts(t *testing.T) {
+	t.Parallel()
 	h := newHost(t)
 	h.apply(diff.Create(append(bridgeNet(), h.container("web", 2)...)))
 	h.in(h.pin("web"), "sh", "-c", "ping -c2 -i0.2 -W1 127.0.0.53 >/dev/null; ping -c1 -W1 172.17.0.1; ip route add 127.9.0.0/16 via 172.17.0.1; ping -c1 -W1 -I eth0 172.17.0.99 || true")
@@ -72,6 +74,7 @@ func TestPageCounts(t *testing.T) {
 
 // TestRulesetFlushed: everything of the table comes back.
 func TestRulesetFlushed(t *testing.T) {
+	t.Parallel()
 	h := newHost(t)
 	want := append(bridgeNet(), h.container("web", 2)...)
 	h.apply(diff.Create(want))
@@ -89,6 +92,7 @@ func TestRulesetFlushed(t *testing.T) {
 // TestPageUpgrade: a new version of the page replaces chains and sets and keeps
 // the elements, even where the kernel refuses to change a set or a hook in place.
 func TestPageUpgrade(t *testing.T) {
+	t.Parallel()
 	old := dataplane.BasePage(table)
 	for name, edit := range map[string][2]string{
 		"rules":    {"ip daddr != 127.0.0.0/8 fib", "ip daddr != 127.0.0.0/8 counter fib"},
@@ -97,6 +101,7 @@ func TestPageUpgrade(t *testing.T) {
 		"chain":    {"chain from_container {", "chain from_ours {"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			h := newHost(t)
 			want := append(bridgeNet(), h.container("web", 2)...)
 			for _, e := range everyElement() {
@@ -132,6 +137,7 @@ func TestPageUpgrade(t *testing.T) {
 // TestPageListed: nft reads what nft prints, so that a host which keeps its rules
 // with "nft list ruleset >/etc/nftables.conf" comes up with them.
 func TestPageListed(t *testing.T) {
+	t.Parallel()
 	h := newHost(t)
 	objs := append(bridgeNet(), dataplane.BasePage(table, dataplane.Mark{Value: 0x10, Mask: 0xf0}))
 	for _, e := range everyElement() {
@@ -151,6 +157,7 @@ func TestPageListed(t *testing.T) {
 
 // TestPageMark: the accepted marks are part of the page, and only when there are any.
 func TestPageMark(t *testing.T) {
+	t.Parallel()
 	if dataplane.BasePage(table, dataplane.Mark{}).Spec() != dataplane.BasePage(table).Spec() {
 		t.Error("no mark makes another page")
 	}
@@ -169,6 +176,7 @@ func TestPageMark(t *testing.T) {
 
 // TestPageRefused: nft's words reach the person, and the old page stands.
 func TestPageRefused(t *testing.T) {
+	t.Parallel()
 	h := newHost(t)
 	h.apply(diff.Create(bridgeNet()))
 	bad := dataplane.Page{Meta: network, Family: "inet", Table: table, Hash: "bad1", Text: "table inet " + table + " { chain c { no such thing } }"}
@@ -195,8 +203,9 @@ func notSysctl(ops []dataplane.Op) (out []dataplane.Op) {
 // without a moment without rules, and with all of its elements. page_1 is the first
 // one, page_2 the last that dropped without telling.
 func TestPageFormer(t *testing.T) {
+	t.Parallel()
 	for _, name := range []string{"page_1", "page_2"} {
-		t.Run(name, func(t *testing.T) { testPageFormer(t, name) })
+		t.Run(name, func(t *testing.T) { t.Parallel(); testPageFormer(t, name) })
 	}
 }
 
@@ -242,6 +251,7 @@ func testPageFormer(t *testing.T, name string) {
 // TestPageQuiet: a kernel that cannot log has the page all the same, and says so. Here
 // it is a group that is no number.
 func TestPageQuiet(t *testing.T) {
+	t.Parallel()
 	var log bytes.Buffer
 	h := newHost(t, func(c *linux.Config) { c.Log = slog.New(slog.NewTextHandler(&log, nil)) })
 	want := bridgeNet()

@@ -14,6 +14,7 @@ import (
 // a person pastes them: what is missing or different is as wanted afterwards. (Links
 // that a person makes lack our mark, so here only what hangs on ours is made anew.)
 func TestPaste(t *testing.T) {
+	t.Parallel()
 	h := newHost(t)
 	h.paste(append(bridgeNet(), h.container("web", 2)...),
 		"nft delete table inet "+table,
@@ -39,6 +40,7 @@ func TestPaste(t *testing.T) {
 
 // TestPasteTunnel: the same of what spans hosts.
 func TestPasteTunnel(t *testing.T) {
+	t.Parallel()
 	h := newHost(t)
 	h.paste(append(spanning(), h.container("web", 2)[0]),
 		"bridge fdb del 02:42:0a:58:40:02 dev vx-x",

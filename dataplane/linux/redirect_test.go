@@ -98,6 +98,7 @@ func question(t *testing.T, ns, proto, addr, what string) string {
 // by UDP and TCP, small and large; a server on 0.0.0.0:53 in the same sandbox is
 // not disturbed; and nothing is tracked.
 func TestRedirect(t *testing.T) {
+	t.Parallel()
 	h := newHost(t)
 	r := dataplane.Redirect{Meta: endpoint}
 	r.NS = h.pin("web")
@@ -128,6 +129,7 @@ func TestRedirect(t *testing.T) {
 
 // TestRedirectShown: what a person is told to type makes the same table.
 func TestRedirectShown(t *testing.T) {
+	t.Parallel()
 	h := newHost(t)
 	r := dataplane.Redirect{Meta: endpoint, NS: h.pin("ours")}
 	ours, theirs := h.box("ours", r), h.box("theirs")
@@ -148,6 +150,7 @@ func TestRedirectShown(t *testing.T) {
 // TestRedirectTracked: where the container's own rules track connections and drop
 // what belongs to none, the resolver still answers.
 func TestRedirectTracked(t *testing.T) {
+	t.Parallel()
 	probe.Require(t, probe.Conntrack)
 	h := newHost(t)
 	ns := h.box("web", dataplane.Redirect{Meta: endpoint, NS: h.pin("web")})
@@ -170,6 +173,7 @@ func TestRedirectTracked(t *testing.T) {
 // TestRedirectLife: it comes and goes in a sandbox that lives, is seen as it is, and
 // what someone changed is noticed and put right when that is asked for.
 func TestRedirectLife(t *testing.T) {
+	t.Parallel()
 	h := newHost(t)
 	ns := h.box("web")
 	r := dataplane.Redirect{Meta: endpoint, NS: ns}

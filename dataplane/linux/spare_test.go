@@ -73,6 +73,7 @@ func heldNamespaces(t *testing.T) (n int) {
 // TestSysctlFails: one parameter that cannot be written fails its owner alone, and
 // what was written before it stays told.
 func TestSysctlFails(t *testing.T) {
+	t.Parallel()
 	h := newHost(t)
 	other := endpoint
 	other.Owner.ID = "e2"

@@ -205,8 +205,10 @@ func pings(ns string, to netip.Addr, more ...string) error {
 // TestTwoHosts: containers of two hosts reach each other, full-sized packets included;
 // nobody asks for an address on the wire, and broadcasts go where they are told to.
 func TestTwoHosts(t *testing.T) {
+	t.Parallel()
 	for name, six := range map[string]bool{"IPv4 underlay": false, "IPv6 underlay": true} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			w := newWire(t, 3, six)
 			a, b := w.hosts[0], w.hosts[1]
 			seen := a.capture("u0", "udp port 4789")
@@ -299,6 +301,7 @@ func (h *host) dropped(rule string) string {
 // TestStrangersTunnels: our VNIs are taken from hosts of the mesh only; what another
 // engine has on the same port is its own.
 func TestStrangersTunnels(t *testing.T) {
+	t.Parallel()
 	w := newWire(t, 3, false)
 	a, c := w.hosts[0], w.hosts[2]
 	a.apply(diff.Create(append(w.network(0, ourVNI, 4789, "", 1), w.box(0)...)))
@@ -336,6 +339,7 @@ func TestStrangersTunnels(t *testing.T) {
 
 // TestFailClosed: what is encrypted never leaves in plain text, and is never taken so.
 func TestFailClosed(t *testing.T) {
+	t.Parallel()
 	w := newWire(t, 2, false)
 	a, b := w.hosts[0], w.hosts[1]
 	seen := b.capture("u0", "udp port 4790")
@@ -376,6 +380,7 @@ func TestFailClosed(t *testing.T) {
 
 // TestPortTaken: who holds the UDP port is named.
 func TestPortTaken(t *testing.T) {
+	t.Parallel()
 	h := newHost(t)
 	var c net.PacketConn
 	if err := netns.Do(h.ns, func() (err error) { c, err = net.ListenPacket("udp", ":4789"); return err }); err != nil {

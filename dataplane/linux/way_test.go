@@ -13,6 +13,7 @@ import (
 
 // TestWay: the way to an address, as the kernel would send.
 func TestWay(t *testing.T) {
+	t.Parallel()
 	h := newHost(t)
 	for _, cmd := range []string{
 		"ip link add u0 type veth peer name p0", "ip link set u0 mtu 1400 up", "ip link set p0 up",
@@ -61,6 +62,7 @@ func TestWay(t *testing.T) {
 
 // TestUnderlay: changes of what is not ours are told, containers are not.
 func TestUnderlay(t *testing.T) {
+	t.Parallel()
 	h := newHost(t)
 	h.run("ip", "link", "add", "u0", "type", "veth", "peer", "name", "p0")
 	news, err := h.k.Underlay(t.Context())

@@ -42,6 +42,7 @@ func (h *host) tun(name string) *os.File {
 
 // TestUserSpaceWireGuard: the keeper's device is marked and sized, and left to it.
 func TestUserSpaceWireGuard(t *testing.T) {
+	t.Parallel()
 	h := newHost(t)
 	want := []dataplane.Object{
 		dataplane.WireGuard{Meta: network, Name: "ls-wg0", MTU: 1420, UserSpace: true},
@@ -107,6 +108,7 @@ func TestUserSpaceWireGuard(t *testing.T) {
 
 // TestKernelWireGuard: made by the kernel where it can; where it cannot, that is said.
 func TestKernelWireGuard(t *testing.T) {
+	t.Parallel()
 	h := newHost(t)
 	o := dataplane.WireGuard{Meta: network, Name: "ls-wg0", MTU: 1420}
 	err := h.k.Apply(t.Context(), diff.Create([]dataplane.Object{o}))
