@@ -5,8 +5,8 @@ export CGO_ENABLED ?= 0
 export GOFLAGS ?= -buildvcs=false
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo 0.1.0-dev)
 LDFLAGS := -s -w -X main.buildVersion=$(VERSION)
-# Test binaries at once. Two that run daemons and databases fill two cores.
-P ?= 2
+# Test binaries at once. Those that run daemons mostly wait: three fill two cores.
+P ?= 3
 # Under the 25 minutes that all of it may take.
 TEST_TIMEOUT ?= 20m
 SOAK_TIMEOUT ?= 4h

@@ -84,6 +84,9 @@ func TestChurn(t *testing.T) {
 		time.Sleep(time.Millisecond)
 	})
 	time.Sleep(700 * time.Millisecond)
+	for end := time.Now().Add(time.Minute); asked.Load() < 20 && time.Now().Before(end); {
+		time.Sleep(time.Millisecond)
+	}
 	close(stop)
 	wg.Wait()
 	if asked.Load() < 20 {
@@ -93,7 +96,7 @@ func TestChurn(t *testing.T) {
 	go func() { s.Close(); close(done) }()
 	select {
 	case <-done:
-	case <-time.After(5 * time.Second):
+	case <-time.After(time.Minute):
 		t.Error("Close waits for ever")
 	}
 	if got := s.Views(); len(got) != 0 {

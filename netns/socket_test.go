@@ -101,7 +101,7 @@ func TestResolverSockets(t *testing.T) {
 		if err != nil {
 			t.Fatal(network, err)
 		}
-		c.SetDeadline(time.Now().Add(5 * time.Second))
+		c.SetDeadline(time.Now().Add(time.Minute))
 		fmt.Fprint(c, "hello\n")
 		if got, err := bufio.NewReader(c).ReadString('\n'); got != network+" hello\n" || err != nil {
 			t.Errorf("%s: %q %v", network, got, err)
@@ -181,7 +181,7 @@ func TestDialIn(t *testing.T) {
 		if conn != nil || !errors.Is(err, c.want) || !errors.As(err, &op) || op.Op != "dial" || op.Net != c.network {
 			t.Errorf("%s %s: %v", c.network, c.server, err)
 		}
-		if time.Since(began) > time.Second {
+		if time.Since(began) > 30*time.Second {
 			t.Errorf("%s %s took %v", c.network, c.server, time.Since(began))
 		}
 	}
@@ -251,7 +251,7 @@ func TestDialInWaits(t *testing.T) {
 			t.Error("a server that is not there was connected")
 		}
 		// Its time is over, or ARP has given up (EHOSTUNREACH after three seconds).
-		if took := time.Since(began); took > 6*time.Second || took < time.Second || !errors.As(err, &ne) {
+		if took := time.Since(began); took > 30*time.Second || took < time.Second || !errors.As(err, &ne) {
 			t.Errorf("after %v: %v", took, err)
 		}
 	})

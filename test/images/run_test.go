@@ -82,7 +82,7 @@ func (m *machine) stop(name string) {
 	m.t.Helper()
 	delete(m.running, name)
 	m.ctr("task", "kill", "-s", "KILL", name)
-	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		if _, err := m.ctr("task", "rm", name); err == nil {
 			break
 		}
@@ -106,7 +106,7 @@ func (m *machine) eventually(want string, env []string, client ...string) {
 	m.t.Helper()
 	var out []byte
 	var err error
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
 		cmd := exec.Command("nsenter", append([]string{"--net=" + m.netns}, client...)...)
 		cmd.Env = append(os.Environ(), env...)
 		if out, err = cmd.CombinedOutput(); err == nil && strings.Contains(string(out), want) {
@@ -283,7 +283,7 @@ func imagesStop(t *testing.T, m *machine) {
 				t.Errorf("%s: %v\n%s", name, err, out)
 			}
 		}
-		for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
 			out, err := m.ctr("task", "ls")
 			must(t, err)
 			running := 0

@@ -52,14 +52,14 @@ func TestOneNamespace(t *testing.T) {
 	w := shared(t)
 	w.Docker("run", "-d", "--name", "web", "-p", "8080:9000", "netprobe")
 	w.Reached(8080)
-	before := w.Seen()
+	before := w.Still()
 	second := func(host string, args ...string) (string, error) {
 		t.Helper()
 		h := w.Host
 		if host == "machine" {
 			h = w.Machine
 		}
-		cmd := h.Command(append([]string{"timeout", "20", daemontest.Binary(t), "daemon"}, args...)...)
+		cmd := h.Command(append([]string{"timeout", "60", daemontest.Binary(t), "daemon"}, args...)...)
 		var out bytes.Buffer
 		cmd.Stdout, cmd.Stderr = &out, &out
 		err := cmd.Run()
@@ -105,7 +105,7 @@ func TestReload(t *testing.T) {
 	w := core(t, daemontest.Start(t, daemontest.Options{Args: []string{"--config-file", file}}))
 	w.Docker("run", "-d", "--name", "web", "-p", "8080:9000", "netprobe")
 	long := w.Talk(8080)
-	before, pid := w.Seen(), w.PID()
+	before, pid := w.Still(), w.PID()
 	write(map[string]any{"labels": []string{"b=2"}, "debug": true, "insecure-registries": []string{"127.0.0.1:5001"}})
 	w.Signal(unix.SIGHUP)
 	w.Until(5*time.Second, "the new labels are there", func() bool { return strings.Contains(w.Docker("info", "-f", "{{.Labels}}"), "b=2") })

@@ -71,10 +71,10 @@ func TestNone(t *testing.T) {
 	}
 	works := func(when string) {
 		t.Helper()
-		if out, err := w.Host.Try("ping", "-c1", "-W2", "10.10.0.2"); err != nil {
+		if out, err := w.Host.Try("ping", "-c1", "-W20", "10.10.0.2"); err != nil {
 			t.Errorf("%s: ping from the host: %v\n%s", when, err, out)
 		}
-		if r := w.TryDocker("exec", "lonely", "ping", "-c1", "-W2", "10.10.0.1"); r.Code != 0 {
+		if r := w.TryDocker("exec", "lonely", "ping", "-c1", "-W20", "10.10.0.1"); r.Code != 0 {
 			t.Errorf("%s: ping from the container: %+v", when, r)
 		}
 	}

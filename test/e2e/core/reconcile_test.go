@@ -21,7 +21,7 @@ func TestReconcile(t *testing.T) {
 	w.Docker("run", "-d", "--name", "web", "-p", "8080:9000", "netprobe")
 	w.Docker("run", "-d", "--name", "other", "-p", "127.0.0.1:9090:9000/udp", "busybox", "sleep", "1000")
 	w.Reached(8080)
-	whole := w.Seen()
+	whole := w.Still()
 	table := regexp.MustCompile(`linkspan_[0-9a-f]{6}`).FindString(whole)
 	veth := func() string {
 		t.Helper()
@@ -106,7 +106,7 @@ func TestPlan(t *testing.T) {
 	log, armed := filepath.Join(dir, "points"), filepath.Join(dir, "armed")
 	w := core(t, daemontest.Start(t, daemontest.Options{Env: []string{"LINKSPAN_FAIL_LOG=" + log, "LINKSPAN_FAIL_ARMED=" + armed}}))
 	w.Docker("pull", "-q", "netprobe")
-	before := w.Seen()
+	before := w.Still()
 	text := w.linkspanOut(t, "plan", "run", "--name", "web", "-p", "8080:9000", "-p", "127.0.0.1:8081:9001/udp", "netprobe")
 	plan, err := w.admin().Plan(t.Context(), "web", []byte(`{"Image":"netprobe","ExposedPorts":{"9000/tcp":{},"9001/udp":{}},
 		"HostConfig":{"PortBindings":{"9000/tcp":[{"HostPort":"8080"}],"9001/udp":[{"HostIp":"127.0.0.1","HostPort":"8081"}]}}}`))

@@ -59,7 +59,7 @@ func TestNotify(t *testing.T) {
 	said := func(want string) {
 		t.Helper()
 		b := make([]byte, 4096)
-		_ = conn.SetReadDeadline(time.Now().Add(5 * time.Second))
+		_ = conn.SetReadDeadline(time.Now().Add(lab.Patience))
 		n, err := conn.Read(b)
 		if err != nil || !strings.Contains(string(b[:n]), want) {
 			t.Errorf("systemd was told %q, %v; want %q", b[:n], err, want)

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"linkspan/internal/daemontest"
+	"linkspan/internal/lab"
 )
 
 // TestToyDriver: a driver that lives in this folder is compiled into a daemon, with
@@ -26,11 +27,14 @@ func TestToyDriver(t *testing.T) {
 	d.Docker("run", "-d", "--name", "client", "--net=toys", "busybox", "sleep", "1000")
 	addr := d.Docker("inspect", "-f", "{{.NetworkSettings.Networks.toys.IPAddress}}", "server")
 	mine := d.Docker("inspect", "-f", "{{.NetworkSettings.Networks.toys.IPAddress}}", "client")
-	for _, proto := range []string{"tcp", "udp"} {
-		if out := d.Docker("exec", "client", "netprobe", "dial", proto+"/"+addr+":9000"); !strings.Contains(out, "src="+mine+":") {
-			t.Errorf("%s to %s: %s", proto, addr, out)
-		}
+	answers := func(proto string) {
+		t.Helper()
+		d.Until(lab.Patience, "the server answers by "+proto, func() bool {
+			return strings.Contains(d.TryDocker("exec", "client", "netprobe", "dial", proto+"/"+addr+":9000").Stdout, "src="+mine+":")
+		})
 	}
+	answers("tcp")
+	answers("udp")
 	if out := d.Docker("exec", "client", "ip", "-o", "link"); !strings.Contains(out, "hub0") {
 		t.Errorf("links: %s", out)
 	}
@@ -53,7 +57,5 @@ func TestToyDriver(t *testing.T) {
 	core(t, d).reconciled()
 	d.Kill9()
 	d.Run()
-	if out := d.Docker("exec", "client", "netprobe", "dial", "tcp/"+addr+":9000"); !strings.Contains(out, "src="+mine+":") {
-		t.Errorf("after repair and restart: %s", out)
-	}
+	answers("tcp") // after repair and restart
 }

@@ -33,7 +33,7 @@ var only = flag.String("story", "", "run the scripts whose name has this in it")
 //	until SECONDS REGEXP CMD...  run a command again until it succeeds and prints a match
 //	let NAME CMD...              what a command prints becomes $NAME
 //
-// CMD "docker" is the docker command in all of them.
+// CMD "docker" is the docker command in all of them, and "netprobe" the image's program.
 func TestStories(t *testing.T) {
 	files, err := filepath.Glob(filepath.Join("testdata", "*.txtar"))
 	if err != nil || len(files) == 0 {
@@ -45,10 +45,11 @@ func TestStories(t *testing.T) {
 			continue
 		}
 		t.Run(name, func(t *testing.T) {
-			s := &story{d: daemontest.Start(t, daemontest.Options{}), docker: program.Docker28(t)}
+			t.Parallel() // each in a world of its own
+			s := &story{d: daemontest.Start(t, daemontest.Options{}), docker: program.Docker28(t), netprobe: daemontest.Netprobe(t)}
 			lab.LeakCheck(t, lasting(s.d)...)
 			t.Cleanup(s.d.RemoveAll)
-			testscript.Run(t, testscript.Params{
+			testscript.RunT(runner{t}, testscript.Params{
 				Files: []string{f}, RequireExplicitExec: true, ContinueOnError: true, Setup: s.setup,
 				Cmds: map[string]func(*testscript.TestScript, bool, []string){
 					"daemon": s.daemon, "nodaemon": s.nodaemon, "kill9": s.kill9, "up": s.up,
@@ -57,6 +58,16 @@ func TestStories(t *testing.T) {
 			})
 		})
 	}
+}
+
+// runner runs a story's script as a part of it: testscript's own is parallel to what
+// else is parallel, which would leave a story's place to the next when its daemon stands.
+type runner struct{ *testing.T }
+
+func (r runner) Parallel()     {}
+func (r runner) Verbose() bool { return testing.Verbose() }
+func (r runner) Run(name string, f func(testscript.T)) {
+	r.T.Run(name, func(t *testing.T) { f(runner{t}) })
 }
 
 // lasting leaves out the guard that comes with the first IPv6 network and stays until
@@ -74,8 +85,9 @@ func lasting(d *daemontest.Daemon) []lab.Watch {
 
 // story is one script's world.
 type story struct {
-	d      *daemontest.Daemon
-	docker string
+	d                *daemontest.Daemon
+	docker, netprobe string
+	path             string // PATH=…, with both
 }
 
 func (s *story) setup(e *testscript.Env) error {
@@ -83,15 +95,18 @@ func (s *story) setup(e *testscript.Env) error {
 	if err := os.MkdirAll(bin, 0o755); err != nil {
 		return err
 	}
-	if err := os.Symlink(s.docker, filepath.Join(bin, "docker")); err != nil {
-		return err
+	for name, path := range map[string]string{"docker": s.docker, "netprobe": s.netprobe} {
+		if err := os.Symlink(path, filepath.Join(bin, name)); err != nil {
+			return err
+		}
 	}
+	s.path = "PATH=" + bin + ":" + os.Getenv("PATH") + ":/usr/sbin:/sbin"
 	for _, v := range s.d.Env() {
 		if strings.HasPrefix(v, "DOCKER_") {
 			e.Vars = append(e.Vars, v)
 		}
 	}
-	e.Setenv("PATH", bin+":"+os.Getenv("PATH")+":/usr/sbin:/sbin")
+	e.Setenv("PATH", strings.TrimPrefix(s.path, "PATH="))
 	e.Setenv("HOST", daemontest.HostAddr)
 	e.Setenv("MACHINE", daemontest.MachineAddr)
 	e.Setenv("HOST6", daemontest.HostAddr6)
@@ -180,7 +195,7 @@ func (s *story) try(ts *testscript.TestScript, args []string) (string, error) {
 		path = s.docker
 	}
 	cmd := exec.Command(path, args[1:]...)
-	cmd.Dir, cmd.Env = ts.MkAbs("."), s.d.Env()
+	cmd.Dir, cmd.Env = ts.MkAbs("."), append(s.d.Env(), s.path)
 	out, err := cmd.CombinedOutput()
 	return strings.TrimSpace(string(out)), err
 }
@@ -194,7 +209,7 @@ func (s *story) until(ts *testscript.TestScript, neg bool, args []string) {
 	want, err := regexp.Compile("(?m)" + args[1])
 	ts.Check(err)
 	cmd := s.command(ts, args[2:])
-	for deadline := time.Now().Add(time.Duration(seconds) * time.Second); ; time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(max(time.Duration(seconds)*time.Second, lab.Patience)); ; time.Sleep(50 * time.Millisecond) {
 		out, err := s.try(ts, cmd)
 		if neg && err != nil || !neg && err == nil && want.MatchString(out) {
 			return

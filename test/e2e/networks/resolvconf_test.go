@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"linkspan/internal/daemontest"
+	"linkspan/internal/lab"
 )
 
 // TestHostResolvConf: what the host's administrator, or its DHCP client, writes into
@@ -18,6 +19,7 @@ import (
 // The daemon is started with a resolv.conf of the test's over the host's, in a mount
 // namespace of its own.
 func TestHostResolvConf(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	conf, wrapper := filepath.Join(dir, "resolv.conf"), filepath.Join(dir, "linkspan")
 	write := func(path, text string) {
@@ -49,6 +51,7 @@ func TestHostResolvConf(t *testing.T) {
 			return r.Code == 0 && strings.HasPrefix(r.Stdout, want+" ")
 		})
 	}
+	d.Until(lab.Patience, "the person has written", func() bool { return strings.Contains(file("edited"), "timeout:1") })
 	if got := file("on-default"); !strings.Contains(got, "nameserver 10.53.0.1") || !strings.Contains(got, "search first.example") {
 		t.Errorf("on the default bridge: %s", got)
 	}
@@ -62,12 +65,14 @@ func TestHostResolvConf(t *testing.T) {
 	write(conf, "nameserver 10.53.0.2\nsearch second.example\n")
 	asks("on-default", "192.0.2.2")
 	asks("on-mine", "192.0.2.2")
-	if got := file("on-default"); strings.Contains(got, "10.53.0.1") || !strings.Contains(got, "search second.example") {
-		t.Errorf("after the change, on the default bridge: %s", got)
-	}
-	if got := file("on-mine"); !strings.Contains(got, "nameserver 127.0.0.11") || !strings.Contains(got, "search second.example") {
-		t.Errorf("after the change, on a network of one's own: %s", got)
-	}
+	d.Until(lab.Patience, "the change is in the file, on the default bridge", func() bool {
+		got := file("on-default")
+		return !strings.Contains(got, "10.53.0.1") && strings.Contains(got, "search second.example")
+	})
+	d.Until(lab.Patience, "the change is in the file, on a network of one's own", func() bool {
+		got := file("on-mine")
+		return strings.Contains(got, "nameserver 127.0.0.11") && strings.Contains(got, "search second.example")
+	})
 	if got := file("edited"); !strings.Contains(got, "timeout:1") || !strings.Contains(got, "10.53.0.1") {
 		t.Errorf("what a person wrote was overwritten: %s", got)
 	}

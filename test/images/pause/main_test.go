@@ -15,7 +15,7 @@ func TestReap(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
 		reap()
 		// ECHILD: no child is left, ended or not.
 		if _, err := syscall.Wait4(-1, nil, syscall.WNOHANG, nil); err == syscall.ECHILD {
@@ -53,7 +53,7 @@ func TestEndsOnTerm(t *testing.T) {
 			if err != nil {
 				t.Errorf("after %v: %v", sig, err)
 			}
-		case <-time.After(5 * time.Second):
+		case <-time.After(time.Minute):
 			cmd.Process.Kill()
 			t.Errorf("pause does not heed %v", sig)
 		}
