@@ -68,8 +68,15 @@ func TestHostDies(t *testing.T) {
 		out := c.answer(0, "c1", "c3")
 		return strings.Contains(out, "timeout") || strings.Contains(out, "no such host")
 	})
-	c.Daemons[1].Refused([]string{dead, "host3"}, "run", "-d", "--name", "thief", "--network", "shop", "--ip", dead, "netprobe")
-	c.Daemons[1].TryDocker("rm", "-f", "thief")
+	// The store may have no leader at first, which is told then.
+	c.Daemons[1].Until(patience, dead+" is refused, and told to be host3's", func() bool {
+		r := c.Daemons[1].TryDocker("run", "-d", "--name", "thief", "--network", "shop", "--ip", dead, "netprobe")
+		c.Daemons[1].TryDocker("rm", "-f", "thief")
+		if r.Code == 0 {
+			t.Fatalf("%s was given to another host's container", dead)
+		}
+		return strings.Contains(r.Stderr, dead) && strings.Contains(r.Stderr, "host3")
+	})
 	c.Daemons[0].Until(2*patience, "host3 is told dead", func() bool {
 		out := c.status(0)
 		return strings.Contains(out, "host3 (10.0.0.3) gives no sign of life")
@@ -122,10 +129,13 @@ func TestMajorityGone(t *testing.T) {
 	c.reaches(0, "c1", "c3")
 	c.Daemons[0].Docker("run", "-d", "--name", "c4", "--network", "shop", "netprobe")
 	c.reaches(0, "c4", "c1")
-	r := c.Daemons[0].TryDocker("network", "create", "-d", "overlay", "other")
-	if r.Code == 0 || !strings.Contains(r.Stderr, "majority") {
-		t.Errorf("network create without a majority: %+v", r)
-	}
+	c.Daemons[0].Until(patience, "no network is made, for the want of a majority", func() bool {
+		r := c.Daemons[0].TryDocker("network", "create", "-d", "overlay", "other")
+		if r.Code == 0 {
+			t.Fatalf("network create without a majority: %+v", r)
+		}
+		return strings.Contains(r.Stderr, "majority")
+	})
 	// The daemon restarts with the store dead, too.
 	c.Daemons[0].Kill9()
 	c.Daemons[0].Run()
