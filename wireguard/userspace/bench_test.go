@@ -37,7 +37,7 @@ func BenchmarkTunnel(b *testing.B) {
 		r.Start([]string{"iperf3", "-s", "--forceflush", "-B", r.inner4.String()}), r.Start([]string{"iperf3", "-s", "--forceflush", "-B", bare.to}),
 	}
 	for _, s := range servers {
-		s.WaitFor("Server listening", 5*time.Second)
+		s.WaitFor("Server listening", lab.Patience)
 		b.Cleanup(s.Kill)
 	}
 	self, err := os.Executable()
@@ -46,7 +46,7 @@ func BenchmarkTunnel(b *testing.B) {
 	}
 	welcomes := r.Start([]string{self, "welcome", r.inner4.String() + ":7000", bare.to + ":7000"})
 	b.Cleanup(welcomes.Kill)
-	welcomes.WaitFor("listening", 5*time.Second)
+	welcomes.WaitFor("listening", lab.Patience)
 	var many, bareMany float64
 	for i := range b.N {
 		for n := range 2 {
@@ -143,7 +143,7 @@ func bareTunnel(b *testing.B, sites ...*site) (w bareWorld) {
 		name := fmt.Sprintf("b%d%d", i, os.Getpid()) // its socket is in a folder of the machine's
 		p := s.Start([]string{exe, "-f", name}, func(c *exec.Cmd) { c.Env = append(os.Environ(), "LOG_LEVEL=verbose") })
 		b.Cleanup(func() { p.Signal(syscall.SIGTERM); <-p.Done() })
-		p.WaitFor("UAPI listener started", 10*time.Second)
+		p.WaitFor("UAPI listener started", lab.Patience)
 		other := 1 - i
 		private, public := keys[i].Bytes(), keys[other].Public()
 		conf := fmt.Sprintf("set=1\nprivate_key=%s\nlisten_port=52000\npublic_key=%s\nendpoint=%s:52000\nallowed_ip=192.168.78.%d/32\n\n",

@@ -49,8 +49,9 @@ func (b *bind) replace(s *sockets) *sockets {
 	return former
 }
 
-// batch is how many packets are handed over at once, at most.
-const batch = 64
+// batch is how many packets are handed over at once, at most: the library's tables for
+// putting packets together again hold so many streams and no more.
+const batch = conn.IdealBatchSize
 
 // BatchSize implements conn.Bind.
 func (b *bind) BatchSize() int { return batch }

@@ -17,6 +17,8 @@ type link struct {
 	tun.Device
 	in, out *window
 	count   atomic.Uint64 // packets read
+	more    func() bool   // whether there is another to read
+	odd     func(error)   // hears of packets that cannot be read
 
 	mu    sync.RWMutex
 	peers map[netip.Prefix]wireguard.PublicKey
@@ -24,26 +26,11 @@ type link struct {
 	up    map[wireguard.PublicKey]bool
 }
 
-func newLink(d tun.Device, in, out *window) *link {
-	return &link{Device: d, in: in, out: out, up: map[wireguard.PublicKey]bool{}}
+func newLink(d tun.Device, in, out *window, more func() bool, odd func(error)) *link {
+	return &link{Device: d, in: in, out: out, more: more, odd: odd, up: map[wireguard.PublicKey]bool{}}
 }
 
 func (l *link) packets() uint64 { return l.count.Load() }
-
-// Read implements tun.Device.
-func (l *link) Read(bufs [][]byte, sizes []int, offset int) (int, error) {
-	l.out.wait()
-	n, err := l.Device.Read(bufs, sizes, offset)
-	if n > 0 {
-		l.count.Add(uint64(n))
-		// What is read at once is of one stream, so the first says it of all. Packets to a
-		// peer without a session wait for one, and may be dropped: they are not counted.
-		if l.live(bufs[0][offset : offset+sizes[0]]) {
-			l.out.add(n)
-		}
-	}
-	return n, err
-}
 
 // Write implements tun.Device.
 func (l *link) Write(bufs [][]byte, offset int) (int, error) {

@@ -109,7 +109,7 @@ func TestWindow(t *testing.T) {
 	w.add(10)
 	began := time.Now()
 	w.wait()
-	if took := time.Since(began); took < 30*time.Millisecond || took > 5*time.Second || w.n != 0 {
+	if took := time.Since(began); took < 30*time.Millisecond || took > time.Minute || w.n != 0 {
 		t.Errorf("what never comes out held it up for %v, and %d are left", took, w.n)
 	}
 }
@@ -213,7 +213,7 @@ func TestEqual(t *testing.T) {
 
 // TestLive: whose packet it is, by the longest prefix, and whether there is a session.
 func TestLive(t *testing.T) {
-	l := newLink(nil, nil, nil)
+	l := newLink(nil, nil, nil, nil, nil)
 	a, b := wireguard.PublicKey{1}, wireguard.PublicKey{2}
 	pfx := netip.MustParsePrefix
 	l.route(wireguard.Config{Peers: []wireguard.Peer{
@@ -310,7 +310,7 @@ func TestReceiver(t *testing.T) {
 			sent++
 		}
 		for got < sent {
-			_ = s.v4.SetReadDeadline(time.Now().Add(2 * time.Second))
+			_ = s.v4.SetReadDeadline(time.Now().Add(time.Minute))
 			n, err := fns[0](bufs, sizes, eps)
 			if err != nil {
 				t.Fatalf("of %d datagrams %d came: %v", sent, got, err)
@@ -334,7 +334,7 @@ func TestReceiver(t *testing.T) {
 		many = append(many, bytes.Repeat([]byte{byte(i)}, 1000))
 	}
 	many = append(many, []byte("the last is shorter"))
-	_ = s.v4.SetReadDeadline(time.Now().Add(5 * time.Second))
+	_ = s.v4.SetReadDeadline(time.Now().Add(time.Minute))
 	if err := b.Send(many, e); err != nil {
 		t.Fatal(err)
 	}

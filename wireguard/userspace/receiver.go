@@ -46,6 +46,7 @@ func newReceiver(b *bind, c *net.UDPConn, v4 bool) *receiver {
 
 // receive implements conn.ReceiveFunc.
 func (r *receiver) receive(bufs [][]byte, sizes []int, eps []conn.Endpoint) (n int, err error) {
+	bufs = bufs[:min(len(bufs), batch)]
 	r.b.in.wait()
 	for len(r.left) == 0 {
 		if err := r.advance(); err != nil {

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"sync"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -90,6 +91,10 @@ func openTUN(name string) (*os.File, error) {
 func begin(logger *slog.Logger, c wireguard.Config, file *os.File, s *sockets, former map[wireguard.PublicKey]wireguard.PeerStatus) (*Tunnel, error) {
 	logger = logger.With("tunnel", c.Name)
 	td, err := tun.CreateTUNFromFile(file, c.MTU)
+	var raw syscall.RawConn
+	if err == nil {
+		raw, err = file.SyscallConn()
+	}
 	if err != nil {
 		file.Close()
 		return nil, cnm.Errorf(cnm.ErrUnavailable, "tunnel %s: its TUN device cannot be used: %w", c.Name, err)
@@ -100,8 +105,9 @@ func begin(logger *slog.Logger, c wireguard.Config, file *os.File, s *sockets, f
 	}
 	in, out := newWindow(), newWindow()
 	t.bind = newBind(logger, s, in, out)
-	t.link = newLink(td, in, out)
-	t.dev = device.NewDevice(t.link, t.bind, deviceLogger(logger))
+	said := deviceLogger(logger)
+	t.link = newLink(td, in, out, newWaiting(raw).more, func(err error) { said.Errorf("a packet was dropped: %v", err) })
+	t.dev = device.NewDevice(t.link, t.bind, said)
 	if err := t.apply(wireguard.Diff(wireguard.Config{Port: c.Port}, c)); err != nil {
 		t.dev.Close()
 		return nil, err

@@ -24,9 +24,9 @@ func TestTunnel(t *testing.T) {
 	a.pings(b.inner)
 	b.pings(a.inner4)
 	s := a.streamTo(b, marker)
-	s.moves(500)
+	s.moves(200)
 	s.end()
-	if err := capture.Until(5*time.Second, func(p lab.Packet) bool { return p.DstPort == port && p.Src == a.outer && len(p.Payload) > 32 }); err != nil {
+	if err := capture.Until(func(p lab.Packet) bool { return p.DstPort == port && p.Src == a.outer && len(p.Payload) > 32 }); err != nil {
 		t.Errorf("nothing encrypted on the wire: %v", err)
 	}
 	if capture.Holds(marker) {
@@ -94,8 +94,8 @@ func TestRotation(t *testing.T) {
 		t.Run(first+" first", func(t *testing.T) {
 			a, b, _ := world(t)
 			s, back := a.streamTo(b, "x"), b.streamTo(a, "y")
-			s.moves(300)
-			back.moves(300)
+			s.moves(200)
+			back.moves(200)
 			for range 3 {
 				key, err := wireguard.NewPrivateKey()
 				if err != nil {
@@ -110,7 +110,7 @@ func TestRotation(t *testing.T) {
 				steps[0]()
 				time.Sleep(5 * time.Millisecond) // the news travel through the mesh
 				steps[1]()
-				t.Logf("longest pause: %v there, %v back", s.moves(500), back.moves(500))
+				t.Logf("longest pause: %v there, %v back", s.moves(200), back.moves(200))
 			}
 			if st := b.status(); len(st.Peers) != 1 || st.Peers[0].PublicKey != a.config.PrivateKey.Public() {
 				t.Errorf("after the change: %+v", st)
@@ -126,7 +126,7 @@ func TestRotation(t *testing.T) {
 func TestUpgrade(t *testing.T) {
 	a, b, _ := world(t)
 	s, back := a.streamTo(b, "x"), b.streamTo(a, "y")
-	s.moves(500)
+	s.moves(200)
 	back.moves(100)
 	before := a.status().Peers[0]
 	index := func() string { n, _, _ := strings.Cut(a.Run("ip", "-o", "link", "show", device), ":"); return n }
@@ -139,7 +139,7 @@ func TestUpgrade(t *testing.T) {
 		if err := a.k.Upgrade(ctx(t), self); err != nil {
 			t.Fatal(err)
 		}
-		t.Logf("longest pause: %v there, %v back", s.moves(500), back.moves(500))
+		t.Logf("longest pause: %v there, %v back", s.moves(200), back.moves(200))
 	}
 	after := a.status()
 	if p := after.Peers[0]; p.Received <= before.Received || p.Sent <= before.Sent || p.Handshake.Before(before.Handshake) {
@@ -159,7 +159,7 @@ func TestDaemonDies(t *testing.T) {
 	s := a.streamTo(b, "x")
 	s.moves(100)
 	a.k.Close()
-	s.moves(500)
+	s.moves(200)
 	a.connect()
 	before := a.status()
 	a.set() // the next daemon says the same: nothing happens
@@ -178,7 +178,7 @@ func TestKeeperDies(t *testing.T) {
 	s.moves(100)
 	a.process.Signal(syscall.SIGKILL)
 	<-a.process.Done()
-	eventually(t, 5*time.Second, "the device goes", func() error {
+	eventually(t, "the device goes", func() error {
 		if out, err := a.Try("ip", "link", "show", device); err == nil {
 			return fmt.Errorf("%s", out)
 		}
@@ -190,7 +190,7 @@ func TestKeeperDies(t *testing.T) {
 	}
 	a.set()
 	a.up()
-	t.Logf("longest pause: %v", s.moves(300))
+	t.Logf("longest pause: %v", s.moves(200))
 	s.end()
 }
 
@@ -199,7 +199,7 @@ func TestDeleted(t *testing.T) {
 	a, b, _ := world(t)
 	a.pings(b.inner4)
 	a.Run("ip", "link", "del", device)
-	eventually(t, 5*time.Second, "the keeper notices", func() error {
+	eventually(t, "the keeper notices", func() error {
 		if st := a.status(); !strings.Contains(st.Err, "removed") {
 			return fmt.Errorf("%+v", st)
 		}
@@ -229,7 +229,7 @@ func TestPort(t *testing.T) {
 	if st := a.status(); st.Port != 51900 {
 		t.Errorf("port %d", st.Port)
 	}
-	t.Logf("longest pause: %v", s.moves(300)) // b hears from where a speaks now
+	t.Logf("longest pause: %v", s.moves(200)) // b hears from where a speaks now
 	s.end()
 	if out := a.Run("ss", "-lun"); strings.Contains(out, fmt.Sprintf(":%d ", port)) {
 		t.Errorf("the former port is still open:\n%s", out)

@@ -59,6 +59,9 @@ type site struct {
 func world(t testing.TB) (a, b *site, sw *lab.Switch) {
 	t.Helper()
 	probe.Require(t, probe.TUN)
+	if t, ok := t.(*testing.T); ok {
+		t.Parallel()
+	}
 	l := lab.New(t)
 	sw = l.Switch("sw")
 	a, b = &site{Host: l.Host("a"), t: t}, &site{Host: l.Host("b"), t: t}
@@ -105,7 +108,7 @@ func (s *site) start() {
 	s.process = s.Start([]string{self, "keeper", "--socket", s.socket(), "--dir", filepath.Join(s.dir, "k")})
 	p := s.process
 	s.t.Cleanup(func() { p.Signal(syscall.SIGTERM); <-p.Done() })
-	s.process.WaitFor("keeper serves", 10*time.Second)
+	s.process.WaitFor("keeper serves", lab.Patience)
 	s.connect()
 }
 
@@ -148,27 +151,27 @@ func (s *site) status() wireguard.Status {
 // pings sends until one comes back.
 func (s *site) pings(to netip.Addr) {
 	s.t.Helper()
-	eventually(s.t, 10*time.Second, fmt.Sprintf("%s reaches %s", s.Name, to), func() error {
+	eventually(s.t, fmt.Sprintf("%s reaches %s", s.Name, to), func() error {
 		_, err := s.Try("ping", "-c1", "-W1", to.String())
 		return err
 	})
 }
 
 func ctx(t testing.TB) context.Context {
-	c, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	c, cancel := context.WithTimeout(t.Context(), lab.Patience)
 	t.Cleanup(cancel)
 	return c
 }
 
-func eventually(t testing.TB, within time.Duration, what string, try func() error) {
+func eventually(t testing.TB, what string, try func() error) {
 	t.Helper()
-	for deadline := time.Now().Add(within); ; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(lab.Patience); ; time.Sleep(20 * time.Millisecond) {
 		err := try()
 		if err == nil {
 			return
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("not within %v: %s: %v", within, what, err)
+			t.Fatalf("not within %v: %s: %v", lab.Patience, what, err)
 		}
 	}
 }
@@ -193,7 +196,7 @@ func (s *site) streamTo(o *site, marker string) *stream {
 	s.t.Helper()
 	l := o.Listen("tcp4", o.inner4.String()+":0")
 	st := &stream{t: s.t, stop: make(chan struct{}), last: time.Now()}
-	out, err := s.Dial("tcp4", l.Addr().String(), 10*time.Second)
+	out, err := s.Dial("tcp4", l.Addr().String(), lab.Patience)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -268,7 +271,7 @@ func (st *stream) fail(err error) {
 func (st *stream) moves(n int64) time.Duration {
 	st.t.Helper()
 	want := st.got.Load() + n
-	eventually(st.t, 20*time.Second, "the stream goes on", func() error {
+	eventually(st.t, "the stream goes on", func() error {
 		st.mu.Lock()
 		defer st.mu.Unlock()
 		if st.err != nil {
