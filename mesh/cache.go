@@ -35,7 +35,14 @@ type cache struct {
 	generation string
 }
 
-func (c *cache) put(key string, value []byte) { c.dirty[key] = value }
+// cached has a key of the host's own store written soon; nil takes it away. The caller
+// holds mu.
+func (m *Mesh) cached(key string, value []byte) {
+	if m.cfg.Local != nil {
+		m.cache.dirty[key] = value
+		m.cacheBell.ring()
+	}
+}
 
 // load reads the cache. Only New calls it.
 func (m *Mesh) load(ctx context.Context) error {
@@ -90,6 +97,7 @@ func (m *Mesh) load(ctx context.Context) error {
 		}
 	}
 	clear(m.cache.dirty) // what was just read
+	m.loadPaths(byKey)
 	return nil
 }
 

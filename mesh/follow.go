@@ -121,7 +121,7 @@ func (m *Mesh) drop(network string) {
 	nothing := func(string, []byte, []byte, int64) {}
 	for _, v := range []*mirror{f.blocks, f.endpoints} {
 		for key := range v.items {
-			m.cached(v, key, nil)
+			m.remembered(v, key, nil)
 		}
 		v.cached, v.change, v.whole = false, nothing, nil
 	}

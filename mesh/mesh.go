@@ -149,6 +149,7 @@ type Mesh struct {
 	netRevs   map[string]int64
 	asks      map[string]askEntry // by key
 	ways      map[netip.Addr]Way
+	paths     map[string]path // by peer
 	base      map[string]*mirror
 	follows   map[string]*follow
 	own       map[string]*ownNet
@@ -195,7 +196,7 @@ func New(cfg Config) (*Mesh, error) {
 	m := &Mesh{
 		cfg: cfg, log: cfg.Log, id: cfg.Self.ID, sink: cfg.Sink, place: cfg.Place, self: cfg.Self,
 		hosts: map[string]Host{}, alive: map[string]bool{}, seen: map[string]time.Time{},
-		networks: map[string]*cnm.Network{}, netRevs: map[string]int64{}, asks: map[string]askEntry{}, ways: map[netip.Addr]Way{},
+		networks: map[string]*cnm.Network{}, netRevs: map[string]int64{}, asks: map[string]askEntry{}, ways: map[netip.Addr]Way{}, paths: map[string]path{},
 		base: map[string]*mirror{}, follows: map[string]*follow{}, own: map[string]*ownNet{},
 		waiters: map[string][]chan struct{}{}, borrowing: map[string]int{}, adopting: map[string]bool{}, claims: map[string]bool{}, auditAlso: map[string]bool{},
 		checkBell: newBell(), writeBell: newBell(), tellBell: newBell(), cacheBell: newBell(), aliveBell: newBell(), askBell: newBell(),

@@ -137,7 +137,7 @@ func (m *Mesh) apply(v *mirror, e store.Event) {
 	if e.Value == nil {
 		if had {
 			delete(v.items, e.Key)
-			m.cached(v, e.Key, nil)
+			m.remembered(v, e.Key, nil)
 			v.change(e.Key, was.value, nil, e.Rev)
 		}
 		return
@@ -147,7 +147,7 @@ func (m *Mesh) apply(v *mirror, e store.Event) {
 		v.change(e.Key, e.Value, e.Value, e.Rev) // the revision is another
 		return
 	}
-	m.cached(v, e.Key, e.Value)
+	m.remembered(v, e.Key, e.Value)
 	v.change(e.Key, was.value, e.Value, e.Rev)
 }
 
@@ -176,10 +176,9 @@ func (m *Mesh) replace(v *mirror, entries []store.Entry) {
 	}
 }
 
-// cached writes a change of a mirror behind. The caller holds mu.
-func (m *Mesh) cached(v *mirror, key string, value []byte) {
-	if v.cached && m.cfg.Local != nil {
-		m.cache.put(cacheKeys+key, value)
-		m.cacheBell.ring()
+// remembered writes a change of a mirror behind. The caller holds mu.
+func (m *Mesh) remembered(v *mirror, key string, value []byte) {
+	if v.cached {
+		m.cached(cacheKeys+key, value)
 	}
 }

@@ -220,7 +220,7 @@ func (m *Mesh) fence(why string) {
 	h := m.self
 	for network, o := range m.own {
 		o.Blocks, o.Singles, o.Grants = nil, nil, map[netip.Addr]string{}
-		m.cache.put(ownKeys+network, nil)
+		m.cached(ownKeys+network, nil)
 	}
 	for network, f := range m.follows {
 		if f.active {

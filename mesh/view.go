@@ -61,6 +61,7 @@ func (m *Mesh) hostChanged(key string, _, is []byte, rev int64) {
 	if !ok {
 		delete(m.hosts, id)
 		delete(m.seen, id)
+		m.forgetPath(id)
 		m.askBell.ring()
 	} else {
 		m.hosts[id] = h
