@@ -288,7 +288,7 @@ func life(t *testing.T, flags string) {
 		start = strings.Replace(start, "fd://", "unix://"+socket, 1)
 	}
 	p := w.Host.Start([]string{"sh", "-c", ". " + etc + "/default/linkspan; exec " + start})
-	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
 		if _, err := os.Stat(socket); err == nil || time.Now().After(deadline) {
 			break
 		}

@@ -99,7 +99,7 @@ func typed(t *testing.T, d *daemontest.Daemon, line string) {
 }
 
 // within is how long the daemon may take to follow what the host does by itself.
-const within = 15 * time.Second
+const within = lab.Patience
 
 // compare holds a page to its file, or writes it. What it is made of may still be on its
 // way: damage says what the kernel lacks.
