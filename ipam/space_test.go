@@ -125,9 +125,7 @@ func TestManyNetworks(t *testing.T) {
 		seen[p] = true
 		used.Add(p, fmt.Sprint("network ", i))
 	}
-	if took := time.Since(start); took > 5*time.Second {
-		t.Errorf("%d networks took %s", many, took)
-	}
+	t.Logf("%d networks took %s", many, time.Since(start))
 	for p := range seen {
 		used.Remove(p)
 	}

@@ -5,7 +5,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
+	"testing/synctest"
 )
 
 // TestGlobalKilled: a daemon that is killed at any point of the kernel while a container
@@ -18,64 +18,68 @@ func TestGlobalKilled(t *testing.T) {
 		"peers": func(w *world) error { w.Sink().Peers(w.t.Context()); return nil },
 	} {
 		t.Run(what, func(t *testing.T) {
-			for step := 1; ; step++ {
-				x := newTruth()
-				a, ma := x.enter(t)
-				b, mb := x.enter(t)
-				shop(t, a)
-				x.settle()
-				b.join(named("c3"))
-				if what != "join" {
-					a.join(named("c1"))
-				}
-				x.settle()
-				if what == "peers" {
-					ma.mtu.Store(9000)
-					mb.routed.Store(true)
-				}
-				var mu sync.Mutex
-				var armed atomic.Bool
-				armed.Store(true)
-				count, done := 0, false
-				a.kernel.Hook = func(string) {
-					mu.Lock()
-					defer mu.Unlock()
-					if count++; count == step && armed.Load() {
-						panic(died{})
-					}
-				}
-				done = dying(func() {
-					if err := do(a); err != nil {
-						t.Fatal(err)
-					}
-				})
-				mu.Lock()
-				done = done && count < step
-				mu.Unlock()
-				time.Sleep(2 * time.Millisecond) // what is being written is
-				armed.Store(false)
-				ma.back(a)
-				a.SetMesh(t.Context(), ma)
-				x.peers()
-				x.settle()
-				a.settled(t, what, step)
-				b.settled(t, what, step)
-				_, there := a.Sandbox("c1")
-				if knows := slices.ContainsFunc(b.knows(), func(s string) bool { return len(s) > 4 && s[:4] == "[c1]" }); knows != there {
-					t.Errorf("%s, step %d: c1 is there: %v, the other host knows it: %v", what, step, there, knows)
-				}
-				if there {
-					a.leave("c1", false)
-				}
-				x.settle()
-				a.settled(t, what, step, "gone")
-				if t.Failed() || done {
-					if step < 5 {
-						t.Errorf("only %d steps", step)
-					}
-					break
-				}
+			synctest.Test(t, func(t *testing.T) { killedGlobally(t, what, do) })
+		})
+	}
+}
+
+func killedGlobally(t *testing.T, what string, do func(w *world) error) {
+	for step := 1; ; step++ {
+		x := newTruth()
+		a, ma := x.enter(t)
+		b, mb := x.enter(t)
+		shop(t, a)
+		x.settle()
+		b.join(named("c3"))
+		if what != "join" {
+			a.join(named("c1"))
+		}
+		x.settle()
+		if what == "peers" {
+			ma.mtu.Store(9000)
+			mb.routed.Store(true)
+		}
+		var mu sync.Mutex
+		var armed atomic.Bool
+		armed.Store(true)
+		count, done := 0, false
+		a.kernel.Hook = func(string) {
+			mu.Lock()
+			defer mu.Unlock()
+			if count++; count == step && armed.Load() {
+				panic(died{})
+			}
+		}
+		done = dying(func() {
+			if err := do(a); err != nil {
+				t.Fatal(err)
 			}
 		})
+		mu.Lock()
+		done = done && count < step
+		mu.Unlock()
+		synctest.Wait() // what is being written is
+		armed.Store(false)
+		ma.back(a)
+		a.SetMesh(t.Context(), ma)
+		x.peers()
+		x.settle()
+		a.settled(t, what, step)
+		b.settled(t, what, step)
+		_, there := a.Sandbox("c1")
+		if knows := slices.ContainsFunc(b.knows(), func(s string) bool { return len(s) > 4 && s[:4] == "[c1]" }); knows != there {
+			t.Errorf("%s, step %d: c1 is there: %v, the other host knows it: %v", what, step, there, knows)
+		}
+		if there {
+			a.leave("c1", false)
+		}
+		x.settle()
+		a.settled(t, what, step, "gone")
+		if t.Failed() || done {
+			if step < 5 {
+				t.Errorf("only %d steps", step)
+			}
+			break
+		}
 	}
 }

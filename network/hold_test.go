@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"linkspan/keeper"
@@ -44,59 +45,62 @@ func (k *sockets) stranger(ports ...uint16) {
 // again until it can be had; everything else is held at once, and the container can
 // be connected, disconnected and removed meanwhile.
 func TestLostPorts(t *testing.T) {
-	var log lockedLog
-	w := newWorld(t, func(w *world) { w.cfg.Log = slog.New(slog.NewTextHandler(&log, nil)) })
-	w.network("back", "10.1.0.0/24")
-	r := on("a", "bridge", "8080:80", "8090:81")
-	a := w.join(r)
-	w.join(on("b", "bridge", "9090:80"))
-	whole := w.ports.held()
-	ctx, stop := context.WithCancel(t.Context())
-	var run sync.WaitGroup
-	run.Go(func() { w.Run(ctx) })
-	defer run.Wait()
-	defer stop()
+	synctest.Test(t, func(t *testing.T) {
+		var log lockedLog
+		w := newWorld(t, func(w *world) { w.cfg.Log = slog.New(slog.NewTextHandler(&log, nil)) })
+		w.network("back", "10.1.0.0/24")
+		r := on("a", "bridge", "8080:80", "8090:81")
+		a := w.join(r)
+		w.join(on("b", "bridge", "9090:80"))
+		whole := w.ports.held()
+		ctx, stop := context.WithCancel(t.Context())
+		var run sync.WaitGroup
+		run.Go(func() { w.Run(ctx) })
+		defer run.Wait()
+		defer stop()
 
-	w.ports.own = nil
-	w.ports.stranger(8090)
-	for range 3 {
+		w.ports.own = nil
+		w.ports.stranger(8090)
+		for range 3 {
+			if err := w.HoldPorts(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := w.ports.held(); len(got) != len(whole)-2 {
+			t.Errorf("held: %q of %q", got, whole)
+		}
+		// Where it is led to another address meanwhile, that is what comes back.
+		moved := w.update(plus(r, "back", 1, gwWish(1)))
+		if to := moved.Endpoints[1].Addr4().Addr().String(); !slices.ContainsFunc(w.ports.held(), func(s string) bool { return strings.Contains(s, "8080") && strings.Contains(s, to) }) {
+			t.Errorf("held: %q, want it to lead to %s", w.ports.held(), to)
+		}
+		w.update(r)
+		if n := strings.Count(log.String(), "was lost to another program"); n != 2 { // IPv4 and IPv6
+			t.Errorf("told %d times:\n%s", n, log.String())
+		}
+		if strings.Contains(log.String(), "are reserved again") {
+			t.Errorf("told too early:\n%s", log.String())
+		}
+		w.ports.stranger()
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		if !slices.Equal(w.ports.held(), whole) {
+			t.Fatalf("held: %q, want %q", w.ports.held(), whole)
+		}
+		// One that goes is not tried any more.
+		w.ports.own = nil
+		w.ports.stranger(8080, 8090)
 		if err := w.HoldPorts(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-	}
-	if got := w.ports.held(); len(got) != len(whole)-2 {
-		t.Errorf("held: %q of %q", got, whole)
-	}
-	// Where it is led to another address meanwhile, that is what comes back.
-	moved := w.update(plus(r, "back", 1, gwWish(1)))
-	if to := moved.Endpoints[1].Addr4().Addr().String(); !slices.ContainsFunc(w.ports.held(), func(s string) bool { return strings.Contains(s, "8080") && strings.Contains(s, to) }) {
-		t.Errorf("held: %q, want it to lead to %s", w.ports.held(), to)
-	}
-	w.update(r)
-	if n := strings.Count(log.String(), "was lost to another program"); n != 2 { // IPv4 and IPv6
-		t.Errorf("told %d times:\n%s", n, log.String())
-	}
-	if strings.Contains(log.String(), "are reserved again") {
-		t.Errorf("told too early:\n%s", log.String())
-	}
-	w.ports.stranger()
-	for deadline := time.Now().Add(10 * time.Second); !slices.Equal(w.ports.held(), whole); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("held: %q, want %q", w.ports.held(), whole)
+		w.leave("a", false)
+		w.ports.stranger()
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		if w.lost.Tries(a.ID) || len(w.ports.own[a.ID]) > 0 || len(w.ports.held()) != 2 {
+			t.Errorf("held after it went: %q", w.ports.held())
 		}
-	}
-	// One that goes is not tried any more.
-	w.ports.own = nil
-	w.ports.stranger(8080, 8090)
-	if err := w.HoldPorts(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	w.leave("a", false)
-	w.ports.stranger()
-	time.Sleep(1100 * time.Millisecond)
-	if w.lost.Tries(a.ID) || len(w.ports.own[a.ID]) > 0 || len(w.ports.held()) != 2 {
-		t.Errorf("held after it went: %q", w.ports.held())
-	}
+	})
 }
 
 // TestHalfHeld: a keeper that holds a part of a sandbox's ports gets the rest.

@@ -16,6 +16,9 @@ type Spanning interface {
 	// Spans are all global networks and how this host reaches what is elsewhere on them,
 	// by name.
 	Spans() []SpanStatus
+	// Remotes are the endpoints on other hosts that are known here: those of networks that
+	// this host has containers on, by their ids.
+	Remotes(networkID string) []cnm.Remote
 }
 
 // HostOn is a host that has containers on a network.
@@ -102,8 +105,7 @@ func (c *Controller) others(networkID string) (out []SpanHost) {
 	return out
 }
 
-// Remotes are the endpoints on other hosts that are known here, by their ids: those of
-// networks that this host has containers on.
+// Remotes implements Spanning.
 func (c *Controller) Remotes(networkID string) (out []cnm.Remote) {
 	n, err := c.Network(networkID)
 	if err != nil || !n.Global() {

@@ -22,7 +22,7 @@ func (w *world) dies(t *testing.T, step int, written bool, f func() error) (done
 		if count++; count != step {
 			return
 		}
-		for end := time.Now().Add(5 * time.Second); w.store.tried.Load() == from; time.Sleep(50 * time.Microsecond) {
+		for end := time.Now().Add(time.Minute); w.store.tried.Load() == from; time.Sleep(50 * time.Microsecond) {
 			if time.Now().After(end) {
 				t.Error("nothing is committed")
 				break
