@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"linkspan/internal/daemontest"
+	"linkspan/internal/lab"
 	"linkspan/netns"
 )
 
@@ -70,7 +71,7 @@ func jsonLines[T any](t testing.TB, text string) (all []T) {
 func dialIn(t testing.TB, ns, addr string, c *net.Conn) {
 	t.Helper()
 	err := netns.Do(ns, func() (err error) {
-		*c, err = (&net.Dialer{Timeout: 10 * time.Second}).Dial("tcp", addr)
+		*c, err = (&net.Dialer{Timeout: lab.Patience}).Dial("tcp", addr)
 		return err
 	})
 	if err != nil {

@@ -55,9 +55,7 @@ func TestFlat(t *testing.T) {
 		way{them, daemontest.MachineAddr, 80, "10.211.55.9"},    // others are not
 		way{machine(d), "10.211.55.9", 80, open},                // nor closed
 		way{machine(d), ip, 80, closed})...)                     // our containers are
-	if ask(t, host(d), "tcp/127.0.0.1:9090") == "" {
-		t.Error("what is published on the host's loopback is not reached")
-	}
+	d.Until(lab.Patience, "what is published on the host's loopback is reached", func() bool { return ask(t, host(d), "tcp/127.0.0.1:9090") != "" })
 	d.Kill9()
 	ways(t, "without a daemon", flat...)
 	d.Run("-b=br0", "--fixed-cidr=10.211.55.128/25")
@@ -111,9 +109,8 @@ func TestBorrowed(t *testing.T) {
 		t.Errorf("route_localnet is %s while the bridge is borrowed", got)
 	}
 	d.RemoveAll()
-	if got := localnet(); got != "0" { // without our guard, the wire would reach the host's loopback
-		t.Errorf("route_localnet is %s after it", got)
-	}
+	// Without our guard, the wire would reach the host's loopback.
+	d.Until(lab.Patience, "route_localnet is off after it", func() bool { return localnet() == "0" })
 	if out, err := d.Host.Try("ip", "-o", "addr", "show", "br7"); err != nil || !strings.Contains(out, "10.97.0.1/24") {
 		t.Errorf("the person's bridge: %v\n%s", err, out)
 	}

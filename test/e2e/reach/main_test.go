@@ -126,9 +126,9 @@ func ways(t testing.TB, when string, all ...way) {
 				defer func() { <-slots }()
 				// A port that just came up may lose the first ARP request, which is repeated
 				// after a second.
-				for range 6 {
+				for deadline := time.Now().Add(lab.Patience); ; {
 					got[i][j] = ask(t, w.from, proto+"/"+net.JoinHostPort(w.to, fmt.Sprint(w.port)))
-					if w.want == closed || got[i][j] != "" {
+					if w.want == closed || got[i][j] != "" || time.Now().After(deadline) {
 						return
 					}
 				}

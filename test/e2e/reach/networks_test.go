@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"linkspan/internal/daemontest"
+	"linkspan/internal/lab"
 )
 
 // TestLampLnmp: the two networks. Neither reaches the other's containers,
@@ -65,9 +66,7 @@ func TestInternal(t *testing.T) {
 		way{a, daemontest.HostAddr, 8080, closed}, way{a, address(d, "gamma", "out"), 80, closed},
 		way{c, address(d, "alpha", "in"), 80, closed}, way{machine(d), address(d, "alpha", "in"), 80, closed},
 		way{c, daemontest.MachineAddr, 80, open}, way{machine(d), daemontest.HostAddr, 8080, open})
-	if ask(t, a, "tcp/10.91.0.1:80") == "" {
-		t.Error("the gateway is not reached")
-	}
+	d.Until(lab.Patience, "the gateway is reached", func() bool { return ask(t, a, "tcp/10.91.0.1:80") != "" })
 }
 
 // TestClosed: containers of a network with enable_icc=false reach the outside and
