@@ -7,31 +7,26 @@ import (
 	"net/url"
 	"slices"
 	"time"
+
+	"linkspan/store/etcd/server"
 )
 
 // members has the store ask those who are etcd's members now.
 func (r *running) members(ctx context.Context) error {
-	c, err := r.cluster(r.store.Endpoints())
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	ms, err := c.Members(ctx)
-	if err != nil {
-		return err
-	}
-	var eps []string
-	for _, m := range ms {
-		for _, u := range m.ClientURLs {
-			if at := hostPort(u); at != "" && !m.Learner {
-				eps = append(eps, at)
+	return r.withMembers(ctx, r.store.Endpoints(), func(_ *server.Cluster, ms []server.Member) error {
+		var eps []string
+		for _, m := range ms {
+			for _, u := range m.ClientURLs {
+				if at := hostPort(u); at != "" && !m.Learner {
+					eps = append(eps, at)
+				}
 			}
 		}
-	}
-	if slices.Sort(eps); len(eps) == 0 {
-		return nil
-	}
-	return r.store.SetEndpoints(slices.Compact(eps))
+		if slices.Sort(eps); len(eps) == 0 {
+			return nil
+		}
+		return r.store.SetEndpoints(slices.Compact(eps))
+	})
 }
 
 // likely are the members' addresses that are known to the store, and those of hosts that

@@ -17,7 +17,9 @@ import (
 // TestBadInput: what is wrong is said, with the object, the reason and the cure, and
 // leaves nothing behind.
 func TestBadInput(t *testing.T) {
-	isolated(t)
+	if !isolated(t) {
+		return
+	}
 	a, b := newMachine(t, 1, nil), newMachine(t, 2, nil)
 	ctx := t.Context()
 
@@ -144,7 +146,9 @@ func TestBadInput(t *testing.T) {
 
 // TestClocks: hosts whose clocks are far apart.
 func TestClocks(t *testing.T) {
-	isolated(t)
+	if !isolated(t) {
+		return
+	}
 	a := newMachine(t, 1, nil)
 	a.init(InitRequest{Voters: 1})
 	l := a.token()
@@ -159,7 +163,9 @@ func TestClocks(t *testing.T) {
 // TestDamaged: a folder that cannot be read does not keep the daemon from starting; it is
 // said, and can be given up.
 func TestDamaged(t *testing.T) {
-	isolated(t)
+	if !isolated(t) {
+		return
+	}
 	a := newMachine(t, 1, nil)
 	a.init(InitRequest{Voters: 1})
 	path := a.host.dir.config()
@@ -185,7 +191,9 @@ func TestDamaged(t *testing.T) {
 
 // TestExpired: a host that was off until its certificate had ended comes back with a token.
 func TestExpired(t *testing.T) {
-	isolated(t)
+	if !isolated(t) {
+		return
+	}
 	a, b := newMachine(t, 1, nil), newMachine(t, 2, nil)
 	a.init(InitRequest{Voters: 1})
 	b.join(a.token())
@@ -224,7 +232,9 @@ func (m *machine) host2dir() string { return folder{path: Folder(m.root)}.tls() 
 
 // TestSlow: an init whose context ends goes on, and can be said again.
 func TestCutOff(t *testing.T) {
-	isolated(t)
+	if !isolated(t) {
+		return
+	}
 	a := newMachine(t, 1, nil)
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()
@@ -240,7 +250,9 @@ func TestCutOff(t *testing.T) {
 
 // TestLeaveGoesOn: a leave that was cut off goes on when the daemon starts again.
 func TestLeaveGoesOn(t *testing.T) {
-	isolated(t)
+	if !isolated(t) {
+		return
+	}
 	a, b := newMachine(t, 1, nil), newMachine(t, 2, nil)
 	a.init(InitRequest{Voters: 1})
 	b.join(a.token())

@@ -50,7 +50,9 @@ func someonesEtcd(t *testing.T, secure bool) (_ *External, stop func()) {
 // TestExternal: hosts are in a mesh since their daemons were started with --mesh, with TLS
 // and, with a warning, without.
 func TestExternal(t *testing.T) {
-	isolated(t)
+	if !isolated(t) {
+		return
+	}
 	for _, secure := range []bool{true, false} {
 		x, stop := someonesEtcd(t, secure)
 		with := func(n int) *machine {
@@ -123,7 +125,9 @@ func TestExternal(t *testing.T) {
 // TestExternalAway: an etcd that is not there keeps no daemon from starting, and the host
 // is in the mesh as soon as it is.
 func TestExternalAway(t *testing.T) {
-	isolated(t)
+	if !isolated(t) {
+		return
+	}
 	a := newMachine(t, 1, func(c *Config) {
 		c.External = &External{Endpoints: []string{"10.213.0.6:4379"}, Listen: netip.MustParseAddr("10.213.0.1")}
 	})

@@ -9,6 +9,7 @@ import (
 
 	"linkspan/cnm"
 	"linkspan/store"
+	"linkspan/store/etcd/server"
 )
 
 // Leave takes this host out of its mesh: first from what the others know, then from its
@@ -167,18 +168,15 @@ func (r *running) lastVoter(ctx context.Context, st *State) (bool, error) {
 	if st.Role != RoleMember || st.Learner {
 		return false, nil
 	}
-	c, err := r.cluster(r.store.Endpoints())
-	if err != nil {
-		return false, err
-	}
-	defer c.Close()
-	ms, err := c.Members(ctx)
 	voters := 0
-	for _, m := range ms {
-		if !m.Learner {
-			voters++
+	err := r.withMembers(ctx, r.store.Endpoints(), func(_ *server.Cluster, ms []server.Member) error {
+		for _, m := range ms {
+			if !m.Learner {
+				voters++
+			}
 		}
-	}
+		return nil
+	})
 	return voters == 1, err
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"os"
 	"strings"
 	"testing"
 
@@ -66,6 +67,11 @@ func TestPortTaken(t *testing.T) {
 	defer u.Close()
 	udp := netip.MustParseAddrPort(u.LocalAddr().String()).Port()
 
+	own, err := os.ReadFile("/proc/self/comm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	holder := "is held by " + strings.TrimSpace(string(own)) + " (pid "
 	h := &Host{}
 	p := DefaultPorts
 	p.Gate = tcp
@@ -73,14 +79,14 @@ func TestPortTaken(t *testing.T) {
 	if err == nil || !errors.Is(err, cnm.ErrConflict) {
 		t.Fatalf("%v", err)
 	}
-	for _, want := range []string{"TCP port", "which the mesh needs for hosts that join", "is held by host.test (pid ", "--mesh-port gate=NUMBER"} {
+	for _, want := range []string{"TCP port", "which the mesh needs for hosts that join", holder, "--mesh-port gate=NUMBER"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%v\nwant %s", err, want)
 		}
 	}
 	p = DefaultPorts
 	p.VXLAN, p.Check = udp, udp
-	if err := h.free(at, p.hostPorts()[2:3]); err == nil || !strings.Contains(err.Error(), "UDP port") || !strings.Contains(err.Error(), "for VXLAN, is held by host.test") {
+	if err := h.free(at, p.hostPorts()[2:3]); err == nil || !strings.Contains(err.Error(), "UDP port") || !strings.Contains(err.Error(), "for VXLAN, "+holder) {
 		t.Errorf("%v", err)
 	}
 	if err := h.free(at, p.hostPorts()[1:2]); err == nil || !strings.Contains(err.Error(), "for probes, is held by") {

@@ -69,6 +69,8 @@ func (r *running) roles(ctx context.Context, st *State) error {
 		return r.demote(ctx, st)
 	case st.Role == RoleClient && want == RoleMember, removed, st.Learner, st.Role == RoleMember && !data:
 		return r.promote(ctx, st, removed || st.Role == RoleMember && !data && !st.Learner)
+	case st.Role == RoleClient && r.membersThings():
+		return r.drop() // it was killed when it had written down that it is none
 	}
 	return r.gateIf(st)
 }
@@ -153,9 +155,13 @@ func (r *running) promote(ctx context.Context, st *State, anew bool) error {
 	if err := r.serve(ctx, st); err != nil {
 		return err
 	}
-	id, err := r.memberID(ctx, c, st)
+	ms, err := c.Members(ctx)
 	if err != nil {
 		return err
+	}
+	id, ok := r.among(ms, st)
+	if !ok {
+		return cnm.NotFound("etcd has no member at %s", r.serverConfig(st).PeerURL())
 	}
 	if err := c.Promote(ctx, id); err != nil {
 		return err
@@ -213,19 +219,15 @@ func (r *running) serving() *server.Server {
 	return r.server
 }
 
-// memberID is this host's among etcd's members; not found: it is none.
-func (r *running) memberID(ctx context.Context, c *server.Cluster, st *State) (uint64, error) {
-	ms, err := c.Members(ctx)
-	if err != nil {
-		return 0, err
-	}
+// among is this host's id among etcd's members, if it is one.
+func (r *running) among(ms []server.Member, st *State) (id uint64, ok bool) {
 	peer := r.serverConfig(st).PeerURL()
 	for _, m := range ms {
 		if slices.Contains(m.PeerURLs, peer) {
-			return m.ID, nil
+			return m.ID, true
 		}
 	}
-	return 0, cnm.NotFound("etcd has no member at %s", peer)
+	return 0, false
 }
 
 // demote makes this host a client of the others: it is taken out of the members first, so
@@ -283,24 +285,17 @@ func (r *running) resign(ctx context.Context, st *State) error {
 	if len(others) == 0 {
 		return cnm.Conflict("this host knows of no other member of etcd")
 	}
-	c, err := r.cluster(others)
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	id, err := r.memberID(ctx, c, st)
-	switch {
-	case errors.Is(err, cnm.ErrNotFound):
+	return r.withMembers(ctx, others, func(c *server.Cluster, ms []server.Member) error {
+		if id, ok := r.among(ms, st); ok {
+			return c.Remove(ctx, id)
+		}
 		return nil
-	case err != nil:
-		return err
-	}
-	return c.Remove(ctx, id)
+	})
 }
 
 // leaderless is how long a member may be without a leader before it is asked whether it is
 // one of those who answer.
-const leaderless = 15 * time.Second
+const leaderless = 5 * time.Second
 
 // stray says that this member's etcd is of a cluster that is no more: it has no leader,
 // and those who answer do not know it.
@@ -316,13 +311,22 @@ func (r *running) stray(ctx context.Context, st *State) bool {
 	ctx, cancel := within(ctx, 5*time.Second, "no answer")
 	defer cancel()
 	at := port(st.Listen, st.Ports.Etcd)
-	c, err := r.cluster(slices.DeleteFunc(r.likely(st), func(e string) bool { return e == at }))
-	if err != nil {
-		return false
+	known := true
+	err := r.withMembers(ctx, slices.DeleteFunc(r.likely(st), func(e string) bool { return e == at }), func(_ *server.Cluster, ms []server.Member) error {
+		known = slices.ContainsFunc(ms, func(m server.Member) bool { return m.ID == own.ID })
+		return nil
+	})
+	return err == nil && !known
+}
+
+// membersThings says whether there is something that only members have.
+func (r *running) membersThings() bool {
+	for _, path := range []string{r.h.dir.etcd(), trust.Folder(r.h.dir.tls()).CAKeyFile()} {
+		if _, err := os.Lstat(path); err == nil {
+			return true
+		}
 	}
-	defer c.Close()
-	ms, err := c.Members(ctx)
-	return err == nil && !slices.ContainsFunc(ms, func(m server.Member) bool { return m.ID == own.ID })
+	return false
 }
 
 // drop removes what only members have.
@@ -335,14 +339,7 @@ func (r *running) drop() error {
 
 // stopServing ends this member's etcd and gate.
 func (r *running) stopServing() {
-	r.mu.Lock()
-	s, g := r.server, r.gate
-	r.server, r.gate = nil, nil
-	r.mu.Unlock()
-	if g != nil {
-		g.Close()
-	}
-	if s != nil {
+	if s := r.closeGate(); s != nil {
 		s.Stop()
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"linkspan/cnm"
 	"linkspan/mesh"
 	"linkspan/store"
+	"linkspan/store/etcd/server"
 )
 
 // find is the host of a name, an id or its beginning, or an address.
@@ -156,23 +157,16 @@ func (h *Host) Demote(ctx context.Context, word string) (*Done, error) {
 
 // oust takes a host out of etcd's members that cannot do it itself.
 func (r *running) oust(ctx context.Context, o mesh.Host) error {
-	c, err := r.cluster(r.store.Endpoints())
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	ms, err := c.Members(ctx)
-	if err != nil {
-		return err
-	}
-	for _, m := range ms {
-		for _, u := range append(m.PeerURLs, m.ClientURLs...) {
-			if hostOf(u) == o.Addr.String() {
-				return c.Remove(ctx, m.ID)
+	return r.withMembers(ctx, r.store.Endpoints(), func(c *server.Cluster, ms []server.Member) error {
+		for _, m := range ms {
+			for _, u := range append(m.PeerURLs, m.ClientURLs...) {
+				if hostOf(u) == o.Addr.String() {
+					return c.Remove(ctx, m.ID)
+				}
 			}
 		}
-	}
-	return nil
+		return nil
+	})
 }
 
 // Forget gives back what a host held that is gone for good.

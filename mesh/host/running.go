@@ -217,13 +217,7 @@ func (r *running) close() error {
 	}
 	r.stop()
 	r.work.Wait()
-	r.mu.Lock()
-	s, g := r.server, r.gate
-	r.server, r.gate = nil, nil
-	r.mu.Unlock()
-	if g != nil {
-		g.Close()
-	}
+	s := r.closeGate()
 	closed := make(chan error, 1)
 	go func() {
 		if r.store == nil {
@@ -250,6 +244,19 @@ func (r *running) close() error {
 	return err
 }
 
+// closeGate ends this member's gate, and hands over its etcd, if any: who calls it stops
+// that.
+func (r *running) closeGate() *server.Server {
+	r.mu.Lock()
+	s, g := r.server, r.gate
+	r.server, r.gate = nil, nil
+	r.mu.Unlock()
+	if g != nil {
+		g.Close()
+	}
+	return s
+}
+
 // cluster asks etcd's members about themselves.
 func (r *running) cluster(endpoints []string) (*server.Cluster, error) {
 	scheme := "https://"
@@ -261,4 +268,18 @@ func (r *running) cluster(endpoints []string) (*server.Cluster, error) {
 		urls = append(urls, scheme+e)
 	}
 	return server.NewCluster(server.ClusterConfig{Endpoints: urls, TLS: r.tls, Log: r.h.log})
+}
+
+// withMembers asks those at the endpoints who etcd's members are.
+func (r *running) withMembers(ctx context.Context, endpoints []string, f func(*server.Cluster, []server.Member) error) error {
+	c, err := r.cluster(endpoints)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	ms, err := c.Members(ctx)
+	if err != nil {
+		return err
+	}
+	return f(c, ms)
 }

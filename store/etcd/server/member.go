@@ -31,8 +31,9 @@ type member struct {
 	listen []netip.AddrPort
 	etcd   *embed.Etcd
 	ready  <-chan struct{}
-	// stopping ends the streams of clients: etcd waits for them for 7 s otherwise, as
-	// long as other hosts watch.
+	// stopping ends the streams of clients, and a moment later what else they have asked:
+	// etcd waits for them for 7 s otherwise, as long as other hosts watch, or as there is
+	// no majority to answer.
 	stopping chan struct{}
 	stop     sync.Once
 	shutting sync.Once
@@ -104,7 +105,7 @@ func (m *member) end(err error) {
 func begin(c Config) (*member, error) {
 	m := &member{dir: c.Dir, listen: []netip.AddrPort{c.Client, c.Peer}, stopping: make(chan struct{}), failed: make(chan struct{}), quiet: make(chan struct{})}
 	ec := c.embed(logger(c.Log, m, m.hear))
-	ec.GRPCAdditionalServerOptions = []grpc.ServerOption{grpc.ChainStreamInterceptor(m.stream)}
+	ec.GRPCAdditionalServerOptions = []grpc.ServerOption{grpc.ChainStreamInterceptor(m.stream), grpc.ChainUnaryInterceptor(m.unary)}
 	type answer struct {
 		etcd *embed.Etcd
 		err  error
@@ -204,6 +205,37 @@ func (m *member) stream(srv any, ss grpc.ServerStream, _ *grpc.StreamServerInfo,
 	}
 }
 
+// lastAnswers is how long a member that stops still answers what it was asked before.
+const lastAnswers = 300 * time.Millisecond
+
+// unary serves one request of a client's, not for long when the member stops.
+func (m *member) unary(ctx context.Context, req any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		select {
+		case <-m.stopping:
+		case <-ctx.Done():
+			return
+		}
+		select {
+		case <-time.After(lastAnswers):
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	resp, err := next(ctx, req)
+	if err == nil {
+		return resp, nil
+	}
+	select {
+	case <-m.stopping: // as above
+		return nil, status.Error(codes.Unavailable, "the etcd member stops")
+	default:
+		return nil, err
+	}
+}
+
 type stoppable struct {
 	grpc.ServerStream
 	ctx context.Context
@@ -233,6 +265,13 @@ func (m *member) shut() (done <-chan struct{}) {
 		m.shutdown = ended
 		go func() {
 			defer close(ended)
+			select {
+			case <-m.ready:
+			default:
+				// Close waits for what serves clients, and that begins when the member is
+				// ready: one that never was, for want of a majority, has to be stopped first.
+				m.etcd.Server.HardStop()
+			}
 			m.etcd.Close()
 		}()
 	})

@@ -58,3 +58,36 @@ func TestStopWithWatchers(t *testing.T) {
 		})
 	}
 }
+
+// TestStopWithoutMajority: a member that waits for the others, and one whose clients wait
+// for them, stop at once.
+func TestStopWithoutMajority(t *testing.T) {
+	t.Parallel()
+	cs, ss, _ := three(t)
+	quick := func(what string, s *Server) {
+		t.Helper()
+		began := time.Now()
+		s.Stop()
+		took := time.Since(began)
+		t.Logf("%s stopped after %v", what, took)
+		if took > 5*time.Second { // patience is 12 s
+			t.Errorf("%s took %v to stop", what, took)
+		}
+	}
+	kv := client(t, cs[0].ClientURL())
+	quick("one of three", ss[2])
+	quick("another", ss[1])
+	asked := make(chan error, 1)
+	go func() {
+		_, err := kv.Put(within(t, 20*time.Second), "k", "v")
+		asked <- err
+	}()
+	time.Sleep(300 * time.Millisecond) // it is asked, and cannot answer
+	quick("the last, which is asked something", ss[0])
+	s, err := Open(context.Background(), cs[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(300 * time.Millisecond)
+	quick("one that was never ready", s)
+}
