@@ -28,7 +28,7 @@ type span struct {
 func (s *span) check(e *engine) func(context.Context, host.Inside) {
 	return func(ctx context.Context, in host.Inside) {
 		c := check.New(check.Config{ID: in.Host, Name: in.Name, Port: in.Ports.Check, Server: in.Server, Client: in.Client,
-			Underlay: in.Mesh.Underlay, Peers: in.Mesh.Peers, Log: e.log,
+			Underlay: in.Mesh.Underlay, Peers: in.Mesh.Peers, Log: e.log, Question: e.asked,
 			PathMTU: func(mtu int) {
 				s.mu.Lock()
 				changed := s.pathMTU != mtu

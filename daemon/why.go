@@ -18,7 +18,7 @@ import (
 
 // why answers `linkspan why`.
 func (e *engine) why(ctx context.Context, from, to string, probe bool) (*why.Answer, error) {
-	o := why.Options{Drops: e.hearing.drops}
+	o := why.Options{Drops: e.hearing.drops, Hosts: neighbours{e}}
 	if probe {
 		o.Probe = prober{live.New(e.log)}
 	}

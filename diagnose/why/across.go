@@ -15,12 +15,6 @@ import (
 // entry that leads there is in the kernel, and whether what wraps the packets gets out
 // of the host and its answers in.
 
-// askedThere is said to who asks for a way that begins on another host.
-func askedThere(a *diagnose.End, from, to string) error {
-	x := a.Elsewhere
-	return cnm.Invalid("%s runs on host %s: each host sees its own half of a way; ask there: linkspan why %s %s", a.Name, x.Peer.Name, from, to)
-}
-
 // elsewhere is the endpoint of another host that a walk goes to, or comes from; nil: none,
 // or not this address.
 func (w *walk) elsewhere(a netip.Addr) *diagnose.Elsewhere {

@@ -96,20 +96,6 @@ func (w *walk) taken4(p packet, what string) bool {
 	return true
 }
 
-// fare is the verdict of a way to another host that nothing here stops.
-func (w *walk) fare(x *diagnose.Elsewhere) {
-	if w.silent != nil {
-		w.verdict(Unsure, because(PeerSilent, "host %s, where %s is, is not heard of: it is down, or cut off from the mesh's store; as far as this host goes, %s reaches %s.", x.Peer.Name, w.b.Name, w.a.Name, w.target()).
-			advise("look at host %s; --probe sends a real packet", x.Peer.Name))
-		return
-	}
-	for _, d := range w.doubts {
-		w.note("", "", "%s", d)
-	}
-	w.note("", "", "the other half of the way is told there: on host %s, linkspan why %s %s", x.Peer.Name, w.b.Name, w.a.Name)
-	w.verdict(Reaches, because(OK, "%s reaches %s on host %s as far as this host goes (%s); what is beyond is not seen from here (--probe asks).", w.a.Name, w.target(), x.Peer.Name, pathWord(x.Path.Kind)))
-}
-
 func pathWord(k cnm.PathKind) string {
 	switch k {
 	case cnm.PathDirect:

@@ -93,6 +93,15 @@ func (w *walk) encrypted(l *reading.Interface, x *diagnose.Elsewhere) bool {
 	return w.outer(p, "WireGuard to host "+x.Peer.Name, func(string) bool { return true })
 }
 
+// around is what VXLAN adds to a packet: the outer IP header, UDP's, VXLAN's, and the inner
+// Ethernet header (RFC 7348).
+func around(to netip.Addr) int {
+	if to.Is6() {
+		return 70
+	}
+	return 50
+}
+
 // fits looks whether what a tunnel makes of its largest packets passes.
 func (w *walk) fits(v dataplane.VXLAN, l *reading.Interface, to netip.Addr, x *diagnose.Elsewhere) bool {
 	r, err := w.live.route("", routeTo(to))
@@ -107,10 +116,7 @@ func (w *walk) fits(v dataplane.VXLAN, l *reading.Interface, to netip.Addr, x *d
 	if r.MTU > 0 {
 		room = min(room, r.MTU)
 	}
-	added := 50 // the outer IPv4 header, UDP's, VXLAN's, and the inner Ethernet header (RFC 7348)
-	if to.Is6() {
-		added = 70
-	}
+	added := around(to)
 	if l.MTU+added <= room {
 		w.good(hostPlace, "packet size in the tunnel", "%d bytes, with %d around them, and %s takes %d", l.MTU, added, r.Link, room)
 		return true

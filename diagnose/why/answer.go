@@ -38,6 +38,10 @@ type Answer struct {
 	// command can.
 	Cure   string `json:"cure,omitempty"`
 	Advice string `json:"advice,omitempty"`
+	// Host is the host of the mesh where what is to blame is, and where the cure is to be
+	// typed; Asked is the one that was asked. "": there is no other.
+	Host  string `json:"host,omitempty"`
+	Asked string `json:"asked,omitempty"`
 	// Rule is the firewall's that is to blame.
 	Rule *Rule `json:"rule,omitempty"`
 	// Missing is what could not be read, when the verdict is unknown.
@@ -57,6 +61,8 @@ type Note struct {
 	Code Code   `json:"code,omitempty"`
 	Text string `json:"text"`
 	Cure string `json:"cure,omitempty"`
+	// Host is where that is, when it is another host of the mesh.
+	Host string `json:"host,omitempty"`
 }
 
 // Rule is one of nftables' (or a chain's policy).
@@ -96,9 +102,10 @@ const (
 // Step is one thing that was looked at.
 type Step struct {
 	Part  Part   `json:"part"`
-	Where string `json:"where"` // "web", "host", "network shop"
-	Look  string `json:"look"`  // what was looked at: "route to 172.20.0.3"
-	Found string `json:"found"` // what was found: "eth0, directly"
+	Host  string `json:"host,omitempty"` // of the mesh, where a way leads over several
+	Where string `json:"where"`          // "web", "host", "network shop"
+	Look  string `json:"look"`           // what was looked at: "route to 172.20.0.3"
+	Found string `json:"found"`          // what was found: "eth0, directly"
 	State State  `json:"state"`
 	Code  Code   `json:"code,omitempty"` // of a step that is not ok
 }

@@ -47,6 +47,7 @@ const (
 	NoPath      Code = "no-path"
 	TunnelEntry Code = "tunnel-entry"
 	NoTunnel    Code = "no-tunnel"
+	NotAsked    Code = "not-asked"
 
 	// Routes and parameters of the kernel.
 	NoRoute            Code = "no-route"
@@ -115,6 +116,7 @@ var Meanings = []Meaning{
 	{NoPath, "there is no way to the other host for this network."},
 	{TunnelEntry, "an entry that leads to a container on another host (neighbour, forwarding table) is gone or wrong."},
 	{NoTunnel, "the encrypted tunnel to the other host does not stand."},
+	{NotAsked, "the other host cannot be asked: only this host's half of the way was looked at (an unknown, not a no)."},
 	{NoRoute, "there is no route, or one that refuses."},
 	{WrongRoute, "a route leads it another way."},
 	{ForwardingOff, "the kernel does not forward packets between interfaces."},

@@ -90,6 +90,9 @@ func (w *walk) alias(name string, unknown error) error {
 		w.b.How = name + " is a name of the Internet's: it is not asked, the way out is walked"
 		return nil
 	}
+	if is, err := w.endsAway(name); is || err != nil {
+		return err
+	}
 	w.b.Kind = diagnose.EndName
 	w.step(place{name: w.a.Name}, Bad, "name "+name, "known to nobody")
 	c := because(NoSuchName, "%s knows nobody called %s: no container, no alias on its networks, no line of its %s.", w.a.Name, name, hostsFile)

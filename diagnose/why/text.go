@@ -20,11 +20,11 @@ func (a *Answer) WriteText(out io.Writer) error {
 	wrap(&b, mark, "  ", a.Sentence)
 	if a.Verdict != Reaches {
 		if a.Cure != "" {
-			fmt.Fprintf(&b, "\nThis mends it:\n\n  %s\n", a.Cure)
+			fmt.Fprintf(&b, "\nThis mends it%s:\n\n  %s\n", a.typed(), a.Cure)
 		}
 		if a.Advice != "" {
 			b.WriteByte('\n')
-			wrap(&b, "", "", upper(a.Advice)+".")
+			wrap(&b, a.on(a.Host, "On %s: "), "", upper(a.Advice)+".")
 		}
 	}
 	for _, m := range a.Missing {
@@ -34,7 +34,7 @@ func (a *Answer) WriteText(out io.Writer) error {
 		b.WriteByte('\n')
 	}
 	for _, n := range a.Notes {
-		wrap(&b, "Note: ", "  ", n.Text+".")
+		wrap(&b, "Note: "+a.on(n.Host, "on %s: "), "  ", n.Text+".")
 		if n.Cure != "" {
 			fmt.Fprintf(&b, "  %s\n", n.Cure)
 		}
@@ -64,16 +64,27 @@ func (a *Answer) writeSteps(b *strings.Builder) {
 		where, look = max(where, utf8.RuneCountInString(s.Where)), max(look, utf8.RuneCountInString(s.Look))
 	}
 	where, look = min(where, 14), min(look, 26)
-	part := Part("")
+	part, host := Part(""), ""
 	for _, s := range a.Steps {
-		if s.Part != part {
-			part = s.Part
-			fmt.Fprintf(b, "\n%s:\n", titles[part])
+		if s.Part != part || s.Host != host {
+			part, host = s.Part, s.Host
+			fmt.Fprintf(b, "\n%s:\n", titles[part]+a.on(host, ", on %s"))
 		}
 		head := "  " + marks[s.State] + " " + pad(s.Where, where) + "  " + pad(s.Look, look) + "  "
 		wrap(b, head, strings.Repeat(" ", 8+where), s.Found)
 	}
 }
+
+// on is a word of which host, where that is not the one that was asked.
+func (a *Answer) on(host, format string) string {
+	if host == "" || host == a.Asked {
+		return ""
+	}
+	return fmt.Sprintf(format, host)
+}
+
+// typed says where the cure is typed.
+func (a *Answer) typed() string { return a.on(a.Host, ", typed on %s") }
 
 func pad(s string, n int) string {
 	if k := utf8.RuneCountInString(s); k < n {

@@ -36,6 +36,12 @@ func (w *walk) follow(from start, p packet) (arrival, bool) {
 	} else {
 		on, ok = w.leave(at, p)
 	}
+	return w.onwards(at, on, ok)
+}
+
+// onwards goes with a packet from a stack that sends it on, or takes it.
+func (w *walk) onwards(at place, on onward, ok bool) (arrival, bool) {
+	var p packet
 	for range maxHops {
 		if !ok {
 			return arrival{}, false
@@ -54,8 +60,8 @@ func (w *walk) follow(from start, p packet) (arrival, bool) {
 		at, p.in, p.out, p.inPort = next.place, next.link, "", next.port
 		on, ok = w.receive(at, p)
 	}
-	return arrival{}, w.fail(at, "route", "a loop", because(WrongRoute, "the way to %s goes round in circles through %s.", p.dst, at.name).
-		advise("look at the routes: ip route get %s", p.dst))
+	return arrival{}, w.fail(at, "route", "a loop", because(WrongRoute, "the way to %s goes round in circles through %s.", on.p.dst, at.name).
+		advise("look at the routes: ip route get %s", on.p.dst))
 }
 
 // leave is what a stack does with a packet of its own: route, output, postrouting.

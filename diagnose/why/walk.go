@@ -3,6 +3,7 @@ package why
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -45,7 +46,12 @@ type walk struct {
 	// of; doubts are what may still keep the tunnel from standing.
 	there  []diagnose.Elsewhere
 	silent *diagnose.Elsewhere
-	doubts []string
+	// hosts are those that can be asked; unasked is why the other one could not be, heard
+	// that it was.
+	hosts   Hosts
+	unasked string
+	heard   bool
+	doubts  []string
 	// carries are the interfaces on the way that a sender is not told about: see mtu.go.
 	carries []carrier
 }
@@ -134,6 +140,8 @@ type Options struct {
 	Processes Processes
 	// Drops are what has been dropped lately; nil: not known.
 	Drops Drops
+	// Hosts asks other hosts for their half of a way; nil: they are not asked.
+	Hosts Hosts
 	// Firewall replaces the evaluation of rules, for tests.
 	Firewall func(ns string) (firewall, error)
 }
@@ -141,7 +149,7 @@ type Options struct {
 func newWalk(ctx context.Context, world *diagnose.World, o Options) *walk {
 	known := *world
 	known.Declared = remember(ctx, world.Declared)
-	w := &walk{ctx: ctx, world: &known, procs: o.Processes, drops: o.Drops, live: newLive(ctx, world.Kernel), fire: o.Firewall,
+	w := &walk{ctx: ctx, world: &known, procs: o.Processes, drops: o.Drops, hosts: o.Hosts, live: newLive(ctx, world.Kernel), fire: o.Firewall,
 		ans: &Answer{Steps: []Step{}}, part: Declared, known: freshKnown()}
 	if w.procs == nil {
 		w.procs = Proc("/proc")
@@ -155,6 +163,15 @@ func newWalk(ctx context.Context, world *diagnose.World, o Options) *walk {
 // Ask answers whether A reaches B: from and to as a person writes them. An error is that
 // the question makes no sense, or that nothing could be read at all.
 func Ask(ctx context.Context, world *diagnose.World, from, to string, o Options) (*Answer, error) {
+	w, err := ask(ctx, world, from, to, o, true)
+	if err != nil {
+		return nil, err
+	}
+	return w.ans, nil
+}
+
+// ask walks; forward: a question whose way begins on another host is put to that.
+func ask(ctx context.Context, world *diagnose.World, from, to string, o Options, forward bool) (*walk, error) {
 	start := time.Now()
 	w := newWalk(ctx, world, o)
 	w.ans.Question = "why " + from + " " + to
@@ -164,7 +181,11 @@ func Ask(ctx context.Context, world *diagnose.World, from, to string, o Options)
 	ahead.Go(func() { w.live.ruleset("") })
 	err := w.ends(from, to)
 	ahead.Wait()
-	if err != nil {
+	if a, is := w.asAway(err); is && forward {
+		w.forward(a)
+		w.ans.TookMS = float64(time.Since(start).Microseconds()) / 1000
+		return w, nil
+	} else if err != nil {
 		return nil, err
 	}
 	if err := w.inventory(); err != nil {
@@ -176,8 +197,12 @@ func Ask(ctx context.Context, world *diagnose.World, from, to string, o Options)
 	if o.Probe != nil {
 		w.probe(o.Probe)
 	}
+	if len(w.there) > 0 && w.hosts != nil || w.ans.Host != "" {
+		w.ans.Asked = w.ownName()
+		w.sign()
+	}
 	w.ans.TookMS = float64(time.Since(start).Microseconds()) / 1000
-	return w.ans, nil
+	return w, nil
 }
 
 // ends finds out who A and B are.
@@ -195,11 +220,18 @@ func (w *walk) ends(from, to string) error {
 	}
 	w.a, w.b = &a, &b
 	w.ans.From, w.ans.To = a, b
-	if err := w.world.Find(w.ctx, &a); err != nil {
+	if b.Kind == diagnose.EndHost && !b.Addr.IsValid() && w.world.Mesh != nil {
+		if u := w.world.Mesh.Underlay(); u != nil { // what is "host" there is another one
+			to = bracketed(u.Addr) + strings.TrimPrefix(strings.TrimSpace(to), "host")
+		}
+	}
+	if err := w.world.Find(w.ctx, &a); diagnose.Unknown(err) {
+		return w.begins(&a, from, to, err)
+	} else if err != nil {
 		return err
 	}
 	if a.Kind == diagnose.EndElsewhere {
-		return askedThere(&a, from, to)
+		return awayFrom(&a, from, to)
 	}
 	if a.Kind == diagnose.EndHost && a.Addr.IsLoopback() {
 		a.Addr = localhost(a.Addr.Is4())
@@ -208,7 +240,7 @@ func (w *walk) ends(from, to string) error {
 		return err
 	}
 	if a.Kind == diagnose.EndOutside {
-		return cnm.Invalid("%s runs on host %s: who comes from outside comes to it there; ask there: linkspan why %s %s", b.Name, b.Elsewhere.Peer.Name, from, to)
+		return &away{b.Elsewhere.Peer, from, to, b.Name, cnm.Invalid("%s runs on host %s: who comes from outside comes to it there; ask there: linkspan why %s %s", b.Name, b.Elsewhere.Peer.Name, from, to)}
 	}
 	w.there = w.world.ElsewhereNamed(b.Elsewhere.Remote.Container)
 	return nil
@@ -245,7 +277,7 @@ func (w *walk) run() {
 	w.part = There
 	end, ok := w.follow(from, p)
 	w.ans.Src = w.first.src
-	if !ok || !w.arrived(end) {
+	if !ok || !w.arrived(end) || !w.over() {
 		return
 	}
 	w.part = Back

@@ -4,7 +4,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -49,12 +51,17 @@ func (c *cluster) why(i int, from, to string) (a whyAnswer) {
 //	dan     on host2, on its own default network only
 type whyStage struct {
 	*cluster
-	bins []string
+	bins  []string
+	probe string
+	where map[string]*box
+	// net is the network that a container shares with ann.
+	net map[string]string
 }
 
 func newWhyStage(t *testing.T) *whyStage {
 	t.Helper()
-	s := &whyStage{cluster: &cluster{daemontest.NewTwoLANs(t, 1500, "--repair=false"), t}}
+	s := &whyStage{cluster: &cluster{daemontest.NewTwoLANs(t, 1500, "--repair=false"), t}, probe: daemontest.Netprobe(t), where: map[string]*box{},
+		net: map[string]string{"bob": "plain", "sid": "secret", "flo": "flat", "eve": "flat", "vic": "veil"}}
 	s.form()
 	one := s.Daemons[0]
 	for _, n := range [][]string{{"plain", "-d", "overlay"}, {"secret", "-d", "overlay", "-o", "encrypted"}, {"flat", "-d", "routed"}, {"veil", "-d", "routed", "-o", "encrypted"}} {
@@ -79,6 +86,14 @@ func newWhyStage(t *testing.T) *whyStage {
 	s.run(1, "docker run -d --name bob --network plain netprobe; docker run -d --name sid --network secret netprobe; docker run -d --name flo --network flat netprobe")
 	s.run(1, "docker run -d --name vic --network veil netprobe; docker run -d --name dan netprobe")
 	s.run(2, "docker run -d --name eve --network flat netprobe")
+	s.meet(0, "ann")
+	for _, n := range []string{"bob", "sid", "flo", "vic", "dan"} {
+		s.meet(1, n)
+	}
+	s.meet(2, "eve")
+	for _, n := range s.net {
+		s.where["ann on "+n] = &box{host: -1, addr: one.Docker("inspect", "-f", "{{(index .NetworkSettings.Networks \""+n+"\").IPAddress}}", "ann")}
+	}
 	return s
 }
 
@@ -91,16 +106,48 @@ func (s *whyStage) run(host int, script string) {
 }
 
 // whyPrelude: inside CONTAINER COMMAND…: on its network stack, with the host's programs.
-const whyPrelude = `inside() { p=$(docker inspect -f '{{.State.Pid}}' $1); shift; nsenter --net=/proc/$p/ns/net -- "$@"; }
-addr() { docker inspect -f '{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}' $1; }
+const whyPrelude = `inside() { eval "p=\$pid_$1"; shift; nsenter --net=/proc/$p/ns/net -- "$@"; }
 `
 
 func (s *whyStage) sh(host int, script string) (string, error) {
 	d := s.Daemons[host]
 	cmd := d.Host.Command("sh", "-ec", whyPrelude+script)
 	cmd.Env = append(d.Env(), "PATH="+s.bins[host]+":"+os.Getenv("PATH"))
+	for name := range s.where {
+		if s.where[name].host == host {
+			cmd.Env = append(cmd.Env, fmt.Sprintf("pid_%s=%d", name, s.pid(name)))
+		}
+	}
 	out, err := cmd.CombinedOutput()
 	return string(out), err
+}
+
+// box is a container of the stage: where it is, and its address on the network where ann
+// reaches it.
+type box struct {
+	host int
+	addr string
+	pid  int
+}
+
+// meet learns where a container is.
+func (s *whyStage) meet(host int, name string) {
+	s.t.Helper()
+	f := strings.Fields(s.Daemons[host].Docker("inspect", "-f", "{{.State.Pid}}{{range .NetworkSettings.Networks}} {{.IPAddress}}{{end}}", name))
+	pid, _ := strconv.Atoi(f[0])
+	s.where[name] = &box{host: host, pid: pid}
+	if len(f) > 1 {
+		s.where[name].addr = f[1]
+	}
+}
+
+// pid is a container's, which may have been started again.
+func (s *whyStage) pid(name string) int {
+	b := s.where[name]
+	if _, err := os.Stat(fmt.Sprintf("/proc/%d/ns/net", b.pid)); err != nil {
+		b.pid, _ = strconv.Atoi(strings.TrimSpace(s.Daemons[b.host].TryDocker("inspect", "-f", "{{.State.Pid}}", name).Stdout))
+	}
+	return b.pid
 }
 
 // number is a host's, by its name.
@@ -113,18 +160,29 @@ func (s *whyStage) number(name string) int {
 	return -1
 }
 
-// dials says whether a container on a host is answered by an address.
-func (s *whyStage) dials(host int, from, to string) bool {
-	args := []string{"exec", from, "/netprobe", "dial", "-timeout", "700ms", to}
-	return s.Daemons[host].TryDocker(args...).Code == 0
+// dials says whether a container is answered by another one: "bob:9000".
+func (s *whyStage) dials(from, to string) bool {
+	name, port, _ := strings.Cut(to, ":")
+	a := s.where[name].addr
+	if name == "ann" {
+		a = s.where["ann on "+s.net[from]].addr
+	}
+	return exec.Command("nsenter", fmt.Sprintf("--net=/proc/%d/ns/net", s.pid(from)), "--", s.probe, "dial", "-timeout", "700ms", "tcp/"+a+":"+port).Run() == nil
 }
 
 // becomes waits until dialling succeeds, or fails.
-func (s *whyStage) becomes(well bool, when string, host int, from, to string) {
+func (s *whyStage) becomes(well bool, when string, from, to string) {
 	s.t.Helper()
-	for end := time.Now().Add(2 * patience); s.dials(host, from, to) != well; time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(2 * patience); s.dials(from, to) != well; time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(end) {
 			s.t.Fatalf("%s: %s reaches %s: %v", when, from, to, !well)
 		}
 	}
+}
+
+// on is the stage for a part of the test.
+func (s *whyStage) on(t *testing.T) *whyStage {
+	part := *s
+	part.cluster = &cluster{s.Cluster, t}
+	return &part
 }
