@@ -61,3 +61,8 @@ func distance(a, b string) int {
 	}
 	return row[len(b)]
 }
+
+// DecodeEndpoint is Decode for an endpoint's options.
+func DecodeEndpoint(n *cnm.Network, e *cnm.Endpoint, known map[string]func(string) error) error {
+	return decode(e.DriverOpts, known, "an endpoint on network "+n.Name, "endpoints on "+n.Driver+" networks take no driver option")
+}

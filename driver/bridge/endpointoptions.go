@@ -11,16 +11,6 @@ type endpointOptions struct {
 	segment.EndpointOptions
 }
 
-// CheckEndpoint implements driver.EndpointChecker.
-func (Driver) CheckEndpoint(n *cnm.Network, e *cnm.Endpoint) error {
-	o, err := decode(n)
-	if err != nil {
-		return err
-	}
-	_, err = decodeEndpoint(n, o, e)
-	return err
-}
-
 func decodeEndpoint(n *cnm.Network, o options, e *cnm.Endpoint) (eo endpointOptions, err error) {
 	eo.shared = shared{times: -1}
 	if len(e.DriverOpts) == 0 {

@@ -111,7 +111,7 @@ func TestChecks(t *testing.T) {
 		}
 	}
 	e := &cnm.Endpoint{IfName: "eth0", DriverOpts: map[string]string{"nonsense": "1"}}
-	if err := (Spanning{}).CheckEndpoint(&cnm.Network{Name: "shop"}, e); !errors.Is(err, cnm.ErrInvalid) || !strings.Contains(err.Error(), "shop") {
+	if _, err := DecodeEndpoint(&cnm.Network{Name: "shop"}, e, nil); !errors.Is(err, cnm.ErrInvalid) || !strings.Contains(err.Error(), "shop") {
 		t.Errorf("%v", err)
 	}
 	if tr := (Spanning{}).Traits(); !tr.Spans || !tr.Addresses || !tr.Publishes || tr.Device != "" {

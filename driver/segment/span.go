@@ -18,12 +18,6 @@ func (Spanning) Traits() driver.Traits {
 	return driver.Traits{Addresses: true, Publishes: true, IfPrefix: "eth", Spans: true}
 }
 
-// CheckEndpoint implements driver.EndpointChecker.
-func (Spanning) CheckEndpoint(n *cnm.Network, e *cnm.Endpoint) error {
-	_, err := DecodeEndpoint(n, e, nil)
-	return err
-}
-
 // Home plans nothing: what is of this host's own endpoints comes with each of them.
 func (Spanning) Home(driver.Env, *cnm.Network, []cnm.Block) ([]dataplane.Object, error) {
 	return nil, nil
