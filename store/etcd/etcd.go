@@ -96,6 +96,9 @@ var (
 	_ store.Leaser = (*Store)(nil)
 )
 
+// window is how many bytes of answers may be under way to this host.
+const window = 1 << 20
+
 // Open makes a store on the cluster at the endpoints, whether or not any of them answers
 // now. Its error is cnm.ErrInvalid: for endpoints that cannot be any.
 func Open(ctx context.Context, o Options) (*Store, error) {
@@ -129,6 +132,10 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 			grpc.WithTransportCredentials(s.credentials()),
 			grpc.WithContextDialer(s.dial),
 			grpc.WithStatsHandler(sentHandler{}),
+			// Fixed windows: gRPC's search for the best ones answers each event of a watch that
+			// comes alone with a ping, which costs as much again as the event.
+			grpc.WithInitialWindowSize(window),
+			grpc.WithInitialConnWindowSize(window),
 			// gRPC's own backoff goes up to two minutes: a mesh heals in seconds.
 			grpc.WithConnectParams(grpc.ConnectParams{
 				Backoff:           backoff.Config{BaseDelay: 200 * time.Millisecond, Multiplier: 1.5, Jitter: 0.2, MaxDelay: 2 * time.Second},
