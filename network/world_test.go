@@ -82,11 +82,15 @@ func (w *world) restart() {
 
 // on is a container's wish for one network.
 func on(id, network string, ports ...string) Request {
-	reqs, err := publish.ParseAll(ports)
-	if err != nil {
-		panic(err)
+	var reqs []publish.Request
+	for _, p := range ports {
+		r, err := publish.Parse(p)
+		if err != nil {
+			panic(err)
+		}
+		reqs = append(reqs, r)
 	}
-	return Request{ContainerID: id, ContainerName: "name-of-" + id, Endpoints: []EndpointWish{{Network: network}}, Publish: reqs,
+	return Request{ContainerID: id, ContainerName: "name-of-" + id, Endpoints: []EndpointWish{{Network: network}}, Publish: publish.Coalesce(reqs),
 		Sysctls: map[string]string{"net.ipv4.ip_unprivileged_port_start": "0"}}
 }
 

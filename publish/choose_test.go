@@ -56,7 +56,7 @@ func (h *host) Reserve(_ context.Context, owner string, ports []cnm.PublishedPor
 		}
 		for j := range i {
 			if Conflict(ports[j], p) {
-				panic(fmt.Sprintf("%s and %s were asked for together", Describe(ports[j]), Describe(p)))
+				panic(fmt.Sprintf("%s and %s were asked for together", shown(ports[j]), shown(p)))
 			}
 		}
 	}
@@ -92,14 +92,14 @@ func chooser(h *host, e Ephemeral) *Chooser {
 
 func choose(t testing.TB, c *Chooser, owner string, specs ...string) (string, error) {
 	t.Helper()
-	reqs, err := ParseAll(specs)
+	reqs, err := parseAll(specs...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	ports, err := c.Choose(t.Context(), owner, reqs)
 	var out []string
 	for _, p := range ports {
-		out = append(out, Describe(p))
+		out = append(out, shown(p))
 	}
 	return strings.Join(out, " "), err
 }
@@ -326,9 +326,9 @@ func TestDry(t *testing.T) {
 		var taken *TakenError
 		switch {
 		case c.want == "" && err != nil:
-			t.Errorf("%s: %v", Describe(c.port), err)
+			t.Errorf("%s: %v", shown(c.port), err)
 		case c.want != "" && (!errors.As(err, &taken) || taken.Index != 1 || err.Error() != c.want):
-			t.Errorf("%s: %v, want %s", Describe(c.port), err, c.want)
+			t.Errorf("%s: %v, want %s", shown(c.port), err, c.want)
 		}
 	}
 }

@@ -24,20 +24,6 @@ func Parse(spec string) (Request, error) {
 	return assemble(spec, ip, host, container)
 }
 
-// ParseAll parses several specifications into what docker run makes of them:
-// neighbouring ports are one range, an exact repetition is one request.
-func ParseAll(specs []string) ([]Request, error) {
-	var reqs []Request
-	for _, spec := range specs {
-		r, err := Parse(spec)
-		if err != nil {
-			return nil, err
-		}
-		reqs = append(reqs, r)
-	}
-	return Coalesce(reqs), nil
-}
-
 // split separates the three parts. The address may hold colons, in brackets or,
 // as Docker takes it, without.
 func split(spec string) (ip, host, container string, err error) {
