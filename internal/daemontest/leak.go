@@ -3,7 +3,6 @@ package daemontest
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -42,9 +41,9 @@ func (d *Daemon) Watches() []lab.Watch {
 		lab.Mounts(d.Dir),
 		lab.Watch{Name: "pinned namespaces", List: d.pins},
 		lab.Watch{Name: "keeper's open files", List: d.keeperFiles},
-		lab.Watch{Name: "containers", List: d.ask("ps", "-aq", "--no-trunc")},
-		lab.Watch{Name: "volumes", List: d.ask("volume", "ls", "-q")},
-		lab.Watch{Name: "networks", List: d.ask("network", "ls", "-q", "--no-trunc")},
+		lab.Watch{Name: "containers", List: d.listed("/containers/json?all=1")},
+		lab.Watch{Name: "volumes", List: d.listed("/volumes")},
+		lab.Watch{Name: "networks", List: d.listed("/networks")},
 	)
 	return append(ws, d.containerd()...)
 }
@@ -87,20 +86,6 @@ func (d *Daemon) withoutNumbers(w lab.Watch) lab.Watch {
 		}
 		return keep, err
 	}}
-}
-
-// ask lists by docker; a daemon that is down is asked nothing.
-func (d *Daemon) ask(args ...string) func() ([]string, error) {
-	return func() ([]string, error) {
-		if d.PID() == 0 {
-			return nil, nil
-		}
-		r := d.TryDocker(args...)
-		if r.Code != 0 {
-			return nil, fmt.Errorf("docker %s: %s", strings.Join(args, " "), r.Stderr)
-		}
-		return strings.Fields(r.Stdout), nil
-	}
 }
 
 // pins are namespaces that the daemon keeps below its own folders.
@@ -153,74 +138,6 @@ func (d *Daemon) keeperFiles() ([]string, error) {
 		lines = append(lines, fmt.Sprintf("%s: %d", k, n))
 	}
 	return lines, nil
-}
-
-// containerdSocket finds the private containerd's, "" if there is none.
-func (d *Daemon) containerdSocket() string {
-	if d.ctd != "" {
-		return d.ctd
-	}
-	for _, p := range d.processes() {
-		if filepath.Base(strings.Fields(p.cmd)[0]) != "containerd" {
-			continue
-		}
-		f := strings.Fields(p.cmd)
-		for i, a := range f[:len(f)-1] {
-			if a == "--address" || a == "-a" {
-				return f[i+1]
-			}
-			if a == "--config" || a == "-c" {
-				b, _ := os.ReadFile(f[i+1])
-				if m := regexp.MustCompile(`(?m)^\s*address\s*=\s*['"]([^'"]*)['"]`).FindSubmatch(b); m != nil {
-					return string(m[1])
-				}
-			}
-		}
-	}
-	return ""
-}
-
-// containerd's objects, asked with its own client program: not with the engine's
-// code. Committed snapshots are images'.
-func (d *Daemon) containerd() []lab.Watch {
-	list := func(what string, keep func(fields []string) string, args ...string) lab.Watch {
-		return lab.Watch{Name: "containerd " + what, List: func() (lines []string, err error) {
-			sock := d.containerdSocket()
-			if sock == "" {
-				return nil, nil
-			}
-			out, err := exec.Command("ctr", "-a", sock, "namespaces", "ls", "-q").Output()
-			if err != nil {
-				return nil, fmt.Errorf("ctr: %w", err)
-			}
-			for _, ns := range strings.Fields(string(out)) {
-				out, err := exec.Command("ctr", append([]string{"-a", sock, "-n", ns}, args...)...).Output()
-				if err != nil {
-					return nil, fmt.Errorf("ctr %s: %w", strings.Join(args, " "), err)
-				}
-				for l := range strings.Lines(string(out)) {
-					if f := strings.Fields(l); len(f) > 0 {
-						if s := keep(f); s != "" {
-							lines = append(lines, ns+" "+s)
-						}
-					}
-				}
-			}
-			return lines, nil
-		}}
-	}
-	first := func(f []string) string { return f[0] }
-	return []lab.Watch{
-		list("containers", first, "containers", "ls", "-q"),
-		list("tasks", first, "tasks", "ls", "-q"),
-		list("snapshots", func(f []string) string {
-			if f[len(f)-1] == "Active" || f[len(f)-1] == "View" {
-				return f[0]
-			}
-			return ""
-		}, "snapshots", "ls"),
-		list("leases", first, "leases", "ls", "-q"),
-	}
 }
 
 // RemoveAll removes all containers, volumes and networks; a test whose subject is their

@@ -98,7 +98,7 @@ func (v *victim) churn(ctx context.Context, seed uint64) (wait func()) {
 				cmd := exec.CommandContext(ctx, "docker", cmds[r.IntN(len(cmds))]...)
 				cmd.Env = v.Env()
 				cmd.Cancel = func() error { return nil } // what has begun is brought to its end
-				cmd.WaitDelay = 20 * time.Second
+				cmd.WaitDelay = lab.Patience
 				_ = cmd.Run()
 				time.Sleep(20 * time.Millisecond)
 			}
@@ -133,6 +133,7 @@ func (v *victim) upgraded() (out []lab.Watch) {
 // client of a published port and with another machine; nothing of that is lost, and
 // their names are answered all the time.
 func TestTwentyDeaths(t *testing.T) {
+	t.Parallel()
 	deaths := 20
 	if os.Getenv(soakEnv) != "" {
 		deaths = 200

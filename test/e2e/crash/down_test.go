@@ -20,6 +20,7 @@ import (
 
 // TestDown: what containers do while no daemon is there is not lost.
 func TestDown(t *testing.T) {
+	t.Parallel()
 	v := start(t)
 	lab.LeakCheck(t, v.Watches()...)
 	t.Cleanup(v.RemoveAll)
@@ -59,7 +60,6 @@ func TestDown(t *testing.T) {
 	for _, f := range []string{"first", "second"} {
 		v.Until(10*time.Second, f+" life ended", func() bool { _, err := os.Stat(filepath.Join(dir, f)); return err == nil })
 	}
-	time.Sleep(300 * time.Millisecond) // the exits reach containerd
 	v.Run()
 	want := sha256.New()
 	for i := range 16384 {
@@ -72,21 +72,19 @@ func TestDown(t *testing.T) {
 	if out := v.Docker("wait", "failed"); out != "7" {
 		t.Errorf("the exit code is %s", out)
 	}
-	if out := v.Docker("logs", "failed"); out != "last words" {
-		t.Errorf("its log says %q", out)
-	}
-	if out := v.Docker("inspect", "-f", "{{.State.Status}} {{.State.ExitCode}} {{.NetworkSettings.IPAddress}}", "failed"); out != "exited 7 " {
-		t.Errorf("failed: %q", out)
-	}
+	v.Until(lab.Patience, "its last words are in the log", func() bool { return v.Docker("logs", "failed") == "last words" })
+	v.Until(lab.Patience, "it is told to have ended, without an address", func() bool {
+		return v.Docker("inspect", "-f", "{{.State.Status}} {{.State.ExitCode}} {{.NetworkSettings.IPAddress}}", "failed") == "exited 7 "
+	})
 	v.Until(5*time.Second, "--rm is removed", func() bool { return v.TryDocker("inspect", "gone").Code != 0 })
 	v.Until(10*time.Second, "the restart policy brings it back", func() bool { return v.answers(8081) })
 	v.Until(10*time.Second, "on-failure brings it back", func() bool {
 		return v.Docker("inspect", "-f", "{{.State.Status}}", "onfailure") == "running"
 	})
 	for name, want := range map[string]string{"enough": "exited 0", "unless": "exited 137", "printer": "running 0"} {
-		if out := v.Docker("inspect", "-f", "{{.State.Status}} {{.State.ExitCode}}", name); out != want {
-			t.Errorf("%s is %q, want %q", name, out, want)
-		}
+		v.Until(lab.Patience, name+" is "+want, func() bool {
+			return v.Docker("inspect", "-f", "{{.State.Status}} {{.State.ExitCode}}", name) == want
+		})
 	}
 }
 
@@ -108,13 +106,27 @@ func (v *victim) processes(word string) (pids []int) {
 
 func kill(pids ...int) {
 	for _, p := range pids {
-		_ = unix.Kill(p, unix.SIGKILL)
+		if p > 0 { // 0 would be the test itself, and all of its group
+			_ = unix.Kill(p, unix.SIGKILL)
+		}
+	}
+}
+
+// buried waits until processes that were killed are gone, with their sockets and mounts.
+func (v *victim) buried(pids ...int) {
+	v.t.Helper()
+	for _, p := range pids {
+		v.Until(lab.Patience, fmt.Sprintf("process %d is gone", p), func() bool {
+			b, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", p))
+			return err != nil || len(b) == 0 // a zombie has none
+		})
 	}
 }
 
 // TestKeeperDies: a new one holds what the old one held; the containers and their
 // translated connections do not notice. With the daemon it is the same.
 func TestKeeperDies(t *testing.T) {
+	t.Parallel()
 	v := start(t)
 	lab.LeakCheck(t, v.Watches()...)
 	t.Cleanup(v.RemoveAll)
@@ -139,16 +151,15 @@ func TestKeeperDies(t *testing.T) {
 			return r.Code != 0 && strings.Contains(r.Stderr, "server")
 		})
 		// A process cannot take the port either.
-		err := v.Host.Do(func() error {
-			l, err := net.Listen("tcp4", "0.0.0.0:7000")
-			if err == nil {
-				l.Close()
-			}
-			return err
+		v.Until(lab.Patience, "a process that wants the port is told that it is in use", func() bool {
+			return errors.Is(v.Host.Do(func() error {
+				l, err := net.Listen("tcp4", "0.0.0.0:7000")
+				if err == nil {
+					l.Close()
+				}
+				return err
+			}), unix.EADDRINUSE)
 		})
-		if !errors.Is(err, unix.EADDRINUSE) {
-			t.Errorf("a process that wants the port gets %v", err)
-		}
 		before := v.Docker("logs", "--tail", "1", "counter")
 		v.Until(5*time.Second, "the log goes on", func() bool { return v.Docker("logs", "--tail", "1", "counter") != before })
 	}
@@ -190,6 +201,7 @@ func (v *victim) reboot(ids []string) {
 // TestEverythingDies: a host that crashed: no process of ours is left. What is
 // declared to run comes back, everything else is at rest, and nothing leaks.
 func TestEverythingDies(t *testing.T) {
+	t.Parallel()
 	for name, reboot := range map[string]bool{"processes": false, "reboot": true} {
 		t.Run(name, func(t *testing.T) { everythingDies(t, reboot) })
 	}
@@ -230,10 +242,10 @@ func everythingDies(t *testing.T, reboot bool) {
 		pids = append(pids, p)
 	}
 	v.Kill9()
-	kill(v.processes("containerd")...) // the shims too
-	kill(v.KeeperPID())
+	pids = append(pids, v.processes("containerd")...) // the shims too
+	pids = append(pids, v.KeeperPID())
 	kill(pids...)
-	time.Sleep(200 * time.Millisecond)
+	v.buried(pids...)
 	if reboot {
 		v.reboot(ids)
 	}
@@ -245,9 +257,9 @@ func everythingDies(t *testing.T, reboot bool) {
 		return v.Docker("inspect", "-f", "{{.State.Running}}", "dependent") == "true" &&
 			strings.Contains(v.TryDocker("exec", "dependent", "netprobe", "dial", "tcp/127.0.0.1:9000").Stdout, "src=")
 	})
-	if out := v.Docker("inspect", "-f", "{{.State.Status}} {{.NetworkSettings.IPAddress}}", "once"); out != "exited " {
-		t.Errorf("once: %q", out)
-	}
+	v.Until(lab.Patience, "once is at rest", func() bool {
+		return v.Docker("inspect", "-f", "{{.State.Status}} {{.NetworkSettings.IPAddress}}", "once") == "exited "
+	})
 	if v.answers(8082) {
 		t.Error("the port of a container at rest answers")
 	}
@@ -256,9 +268,9 @@ func everythingDies(t *testing.T, reboot bool) {
 	// A port that somebody else has meanwhile is told, leads to its container all the
 	// same, and is reserved again when it is free.
 	v.Until(20*time.Second, "the one whose port was lost is back", func() bool { return v.answers(8085) })
-	if !strings.Contains(v.Log(), "a host port was lost to another program") || !strings.Contains(v.Log(), "container=blocked") {
-		t.Error("nothing is said of the lost port")
-	}
+	v.Until(lab.Patience, "the lost port is told", func() bool {
+		return strings.Contains(v.Log(), "a host port was lost to another program") && strings.Contains(v.Log(), "container=blocked")
+	})
 	thief.Close()
 	v.Until(60*time.Second, "it is reserved again", func() bool {
 		return v.Host.Do(func() error {
@@ -270,14 +282,13 @@ func everythingDies(t *testing.T, reboot bool) {
 		}) != nil
 	})
 	for _, c := range same {
-		if now := v.Docker("inspect", "-f", places, c); now != placed[c] {
-			t.Errorf("%s is at\n%s\nand was at\n%s", c, now, placed[c])
-		}
+		v.Until(lab.Patience, c+" is where it was: "+placed[c], func() bool { return v.Docker("inspect", "-f", places, c) == placed[c] })
 	}
 	for name, want := range map[string][]string{"placed": {"172.30.0.50"}, "vic": {"172.30.0.50"}, "always": nil} {
-		if got, err := lookup(v.where("chosen"), name); err != nil || !slices.Equal(got, want) {
-			t.Errorf("chosen asks for %s and gets %v, %v; want %v", name, got, err, want)
-		}
+		v.Until(lab.Patience, fmt.Sprintf("chosen asks for %s and gets %v", name, want), func() bool {
+			got, err := lookup(v.where("chosen"), name)
+			return err == nil && slices.Equal(got, want)
+		})
 	}
 	v.asDeclared()
 	v.Docker("start", "once")

@@ -1,5 +1,6 @@
 // Package crash kills the daemon between each pair of steps of what a person
-// asks of it, starts another, and looks whether anyone noticed.
+// asks of it, starts another, and looks whether anyone noticed. Every test has a host of
+// its own: all are parallel.
 package crash
 
 import (
@@ -18,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"linkspan/internal/daemontest"
+	"linkspan/internal/lab"
 )
 
 // victim is a daemon that can be told where to die.
@@ -28,7 +30,7 @@ type victim struct {
 	ready      *death // where the running daemon dies when it is armed
 	// seen are kinds of points at which it has died in other stories; nil: it dies
 	// there again.
-	seen map[string]bool
+	seen *kindsMet
 	// peers are network stacks of bystanders on networks, by their name.
 	peers map[string]string
 }
@@ -84,6 +86,14 @@ func (v *victim) dead() bool {
 		return true
 	}
 	return unix.Kill(pid, 0) != nil
+}
+
+// dies waits a moment for an armed daemon's death: what it does behind its answer may
+// lead there, or it goes another way this time and does not die.
+func (v *victim) dies() {
+	for deadline := time.Now().Add(3 * time.Second); !v.dead() && time.Now().Before(deadline); {
+		time.Sleep(2 * time.Millisecond)
+	}
 }
 
 // kinds turn what differs from run to run in a point into a word, and that back
@@ -152,7 +162,7 @@ func (v *victim) converse(port uint16) *talk {
 	addr := netip.AddrPortFrom(netip.MustParseAddr(daemontest.HostAddr), port).String()
 	v.Until(10*time.Second, addr+" answers", func() (ok bool) {
 		var err error
-		conn, err = v.Machine.Dial("tcp", addr, time.Second)
+		conn, err = v.Machine.Dial("tcp", addr, 5*time.Second)
 		return err == nil
 	})
 	c := &talk{t: v.t, conn: conn, in: bufio.NewReader(conn)}
@@ -163,7 +173,7 @@ func (v *victim) converse(port uint16) *talk {
 
 func (c *talk) line(want string) {
 	c.t.Helper()
-	_ = c.conn.SetDeadline(time.Now().Add(5 * time.Second))
+	_ = c.conn.SetDeadline(time.Now().Add(lab.Patience))
 	got, err := c.in.ReadString('\n')
 	if err != nil || !strings.HasPrefix(got, want) {
 		c.t.Fatalf("the long-lived connection got %q, %v; want %q", got, err, want)
@@ -174,7 +184,7 @@ func (c *talk) line(want string) {
 func (c *talk) on() {
 	c.t.Helper()
 	c.n++
-	_ = c.conn.SetDeadline(time.Now().Add(5 * time.Second))
+	_ = c.conn.SetDeadline(time.Now().Add(lab.Patience))
 	if _, err := fmt.Fprintf(c.conn, "still there %d\n", c.n); err != nil {
 		c.t.Fatalf("the long-lived connection broke: %v", err)
 	}
@@ -183,12 +193,12 @@ func (c *talk) on() {
 
 // answers says whether a published port is served by netprobe.
 func (v *victim) answers(port uint16) bool {
-	conn, err := v.Machine.Dial("tcp", netip.AddrPortFrom(netip.MustParseAddr(daemontest.HostAddr), port).String(), 2*time.Second)
+	conn, err := v.Machine.Dial("tcp", netip.AddrPortFrom(netip.MustParseAddr(daemontest.HostAddr), port).String(), 10*time.Second)
 	if err != nil {
 		return false
 	}
 	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(2 * time.Second))
+	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
 	line, _ := bufio.NewReader(conn).ReadString('\n')
 	return strings.HasPrefix(line, "src="+daemontest.MachineAddr)
 }

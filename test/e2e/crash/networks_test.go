@@ -13,6 +13,7 @@ import (
 // networks, and of containers on them. Beside it two networks live on, with a
 // container each; make test takes the kinds of all stories once, make soak all points.
 func TestCrashNetworks(t *testing.T) {
+	t.Parallel()
 	v := start(t)
 	b := v.bystanders()
 	v.Docker("network", "create", "--subnet", "172.30.0.0/24", "home")

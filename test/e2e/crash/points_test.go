@@ -212,6 +212,7 @@ func (s *source) bare() (out []string) {
 // TestEveryChangeHasItsPoint: whatever changes something that a next daemon finds is
 // between two fail points, at which the tests here kill.
 func TestEveryChangeHasItsPoint(t *testing.T) {
+	t.Parallel()
 	known := map[string]bool{}
 	for _, room := range rooms {
 		s := read(t, room)

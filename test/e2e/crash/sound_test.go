@@ -26,7 +26,7 @@ func (v *victim) where(name string) string {
 func resolver(ns string) *net.Resolver {
 	return &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (c net.Conn, err error) {
 		derr := netns.Do(ns, func() error {
-			c, err = (&net.Dialer{Timeout: time.Second}).DialContext(ctx, network, "127.0.0.11:53")
+			c, err = (&net.Dialer{Timeout: 10 * time.Second}).DialContext(ctx, network, "127.0.0.11:53")
 			return nil
 		})
 		return c, errors.Join(derr, err)
@@ -35,7 +35,7 @@ func resolver(ns string) *net.Resolver {
 
 // lookup asks for a name; none means that nobody has it.
 func lookup(ns, name string) (addrs []string, err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	found, err := resolver(ns).LookupNetIP(ctx, "ip", name+".")
 	var dnsErr *net.DNSError
@@ -161,7 +161,7 @@ func hello(ns, name string) error {
 
 func dial(ns, addr string) error {
 	return netns.Do(ns, func() error {
-		c, err := net.DialTimeout("tcp", addr, 2*time.Second)
+		c, err := net.DialTimeout("tcp", addr, 20*time.Second)
 		if err != nil {
 			return err
 		}

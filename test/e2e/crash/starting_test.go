@@ -16,6 +16,7 @@ import (
 // container's start, and someone has taken an element out of the page; the one after the
 // death finds what two have left. make test takes the kinds that no story has met.
 func TestCrashStarting(t *testing.T) {
+	t.Parallel()
 	v := start(t)
 	b := v.bystanders()
 	lab.LeakCheck(t, v.Watches()...)
@@ -59,7 +60,7 @@ func TestCrashStarting(t *testing.T) {
 	var deaths []death
 	for _, p := range points {
 		k := kind(p)
-		if times[k]++; os.Getenv(soakEnv) == "" && (times[k] > 1 || met[k] || besides.MatchString(k)) {
+		if times[k]++; os.Getenv(soakEnv) == "" && (times[k] > 1 || met.has(k) || besides.MatchString(k)) {
 			continue
 		}
 		deaths = append(deaths, death{k, times[k]})
@@ -75,9 +76,7 @@ func TestCrashStarting(t *testing.T) {
 			v.arm()
 			if err := v.TryRun(at.env()...); err == nil {
 				// It answered before it came there, or went another way this time.
-				for i := 0; i < 100 && !v.dead(); i++ {
-					time.Sleep(10 * time.Millisecond)
-				}
+				v.dies()
 				if v.dead() {
 					_ = v.Wait(5 * time.Second)
 				} else {

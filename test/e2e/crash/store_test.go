@@ -50,6 +50,7 @@ func (v *victim) repair() daemontest.Result {
 // another byte, or is gone: the daemon says so and touches nothing, containers run on,
 // and linkspan doctor --repair-store brings the state back, with the containers.
 func TestStateFile(t *testing.T) {
+	t.Parallel()
 	v := start(t)
 	lab.LeakCheck(t, v.Watches()...)
 	t.Cleanup(v.RemoveAll)

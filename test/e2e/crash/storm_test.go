@@ -18,6 +18,7 @@ import (
 // random moments. In the end everything that is there is whole, and after its
 // removal nothing is left.
 func TestStorm(t *testing.T) {
+	t.Parallel()
 	rounds := 5
 	if os.Getenv(soakEnv) != "" {
 		rounds = 40
@@ -86,7 +87,7 @@ func (v *victim) client(ctx context.Context, r *rand.Rand, n int) {
 		cmd := exec.CommandContext(ctx, "docker", args...)
 		cmd.Env = v.Env()
 		cmd.Cancel = func() error { return nil } // what has begun is brought to its end
-		cmd.WaitDelay = 20 * time.Second
+		cmd.WaitDelay = lab.Patience
 		_ = cmd.Run()
 	}
 }
@@ -115,7 +116,7 @@ func (v *victim) consistent(round int) {
 			}
 			return v.answers(uint16(port)) == published && s.state != "removing" && s.state != "dead"
 		}
-		for deadline := time.Now().Add(10 * time.Second); !ok(); time.Sleep(50 * time.Millisecond) {
+		for deadline := time.Now().Add(lab.Patience); !ok(); time.Sleep(50 * time.Millisecond) {
 			if time.Now().After(deadline) {
 				v.t.Errorf("round %d: %s is %+v, and its port answers: %v", round, name, s, v.answers(uint16(port)))
 				break
