@@ -34,6 +34,7 @@ func (w *walk) aimElsewhere(p packet) (packet, bool) {
 	}
 	p.dst, w.b.Elsewhere = dst, x
 	w.good(w.placeOf(w.a), "network", "%s, with %s at %s", x.Network.Name, w.b.Name, dst)
+	w.declared = w.iccAcross(x.Network)
 	return p, w.toPeer(x)
 }
 
@@ -101,6 +102,24 @@ func (w *walk) toPeer(x *diagnose.Elsewhere) bool {
 	}
 	w.good(at, "path", "%s by %s, packets of up to %d bytes: %s", x.Path.Kind, orNone(some(x.Path.Dev)), x.Path.MTU, x.Path.Reason)
 	return true
+}
+
+// iccAcross is the cause when a network keeps its containers apart, wherever they are; nil:
+// it does not. It counts where Linkspan's own rules drop the packet.
+func (w *walk) iccAcross(n *cnm.Network) *cause {
+	if icc(n) {
+		return nil
+	}
+	return because(ICCOff, "network %s keeps its containers apart (icc=false), on this host and between hosts.", n.Name).
+		advise("connect %s and %s to another network of the mesh, each on its host (linkspan network create -d overlay NAME)", w.a.Name, w.b.Name)
+}
+
+// namedThere says that a name is B's on a network that A is on too.
+func (w *walk) namedThere(name string) bool {
+	return slices.ContainsFunc(w.there, func(x diagnose.Elsewhere) bool {
+		return slices.ContainsFunc(w.a.Sandbox.Endpoints, func(e cnm.Endpoint) bool { return e.NetworkID == x.Network.ID }) &&
+			slices.ContainsFunc(x.Remote.Names, func(n string) bool { return strings.EqualFold(n, name) })
+	})
 }
 
 func some(s string) []string {

@@ -2,6 +2,7 @@ package why
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -227,6 +228,26 @@ func acrosses() []across {
 		},
 			HostFirewall, "udp dport 51871 drop", "some", "WireGuard from host host2"},
 
+		{"its own firewall drops the answers", "near", "far:80", func(m *spanned) {
+			m.drop("/ns/near", "input", "c", "tcp sport 80 drop", func(p ruleset.Packet) bool { return p.SrcPort == 80 })
+		}, ContainerFirewall, "a firewall inside near drops the answers of far to near", "some", ""},
+		{"what is bridged is filtered", "near", "far:80", func(m *spanned) {
+			m.sysctls[" net/bridge/bridge-nf-call-iptables"] = "1"
+			m.drop("", "forward", "FORWARD", "policy drop", func(p ruleset.Packet) bool { return p.In == "br-span" && p.DstPort == 80 })
+		}, HostFirewall, "chain FORWARD", "some", ""},
+		{"containers kept apart", "near", "far:80", func(m *spanned) {
+			m.network("span").Options["com.docker.network.bridge.enable_icc"] = "false"
+			m.link("", "br-span").CallIPTables = true
+			m.rules = append(m.rules, rule{hook: "forward", verdict: "drop", when: func(p ruleset.Packet) bool { return p.In == "br-span" && p.Out == "br-span" },
+				hit: ruleset.Hit{Family: "inet", Table: table, Chain: "drop_icc_off"}})
+		}, ICCOff, "network span keeps its containers apart (icc=false), on this host and between hosts", "advice", ""},
+		{"a wrong resolver", "near", "far:80", func(m *spanned) {
+			m.files[m.pid("near")+" /etc/resolv.conf"] = "nameserver 8.8.8.8\n"
+		}, DNSWrong, "asks 8.8.8.8, which knows nothing of far", "some", ""},
+		{"a wrong resolver, and an address", "near", "192.168.2.1:80", func(m *spanned) {
+			m.files[m.pid("near")+" /etc/resolv.conf"] = "nameserver 8.8.8.8\n"
+		}, OK, "reaches far", "", ""},
+
 		{"no handshake yet", "shy", "dark:80", func(m *spanned) { m.tunnel.Up, m.tunnel.Handshake = false, time.Time{} }, OK, "encrypted", "", "no handshake yet"},
 		{"an old handshake", "shy", "dark:80", func(m *spanned) { m.tunnel.Up, m.tunnel.Handshake = false, time.Now().Add(-time.Hour) }, OK, "encrypted", "", "last handshake 1h0m0s ago"},
 		{"no key", "shy", "dark:80", func(m *spanned) { m.tunnel.Key = false }, NoTunnel, "host host2 has published no key", "advice", ""},
@@ -290,6 +311,8 @@ func TestAcross(t *testing.T) {
 		})
 	}
 }
+
+func (m *spanned) pid(name string) string { return fmt.Sprint(m.container(name).PID) }
 
 func (m *spanned) unroute(dst string) {
 	m.routes[""] = slices.DeleteFunc(m.routes[""], func(r reading.Route) bool { return r.Dst == pre(dst) })

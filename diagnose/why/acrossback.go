@@ -16,8 +16,8 @@ func (w *walk) backAcross(end arrival) bool {
 	if x == nil {
 		return true
 	}
-	if v, ok := w.declaredTunnel(device(x.Network)); ok { // from there on it is bridged to A
-		return w.unwrapped(v, x)
+	if v, ok := w.declaredTunnel(device(x.Network)); ok {
+		return w.unwrapped(v, x) && w.bridgedBack(v, x)
 	}
 	link := end.link
 	switch v := w.objects["link "+link].(type) {
@@ -41,6 +41,23 @@ func (w *walk) backAcross(end arrival) bool {
 			advise("look at the way back: ip route get %s", ans.dst))
 	}
 	return true
+}
+
+// bridgedBack follows the answer from the tunnel over its bridge to A.
+func (w *walk) bridgedBack(v dataplane.VXLAN, x *diagnose.Elsewhere) bool {
+	r := w.reached
+	s, e := w.world.Holder(r.src)
+	if e == nil || e.NetworkID != x.Network.ID {
+		return true
+	}
+	ans := packet{src: r.dst, dst: r.src, sport: r.dport, dport: r.sport, proto: r.proto, answer: true}
+	h, ok := w.handed(x.Network, v.Master, v.Name, onward{p: ans, link: v.Master, next: ans.dst}, s, e, func(place, *reading.Interface) bool { return true })
+	if !ok {
+		return false
+	}
+	ans.in, ans.inPort = h.link, h.port
+	_, ok = w.receive(h.place, ans)
+	return ok
 }
 
 // unwrapped looks whether the host takes the tunnel's datagrams of the other host.

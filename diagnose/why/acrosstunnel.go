@@ -33,6 +33,9 @@ func (w *walk) tunnelled(n *cnm.Network, br, from string, on onward, x *diagnose
 		return hop{}, false
 	}
 	w.carry(hostPlace, l, false)
+	if from != "" && !w.bridgeNF(n, br, from, v.Name, &on.p) {
+		return hop{}, false
+	}
 	on.p.outPort = v.Name
 	hook := "forward"
 	if from == "" {

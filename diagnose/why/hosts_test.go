@@ -290,6 +290,43 @@ func TestOurs(t *testing.T) {
 	}
 }
 
+// TestPeerItself: what goes to another host's own address is asked of that host.
+func TestPeerItself(t *testing.T) {
+	for _, c := range []struct {
+		name, to string
+		reply    func(cnm.Peer, Question) (*Reply, error)
+		whole    Whole
+		code     Code
+		says     string
+	}{
+		{"well", "192.0.2.2:8080", func(cnm.Peer, Question) (*Reply, error) {
+			return &Reply{Answer: &Answer{Verdict: Reaches, Code: OK}}, nil
+		},
+			Whole{From: "outside:192.0.2.10", To: "192.0.2.2:8080/tcp"}, OK, "both hosts have looked"},
+		{"ping", "192.0.2.2", func(cnm.Peer, Question) (*Reply, error) {
+			return &Reply{Answer: &Answer{Verdict: Reaches, Code: OK}}, nil
+		},
+			Whole{From: "outside:192.0.2.10", To: "192.0.2.2"}, OK, "both hosts have looked"},
+		{"closed there", "192.0.2.2:8080", func(cnm.Peer, Question) (*Reply, error) {
+			return &Reply{Answer: &Answer{Verdict: Blocked, Code: NotListening, Sentence: "nobody listens."}}, nil
+		}, Whole{From: "outside:192.0.2.10", To: "192.0.2.2:8080/tcp"}, NotListening, "on host2: nobody listens."},
+		{"not asked", "192.0.2.2:8080", func(cnm.Peer, Question) (*Reply, error) { return nil, errors.New("it is down") },
+			Whole{From: "outside:192.0.2.10", To: "192.0.2.2:8080/tcp"}, OK, "as far as this host goes"},
+		{"nobody's address", "192.0.2.99:8080", nil, Whole{}, OK, "as far as this host goes"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			h := hostsOf(t, c.reply)
+			a, err := newSpanned().asks(t, h, "host", c.to)
+			if err != nil || a.Code != c.code || !strings.Contains(a.Sentence, c.says) {
+				t.Fatalf("%+v, %v", a, err)
+			}
+			if c.reply == nil && len(h.got) != 0 || c.reply != nil && *h.got[0].Whole != c.whole {
+				t.Errorf("asked %+v", h.got)
+			}
+		})
+	}
+}
+
 // TestAway: of a way that begins on another host that host is asked, whoever wants to know.
 func TestAway(t *testing.T) {
 	there := Answer{Question: "there", Verdict: Blocked, Code: NotListening, Sentence: "nobody listens.", Host: "host2", To: diagnose.End{Kind: diagnose.EndHost}}

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"linkspan/cnm"
 	"linkspan/diagnose"
 )
 
@@ -37,6 +38,35 @@ func (w *walk) over() bool {
 	}
 	w.heard = true
 	return w.join(r.Answer, x.Peer.Name)
+}
+
+// overPeer asks another host of the mesh about what comes to its own address, by which its
+// published ports are reached too.
+func (w *walk) overPeer(end arrival) bool {
+	if w.hosts == nil || w.b.Kind != diagnose.EndOutside || !end.outside {
+		return true
+	}
+	peers := w.hosts.Peers()
+	i := slices.IndexFunc(peers, func(p cnm.Peer) bool { return p.Addr == end.p.dst })
+	if i < 0 {
+		return true
+	}
+	to := bracketed(end.p.dst)
+	if end.p.dport != 0 {
+		to = at(end.p.dst, end.p.dport, end.p.proto)
+	}
+	ctx, stop := context.WithTimeout(w.ctx, halfTime)
+	defer stop()
+	r, err := w.hosts.Ask(ctx, peers[i], Question{Whole: &Whole{From: "outside:" + bracketed(end.p.src), To: to}})
+	if err == nil && (r == nil || r.Answer == nil) {
+		err = fmt.Errorf("%s gave no answer", peers[i].Name)
+	}
+	if err != nil {
+		w.note(NotAsked, "", "%s is host %s, which cannot be asked: %s", end.p.dst, peers[i].Name, strings.TrimSuffix(err.Error(), "."))
+		return true
+	}
+	w.heard = true
+	return w.join(r.Answer, peers[i].Name)
 }
 
 // join makes another host's half a part of the answer.

@@ -197,21 +197,26 @@ var resolverAddr = netip.AddrFrom4([4]byte{127, 0, 0, 11})
 
 // names looks whether A can find B by the name that was written.
 func (w *walk) names(p packet) bool {
-	if w.a.Sandbox == nil || w.a.Sandbox.Host || w.b.Kind != diagnose.EndContainer || w.b.Container == nil || w.a.Container == nil ||
-		sameSandbox(w.a.Sandbox, w.b.Sandbox) || w.b.Addr.IsValid() {
+	if w.a.Sandbox == nil || w.a.Sandbox.Host || w.a.Container == nil || sameSandbox(w.a.Sandbox, w.b.Sandbox) || w.b.Addr.IsValid() {
 		return true
 	}
 	from := w.placeOf(w.a)
 	name, _, _ := strings.Cut(strings.Split(w.b.Text, "/")[0], ":")
-	if name != w.b.Container.Name && w.b.How == "" {
+	switch {
+	case w.b.Kind == diagnose.EndElsewhere:
+		if !w.namedThere(name) {
+			return true // an id
+		}
+	case w.b.Kind != diagnose.EndContainer || w.b.Container == nil:
+		return true
+	case name != w.b.Container.Name && w.b.How == "":
 		return true // an id
 	}
 	if _, a, ok := w.inHosts(name); ok {
 		w.good(from, "name "+name, "%s, in its %s", a, hostsFile)
 		return true
 	}
-	here, _ := w.aliases(name)
-	if len(here) == 0 {
+	if here, _ := w.aliases(name); len(here) == 0 && w.b.Kind != diagnose.EndElsewhere {
 		if w.declared == nil {
 			w.aside(from, "name "+name, "not known to it; the address is %s", p.dst)
 			w.note("", "", "by name %s does not find %s: containers of the default network have no names; use %s, or a network of your own", w.a.Name, name, p.dst)

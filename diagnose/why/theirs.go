@@ -97,7 +97,7 @@ func (w *walk) sender(n *cnm.Network, peer cnm.Peer, q Half) bool {
 		return w.fail(at, q.From, "on host "+x.Peer.Name, because(AddressConflict, "%s is taken to be on host %s, and host %s sends from it.", q.Src, x.Peer.Name, peer.Name).
 			advise("`linkspan mesh status`, on all three hosts, tells which of them is cut off"))
 	}
-	w.there, w.a.Elsewhere = []diagnose.Elsewhere{*x}, x
+	w.there, w.a.Elsewhere, w.declared = []diagnose.Elsewhere{*x}, x, w.iccAcross(n)
 	if x.Path.Kind == cnm.PathNone || x.Path.Kind == "" {
 		return w.fail(at, "path", "none", because(NoPath, "network %s has no way back to host %s: %s.", n.Name, peer.Name, strings.TrimSuffix(x.Path.Reason, ".")).
 			advise("`linkspan mesh status` tells of all ways; `linkspan mesh check` tries them"))

@@ -197,7 +197,7 @@ func ask(ctx context.Context, world *diagnose.World, from, to string, o Options,
 	if o.Probe != nil {
 		w.probe(o.Probe)
 	}
-	if len(w.there) > 0 && w.hosts != nil || w.ans.Host != "" {
+	if len(w.there) > 0 && w.hosts != nil || w.ans.Host != "" || w.heard {
 		w.ans.Asked = w.ownName()
 		w.sign()
 	}
@@ -281,7 +281,7 @@ func (w *walk) run() {
 		return
 	}
 	w.part = Back
-	if !w.back(end) || !w.sizes() {
+	if !w.back(end) || !w.sizes() || !w.overPeer(end) {
 		return
 	}
 	w.part = There
@@ -320,6 +320,10 @@ func (w *walk) finish() {
 		// The walk ends where the packet leaves: no more than that may be claimed.
 		if !w.b.Addr.IsValid() && w.b.Name != "outside" {
 			w.note(Unknown, "", "%s was not looked up: a name that nobody has fails before any packet", w.b.Name)
+		}
+		if w.heard {
+			w.verdict(Reaches, because(OK, "%s reaches %s: both hosts have looked.", w.a.Name, w.target()))
+			return
 		}
 		w.verdict(Reaches, because(OK, "%s reaches %s as far as this host goes; what is beyond is not seen from here (--probe asks).", w.a.Name, w.target()))
 		return
