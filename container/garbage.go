@@ -2,6 +2,8 @@ package container
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 )
@@ -16,66 +18,67 @@ type Leftover struct {
 
 // Leftovers looks for them. The start of the daemon removes them by itself; what comes
 // to be after that should not be there.
-func (e *Engine) Leftovers(ctx context.Context) (out []Leftover, err error) {
-	stray := func(id string) bool {
-		e.mu.Lock()
-		defer e.mu.Unlock()
-		_, declared := e.entries[id]
-		return !declared && !e.unborn[id]
-	}
-	add := func(what, id string, take func(context.Context) error) {
-		if stray(id) {
-			out = append(out, Leftover{what, id, take})
-		}
-	}
+func (e *Engine) Leftovers(ctx context.Context) ([]Leftover, error) {
 	running, err := e.ctd.tasks(ctx)
 	if err != nil {
 		return nil, err
+	}
+	return e.leftovers(ctx, running)
+}
+
+// leftovers are found although some places cannot be looked at: the error says which.
+// The containerd namespace is this daemon's own, so that everything in it is either
+// declared or left over.
+func (e *Engine) leftovers(ctx context.Context, running map[string]task) (out []Leftover, err error) {
+	add := func(what, id string, take func(context.Context) error) {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		if _, declared := e.entries[id]; !declared && !e.unborn[id] {
+			out = append(out, Leftover{what, id, take})
+		}
+	}
+	var errs []error
+	unseen := func(what string, err error) {
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", what, err))
+		}
 	}
 	for id := range running {
 		add("task", id, func(ctx context.Context) error { return absent(e.ctd.killTask(ctx, id)) })
 	}
 	made, err := e.ctd.containers(ctx, e.cfg.Instance)
-	if err != nil {
-		return out, err
-	}
+	unseen("containerd's containers", err)
 	for _, id := range made {
 		add("container", id, func(ctx context.Context) error { return e.ctd.deleteContainer(ctx, id) })
 	}
 	snapshots, err := e.ctd.writable(ctx)
-	if err != nil {
-		return out, err
-	}
+	unseen("containerd's snapshots", err)
 	for _, id := range snapshots {
 		add("snapshot", id, func(ctx context.Context) error { return e.ctd.removeSnapshot(ctx, id) })
 	}
 	streams, err := e.cfg.Keeper.Streams(ctx)
-	if err != nil {
-		return out, err
-	}
+	unseen("the keeper's streams", err)
 	for _, s := range streams {
 		if _, err := e.findExec(s.ID); err != nil {
 			add("stdio", s.ID, func(ctx context.Context) error { return e.cfg.Keeper.CloseStream(ctx, s.ID) })
 		}
 	}
-	for what, root := range map[string]string{"folder": e.dir(""), "shm": e.shmDir("")} {
-		list, err := os.ReadDir(root)
-		if err != nil {
-			return out, err
-		}
+	for _, at := range []struct{ what, root string }{{"folder", e.dir("")}, {"shm", e.shmDir("")}} {
+		list, err := os.ReadDir(at.root)
+		unseen("folders of containers", err)
 		for _, d := range list {
 			id := d.Name()
 			if !isID(id) {
 				continue
 			}
-			add(what, id, func(context.Context) error {
-				if what == "shm" {
+			add(at.what, id, func(context.Context) error {
+				if at.what == "shm" {
 					e.unmountShm(id)
 					return nil
 				}
-				return e.step("folder.sweep", func() error { return os.RemoveAll(filepath.Join(root, id)) })
+				return e.step("folder.sweep", func() error { return os.RemoveAll(filepath.Join(at.root, id)) })
 			})
 		}
 	}
-	return out, nil
+	return out, errors.Join(errs...)
 }
