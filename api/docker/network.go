@@ -45,7 +45,8 @@ type networkJSON struct {
 	Containers map[string]containerOnNetwork
 	Options    map[string]string
 	Labels     map[string]string
-	Peers      []peerJSON `json:",omitempty"`
+	Peers      []peerJSON   `json:",omitempty"`
+	Services   servicesJSON `json:",omitempty"`
 }
 
 // peerJSON is a host that has containers on a network.
@@ -126,6 +127,9 @@ func (s *server) networkInspect(c *call) error {
 	if on, ok := s.Network.(network.Spanning); ok && n.Global() {
 		for _, p := range on.HostsOn(n.ID) {
 			j.Peers = append(j.Peers, peerJSON{p.Name, p.Addr.String()})
+		}
+		if c.Bool("verbose") {
+			j.Services = s.services(n, on)
 		}
 	}
 	for _, sb := range s.Network.On(n.ID) {

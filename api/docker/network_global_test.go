@@ -23,6 +23,9 @@ type spanningNetwork struct {
 
 func (s spanningNetwork) HostsOn(string) []network.HostOn { return s.hosts }
 func (s spanningNetwork) Spans() []network.SpanStatus     { return nil }
+func (s spanningNetwork) Remotes(string) []cnm.Remote {
+	return []cnm.Remote{{ID: strings.Repeat("e2", 32), Host: "2", ContainerName: "db", Addrs: []netip.Prefix{netip.MustParsePrefix("192.168.2.1/16")}}}
+}
 
 func globalNetwork(t *testing.T) (http.Handler, *fakeNetwork) {
 	web := testContainer(1, "web", container.Running)
@@ -55,6 +58,8 @@ func TestGoldenGlobal(t *testing.T) {
 		}
 		rendered(t, "globalnet-"+v, w.Body.Bytes())
 	}
+	w := request(t, h, "GET", "/v1.51/networks/shop?verbose=true", "")
+	rendered(t, "globalnet-verbose", w.Body.Bytes())
 }
 
 func TestGlobalScopes(t *testing.T) {

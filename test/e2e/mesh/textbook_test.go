@@ -67,6 +67,10 @@ func TestTextbook(t *testing.T) {
 		host(name, "192.168.1.1")
 		c.pings(1, "c4", name)
 	}
+	format := "{{range .Services}}{{range .Tasks}}{{.Name}} {{.EndpointIP}} {{index .Info \"Host IP\"}};{{end}}{{end}}"
+	if out := two.Docker("network", "inspect", "-v", "-f", format, "shop"); !strings.Contains(out, "c1 192.168.1.1 10.0.0.1;c4 192.168.") {
+		t.Errorf("who is on shop: %s", out)
+	}
 	two.Until(patience, "its address has a name", func() bool {
 		return strings.Contains(two.TryDocker("exec", "c4", "getent", "hosts", "192.168.1.1").Stdout, "c1")
 	})
