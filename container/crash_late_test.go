@@ -23,7 +23,7 @@ func (f *fakeImages) Layered(_ context.Context, _ *image.Image, r io.Reader, _ i
 // volume before.
 func TestCrashLate(t *testing.T) {
 	if testing.Short() {
-		t.Skip("a daemon for each step of a life: make soak")
+		t.Skip("probe: short tests were asked for, and this takes a daemon for each step of a life (leave -short away)")
 	}
 	w := newWorld(t)
 	kinds := map[string]bool{}

@@ -19,7 +19,7 @@ func writeFile(path string) error { return os.WriteFile(path, nil, 0o644) }
 // absent, and nothing else.
 func TestCrashAnywhere(t *testing.T) {
 	if testing.Short() {
-		t.Skip("a daemon for each step of a life: make soak")
+		t.Skip("probe: short tests were asked for, and this takes a daemon for each step of a life (leave -short away)")
 	}
 	w := newWorld(t)
 	w.shops()

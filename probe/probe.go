@@ -132,6 +132,9 @@ var (
 	// Etcd is for tests alone too: the engine has its own.
 	Etcd = Feature{"the etcd program", "the test with an etcd that is not ours", "apt install etcd-server", program("etcd")}
 
+	// DockerCLI is for tests alone too: the engine needs none.
+	DockerCLI = Feature{"the docker program", "tests of the API with the unmodified CLI", "apt install docker.io", program("docker")}
+
 	Runc = Feature{"the runc program", "running containers", "apt install runc", program("runc")}
 )
 

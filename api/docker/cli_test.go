@@ -10,19 +10,17 @@ import (
 
 	"linkspan/container"
 	"linkspan/events"
+	"linkspan/probe"
 )
 
-// docker runs the real docker CLI against a socket. Where there is none the
-// test says so and ends: the wire itself is covered without it.
+// docker runs the real docker CLI against a socket; the wire itself is covered
+// without it.
 func docker(t *testing.T, sock string, args ...string) (stdout, stderr string, code int) {
 	t.Helper()
-	bin, err := exec.LookPath("docker")
-	if err != nil {
-		t.Skip("no docker CLI in PATH: the unmodified CLI is not tried here")
-	}
+	probe.Require(t, probe.DockerCLI)
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, bin, args...)
+	cmd := exec.CommandContext(ctx, "docker", args...)
 	cmd.Env = append(os.Environ(), "DOCKER_HOST=unix://"+sock, "DOCKER_CONFIG="+t.TempDir(), "DOCKER_API_VERSION=")
 	var out, errs strings.Builder
 	cmd.Stdout, cmd.Stderr = &out, &errs

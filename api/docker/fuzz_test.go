@@ -76,7 +76,7 @@ func FuzzPath(f *testing.F) {
 	f.Fuzz(func(t *testing.T, method, path string) {
 		u, err := url.Parse(path)
 		if err != nil || strings.Contains(path, "events") || strings.Contains(path, "wait") {
-			t.Skip() // no request, or one that waits as it should
+			return // no request, or one that waits as it should
 		}
 		r := httptest.NewRequest("GET", "/", nil)
 		r.Method, r.URL = method, u

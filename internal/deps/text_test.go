@@ -96,16 +96,10 @@ func registers(fn *ast.FuncDecl) bool {
 	return true
 }
 
-// knownSkips are skips past probe that stay, with their reason.
-var knownSkips = map[string]string{
-	"api/docker/cli_test.go": "asks for a program, not for a feature of the kernel, and says which",
-}
-
 // TestSkips: a test may be skipped only through package probe, which prints why
 // and the cure, so that a run without root says what it did not do.
 func TestSkips(t *testing.T) {
 	tr := repo(t)
-	used := map[string]bool{}
 	for _, f := range tr.files {
 		if f.dir == "probe" || f.dir == "internal/deps" {
 			continue
@@ -121,8 +115,6 @@ func TestSkips(t *testing.T) {
 			}
 			switch id, _ := sel.X.(*ast.Ident); {
 			case id == nil || id.Name != "t" && id.Name != "b" && id.Name != "f" && id.Name != "tb":
-			case knownSkips[f.name] != "":
-				used[f.name] = true
 			case len(call.Args) == 0 && strings.Contains(f.name, "fuzz"): // an input that is not meant
 			case len(call.Args) > 0 && skipReason(call.Args[0]):
 			default:
@@ -131,17 +123,12 @@ func TestSkips(t *testing.T) {
 			return true
 		})
 	}
-	for name, why := range knownSkips {
-		if !used[name] {
-			t.Logf("%s skips no more (%s): remove it from knownSkips", name, why)
-		}
-	}
 }
 
-// skipReason accepts what speaks as probe does, and what is moved to make soak.
+// skipReason accepts what speaks as probe does.
 func skipReason(arg ast.Expr) bool {
 	lit, ok := arg.(*ast.BasicLit)
-	return ok && (strings.HasPrefix(lit.Value, `"probe: `) || strings.Contains(lit.Value, "make soak"))
+	return ok && strings.HasPrefix(lit.Value, `"probe: `)
 }
 
 // TestText: what must not be in the repository.
