@@ -96,12 +96,20 @@ func (d *Daemon) finish(cmd *exec.Cmd) Result {
 func (d *Daemon) Until(within time.Duration, what string, ok func() bool) {
 	d.t.Helper()
 	within = max(within, lab.Patience)
-	for deadline := time.Now().Add(within); !ok(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(deadline) {
+	began := time.Now()
+	for !ok() {
+		if time.Since(began) > within {
 			d.t.Fatalf("not within %v: %s", within, what)
 		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	if took := time.Since(began); took > long {
+		d.t.Logf("only after %v: %s", took.Round(100*time.Millisecond), what)
 	}
 }
+
+// long is what a wait takes that is worth to be told.
+const long = 3 * time.Second
 
 func dockerProgram() string {
 	if p := os.Getenv(DockerEnv); p != "" {

@@ -90,7 +90,8 @@ func TestBlackHole(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, 2, 1)
 	c.Switch.BlackHole(c.Daemons[1].Host, 1400)
-	c.Daemons[0].Until(patience, "mesh check names what is dropped", func() bool {
+	// A check waits for transfers that stand still: one takes a minute here.
+	c.Daemons[0].Until(4*patience, "mesh check names what is dropped", func() bool {
 		r := c.Daemons[0].Linkspan("mesh", "check")
 		return r.Code != 0 && strings.Contains(r.Stdout, "1400") && strings.Contains(r.Stdout, "host2")
 	})
