@@ -53,7 +53,7 @@ func (c *Controller) appear(ctx context.Context, n *cnm.Network) error {
 	c.recall(n, sp)
 	m.Follow(n)
 	env := c.cfg.Env()
-	objs, err := c.spanObjects(env, n, sp)
+	objs, err := c.spanObjects(env, n, sp, nil)
 	if err == nil {
 		if d, ok := c.spanner(n); ok && len(secureRoutes(env, objs)) > 0 {
 			c.allow(env, c.knownPeers(), d, n, sp)
@@ -132,7 +132,7 @@ func (c *Controller) disappear(ctx context.Context, n *cnm.Network) {
 		m.Unfollow(n.ID)
 	}
 	env := c.cfg.Env()
-	objs, err := c.spanObjects(env, n, sp)
+	objs, err := c.spanObjects(env, n, sp, nil)
 	if err == nil {
 		err = c.cfg.Kernel.Apply(ctx, diff.Delete(objs))
 		if c.cfg.Allow != nil && len(secureRoutes(env, objs)) > 0 {

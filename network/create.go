@@ -174,7 +174,7 @@ func (c *Controller) apply(ctx context.Context, env driver.Env, n *cnm.Network) 
 	if err := c.forwards(ctx, n); err != nil {
 		return err
 	}
-	objs, err := c.networkObjects(env, n)
+	objs, err := c.networkObjects(env, n, nil)
 	if err != nil {
 		return err
 	}
@@ -187,7 +187,7 @@ func (c *Controller) apply(ctx context.Context, env driver.Env, n *cnm.Network) 
 
 // unmake takes away what apply made of a network.
 func (c *Controller) unmake(ctx context.Context, n *cnm.Network) {
-	objs, err := c.networkObjects(c.cfg.Env(), n)
+	objs, err := c.networkObjects(c.cfg.Env(), n, nil)
 	if err == nil {
 		err = c.cfg.Kernel.Apply(ctx, diff.Delete(objs))
 	}
@@ -305,12 +305,12 @@ func (c *Controller) tellNetwork(action string, n *cnm.Network) {
 }
 
 // networkObjects are what a network's driver plans.
-func (c *Controller) networkObjects(env driver.Env, n *cnm.Network) ([]dataplane.Object, error) {
+func (c *Controller) networkObjects(env driver.Env, n *cnm.Network, ready prepared) ([]dataplane.Object, error) {
 	if n.ConfigOnly {
 		return nil, nil
 	}
 	if n.Global() {
-		return c.spannedObjects(env, n)
+		return c.spannedObjects(env, n, ready)
 	}
 	d, err := c.cfg.Drivers.Get(n.Driver)
 	if err != nil {

@@ -69,35 +69,46 @@ func sysctlPath(key string) string {
 
 // desired is everything that should exist on this host.
 func (c *Controller) desired(ctx context.Context) (*dataplane.State, []string, error) {
-	host, err := c.hostObjects(ctx)
+	objs, pins, err := c.plans(ctx, nil)
 	if err != nil {
 		return nil, nil, err
 	}
-	env := planned(c.cfg.Env(), host)
-	st := dataplane.NewState(host...)
-	under, err := c.underlayObjects(env, c.knownPeers())
-	if err != nil {
+	return dataplane.NewState(objs...), pins, nil
+}
+
+// plans are desired as the plans come, with those that are ready: of two objects of one
+// key the later counts.
+func (c *Controller) plans(ctx context.Context, ready prepared) (objs []dataplane.Object, pins []string, err error) {
+	if objs, err = c.hostObjects(ctx); err != nil {
 		return nil, nil, err
 	}
-	st.Add(under...)
+	env := planned(c.cfg.Env(), objs)
+	add := func(more []dataplane.Object, err error) error {
+		objs = append(objs, more...)
+		return err
+	}
+	if err := add(c.underlayObjects(env, c.knownPeers())); err != nil {
+		return nil, nil, err
+	}
 	for _, n := range c.Networks() {
-		objs, err := c.networkObjects(env, n)
-		if err != nil {
+		if err := add(c.networkObjects(env, n, ready)); err != nil {
 			return nil, nil, err
 		}
-		st.Add(objs...)
 	}
-	var pins []string
 	for _, s := range c.Sandboxes() {
-		objs, err := c.sandboxObjects(env, s)
-		if err != nil {
+		if err := add(c.sandboxObjects(env, s)); err != nil {
 			return nil, nil, err
 		}
-		st.Add(objs...)
 		if !s.Host {
 			pins = append(pins, s.Path)
 		}
 	}
 	slices.Sort(pins)
-	return st, pins, nil
+	return objs, pins, nil
+}
+
+// plannedEnv is what plans are made with.
+func (c *Controller) plannedEnv(ctx context.Context) (driver.Env, error) {
+	host, err := c.hostObjects(ctx)
+	return planned(c.cfg.Env(), host), err
 }

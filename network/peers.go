@@ -45,18 +45,14 @@ func (c *Controller) repeered(ctx context.Context) (underlay *cnm.Underlay, anot
 		}
 		c.tellPaths(from, to, before, now, changed, anew)
 		c.spans.underlay.Store(underlay)
-		c.spans.mu.Lock()
-		c.spans.peers = now
-		c.spans.mu.Unlock()
+		c.meetPeers(now)
 		if len(ops) > 0 {
 			if err := c.cfg.Kernel.Apply(ctx, ops); err != nil {
 				c.log.Error("not all of what depends on the hosts of the mesh is as it should be; the next reconciliation brings it", "err", err)
 			}
 		}
 	} else {
-		c.spans.mu.Lock()
-		c.spans.peers = now
-		c.spans.mu.Unlock()
+		c.meetPeers(now)
 	}
 	if anew {
 		c.offloadsBack(ctx)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"linkspan/dataplane"
@@ -99,7 +100,7 @@ func (c *Controller) mend(ctx context.Context, t dataplane.Touch) {
 	}
 	c.mending.looked()
 	start := time.Now()
-	done, again, err := c.mendThere(ctx, t, false)
+	done, again, err := c.mendThere(ctx, t, false, c.prepare(ctx))
 	if again && err == nil {
 		// What takes it away may still be at it: the kernel tells of a bridge's ports before
 		// the bridge itself is gone.
@@ -109,7 +110,7 @@ func (c *Controller) mend(ctx context.Context, t dataplane.Touch) {
 		case <-time.After(stillAtIt):
 		}
 		var more []mended
-		more, _, err = c.mendThere(ctx, t, true)
+		more, _, err = c.mendThere(ctx, t, true, c.prepare(ctx))
 		done = append(done, more...)
 	}
 	if err != nil {
@@ -125,7 +126,7 @@ func (c *Controller) mend(ctx context.Context, t dataplane.Touch) {
 // mendThere does so. Nobody else changes anything meanwhile, so that nothing is seen
 // half-made. Unless it is the last attempt, what fails is left out of the answer and
 // again is true.
-func (c *Controller) mendThere(ctx context.Context, t dataplane.Touch, last bool) (done []mended, again bool, err error) {
+func (c *Controller) mendThere(ctx context.Context, t dataplane.Touch, last bool, ready prepared) (done []mended, again bool, err error) {
 	c.world.Lock()
 	defer c.world.Unlock()
 	if t.Sysctls[forward4] || t.Sysctls[forward6] {
@@ -135,7 +136,7 @@ func (c *Controller) mendThere(ctx context.Context, t dataplane.Touch, last bool
 		}
 		t.Add(dataplane.Touch{Sets: map[string]bool{"forward_guard": true, "switched": true}})
 	}
-	all, _, err := c.desired(ctx)
+	all, _, err := c.plans(ctx, ready)
 	if err != nil {
 		return nil, false, err
 	}
@@ -222,15 +223,21 @@ func (c *Controller) put(ctx context.Context, ops []dataplane.Op, have *dataplan
 	return done, again
 }
 
-// scope narrows what is declared to where the news is. A bridge's news is its ports'
-// too, and a port's its bridge's; and with a veth comes what is declared at its other end, in case the pair has
-// to be made anew.
-func scope(t *dataplane.Touch, all *dataplane.State) (want []dataplane.Object) {
-	objs := all.All()
+// scope narrows what is declared (as planned: of two objects of one key the later counts)
+// to where the news is. A bridge's news is its ports' too, and a port's its bridge's; and
+// with a veth comes what is declared at its other end, in case the pair has to be made
+// anew.
+func scope(t *dataplane.Touch, objs []dataplane.Object) []dataplane.Object {
 	inside := map[place]bool{}
 	touched := maps.Clone(t.Links)
+	wires := map[string]dataplane.Veth{}
 	for _, o := range objs {
-		if v, ok := o.(dataplane.Veth); ok && (touched[v.Name] || touched[v.Master]) {
+		if v, ok := o.(dataplane.Veth); ok {
+			wires[v.Name] = v
+		}
+	}
+	for _, v := range wires {
+		if touched[v.Name] || touched[v.Master] {
 			t.Add(dataplane.Touch{Links: map[string]bool{v.Name: true}})
 			if v.Master != "" { // it may have lost it since the bridge goes
 				t.Add(dataplane.Touch{Links: map[string]bool{v.Master: true}})
@@ -238,16 +245,31 @@ func scope(t *dataplane.Touch, all *dataplane.State) (want []dataplane.Object) {
 			inside[place{v.PeerNS, v.PeerName}], inside[place{v.PeerNS, ""}] = true, true
 		}
 	}
-	for _, o := range objs {
+	there := func(o dataplane.Object) bool {
 		p, in := insideOf(o)
 		if _, sysctl := o.(dataplane.Sysctl); in && sysctl && p.link == "" {
-			continue // the sandbox's own: no interface brings it back
+			return false // the sandbox's own: no interface brings it back
 		}
-		if t.Has(o) || in && inside[p] {
-			want = append(want, o)
+		return t.Has(o) || in && inside[p]
+	}
+	// Tens of thousands of objects are looked at, and a few are there: to sort them all
+	// takes longer than the repair.
+	want := map[string]dataplane.Object{}
+	for _, o := range objs {
+		if there(o) {
+			want[o.Key()] = o
 		}
 	}
-	return want
+	if len(want) == 0 {
+		return nil
+	}
+	for _, o := range objs {
+		if key := o.Key(); want[key] != nil {
+			want[key] = o
+		}
+	}
+	maps.DeleteFunc(want, func(_ string, o dataplane.Object) bool { return !there(o) })
+	return dataplane.NewState(slices.Collect(maps.Values(want))...).All()
 }
 
 // outside leaves out what is wanted inside of sandboxes at the end of wires that stand
@@ -294,7 +316,7 @@ func (c *Controller) check(ctx context.Context) {
 		case whole:
 			done, err = c.mendAll(ctx)
 		default:
-			done, _, err = c.mendThere(ctx, t, true)
+			done, _, err = c.mendThere(ctx, t, true, c.prepare(ctx))
 		}
 		c.tellMended(done, "", time.Since(start))
 	}

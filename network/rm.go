@@ -24,7 +24,7 @@ func (c *Controller) RemoveNetwork(ctx context.Context, ref string) error {
 	if n.Predefined {
 		return cnm.Errorf(cnm.ErrForbidden, "%s is a pre-defined network and cannot be removed", n.Name)
 	}
-	objs, err := c.networkObjects(c.cfg.Env(), n)
+	objs, err := c.networkObjects(c.cfg.Env(), n, nil)
 	if err != nil {
 		return err
 	}

@@ -28,7 +28,7 @@ func (c *Controller) meet(ctx context.Context, m Mesh) {
 	if completed {
 		c.placeAgain(ctx)
 	}
-	c.spans.peers = byID(m.Peers())
+	c.meetPeers(byID(m.Peers()))
 }
 
 func byID(peers []cnm.Peer) map[string]cnm.Peer {
@@ -245,6 +245,7 @@ func (sp *span) blockOf(p netip.Prefix) string {
 
 // take takes a change over in memory; gone are the endpoints that are no more.
 func (sp *span) take(change cnm.RemoteChange, self string) (gone []string) {
+	sp.news++
 	leave := change.Gone
 	if change.Whole {
 		stay := map[string]bool{}

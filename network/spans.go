@@ -28,6 +28,7 @@ type spans struct {
 
 	mu     sync.Mutex
 	peers  map[string]cnm.Peer // by id
+	told   uint64              // how often
 	of     map[string]*span    // by network id
 	silent map[string]bool     // peers dead for so long that their names left
 	dying  map[string]*time.Timer
@@ -52,6 +53,8 @@ type span struct {
 	// holder is whose an address is: the endpoint that came last, where two have it for
 	// as long as news of one's end and the other's beginning cross.
 	holder map[netip.Addr]string
+	// news counts the changes of all these.
+	news uint64
 	// home are the blocks of this host's own that were planned for.
 	home []cnm.Block
 }
@@ -107,6 +110,7 @@ func (c *Controller) span(network string) *span {
 func (sp *span) empty() {
 	sp.remotes, sp.hosts, sp.holder = map[string]cnm.Remote{}, map[string]*presence{}, map[netip.Addr]string{}
 	sp.told, sp.home = make(chan struct{}), nil
+	sp.news++
 }
 
 // heard notes that all that is elsewhere is known, as of now or as of the last time that
@@ -159,8 +163,9 @@ func (c *Controller) underlayObjects(env driver.Env, peers map[string]cnm.Peer) 
 }
 
 // spanObjects are what a network of several hosts needs here while endpoints of this
-// host are on it: its own, and those of all that is elsewhere. The caller holds sp.mu.
-func (c *Controller) spanObjects(env driver.Env, n *cnm.Network, sp *span) ([]dataplane.Object, error) {
+// host are on it: its own, and those of all that is elsewhere, which may be ready. The
+// caller holds sp.mu.
+func (c *Controller) spanObjects(env driver.Env, n *cnm.Network, sp *span, ready prepared) ([]dataplane.Object, error) {
 	d, ok := c.spanner(n)
 	if !ok {
 		return nil, nil
@@ -173,8 +178,7 @@ func (c *Controller) spanObjects(env driver.Env, n *cnm.Network, sp *span) ([]da
 	if err != nil {
 		return nil, err
 	}
-	peers := c.knownPeers()
-	return slices.Concat(objs, home, c.elsewhere(env, peers, d, n, sp, slices.Collect(maps.Keys(sp.hosts)), slices.Collect(maps.Keys(sp.remotes)))), nil
+	return slices.Concat(objs, home, c.allElsewhere(env, d, n, sp, ready).objs), nil
 }
 
 // elsewhere is what some peers, and some endpoints of peers, need. What others publish
@@ -237,14 +241,14 @@ func (c *Controller) ownBlocks(network string) []cnm.Block {
 }
 
 // spannedObjects are all that global networks need here now.
-func (c *Controller) spannedObjects(env driver.Env, n *cnm.Network) ([]dataplane.Object, error) {
+func (c *Controller) spannedObjects(env driver.Env, n *cnm.Network, ready prepared) ([]dataplane.Object, error) {
 	if !c.used(n.ID) {
 		return nil, nil
 	}
 	sp := c.span(n.ID)
 	sp.mu.Lock()
 	defer sp.mu.Unlock()
-	return c.spanObjects(env, n, sp)
+	return c.spanObjects(env, n, sp, ready)
 }
 
 // coming are what the networks of a sandbox need that come with it.
@@ -260,7 +264,7 @@ func (c *Controller) coming(env driver.Env, s *cnm.Sandbox) (objs []dataplane.Ob
 		fresh := &span{}
 		fresh.empty()
 		fresh.home = c.ownBlocks(n.ID)
-		more, err := c.spanObjects(env, n, fresh)
+		more, err := c.spanObjects(env, n, fresh, nil)
 		if err != nil {
 			return nil, err
 		}
