@@ -29,6 +29,7 @@ func (s *span) check(e *engine) func(context.Context, host.Inside) {
 	return func(ctx context.Context, in host.Inside) {
 		c := check.New(check.Config{ID: in.Host, Name: in.Name, Port: in.Ports.Check, Server: in.Server, Client: in.Client,
 			Underlay: in.Mesh.Underlay, Peers: in.Mesh.Peers, Log: e.log, Question: e.asked,
+			LastMTU: in.Mesh.PathMTU, FoundMTU: in.Mesh.SetPathMTU,
 			PathMTU: func(mtu int) {
 				s.mu.Lock()
 				changed := s.pathMTU != mtu

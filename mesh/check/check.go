@@ -47,6 +47,10 @@ type Config struct {
 	// PathMTU is told the largest packet that passes to every peer, in bytes, when it
 	// changes; 0: as large as the device takes.
 	PathMTU func(mtu int)
+	// LastMTU is what FoundMTU was told of a peer last, in this life of the daemon or the
+	// one before: it counts until it is measured again. 0: nothing. Both may be nil.
+	LastMTU  func(peer string) int
+	FoundMTU func(peer string, mtu int)
 	// Spoilt is told when it is found that what goes into a tunnel has its checksum spoilt.
 	Spoilt func()
 	// Question answers a peer's question (Ask), which is data that this package does not

@@ -63,6 +63,11 @@ func TestBlackHole(t *testing.T) {
 			return ""
 		})
 	}
+	one.mu.Lock()
+	if got := one.found["id2"]; got != 1400 {
+		t.Errorf("%d bytes are remembered", got)
+	}
+	one.mu.Unlock()
 	w.sw.Heal(two.Host)
 	w.until("it is over", func() string {
 		if m := one.told(); !slices.Equal(m, []int{0, 1400, 0}) {

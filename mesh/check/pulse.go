@@ -134,7 +134,7 @@ func (c *Checker) beat(ctx context.Context) {
 						have.stop()
 					}
 					on, stop := context.WithCancel(ctx)
-					n := &pulse{way: w, stop: stop}
+					n := &pulse{way: w, stop: stop, mtu: c.lastMTU(w)}
 					c.pulses[w.key()] = n
 					c.mu.Unlock()
 					pace := every
@@ -225,8 +225,19 @@ func (c *Checker) measureMTU(ctx context.Context, b *burst, s *conversation, n *
 		n.mu.Lock()
 		n.mtu = mtu
 		n.mu.Unlock()
+		if c.cfg.FoundMTU != nil {
+			c.cfg.FoundMTU(n.way.Peer, mtu)
+		}
 		c.tell()
 	}
+}
+
+// lastMTU is what passed on the wire to a peer when that was measured last.
+func (c *Checker) lastMTU(w Way) int {
+	if c.cfg.LastMTU == nil || w.Kind != cnm.PathDirect {
+		return 0
+	}
+	return c.cfg.LastMTU(w.Peer)
 }
 
 // tell hands on the largest packet that passes to every peer, when it is another.

@@ -37,8 +37,9 @@ type node struct {
 	u    *cnm.Underlay
 	self cnm.Peer
 
-	mu   sync.Mutex
-	mtus []int // told
+	mu    sync.Mutex
+	mtus  []int          // told
+	found map[string]int // to be remembered
 }
 
 func (n *node) told() []int {
@@ -60,7 +61,7 @@ func start(t *testing.T, count, behind int) *world {
 	}
 	for i := 1; i <= count; i++ {
 		h := w.lab.Host(fmt.Sprintf("h%d", i))
-		n := &node{Host: h, u: &cnm.Underlay{Host: fmt.Sprintf("id%d", i), Name: fmt.Sprintf("host%d", i), Dev: "wan0", MTU: 1500, VXLANPort: 4789,
+		n := &node{Host: h, found: map[string]int{}, u: &cnm.Underlay{Host: fmt.Sprintf("id%d", i), Name: fmt.Sprintf("host%d", i), Dev: "wan0", MTU: 1500, VXLANPort: 4789,
 			MAC: fmt.Sprintf("02:4c:00:00:00:0%d", i), RoutedVNI: 0x4C0000}}
 		if i < behind {
 			addr := fmt.Sprintf("10.0.0.%d", i)
@@ -87,7 +88,8 @@ func start(t *testing.T, count, behind int) *world {
 	for _, n := range w.hosts {
 		n.c = New(Config{ID: n.u.Host, Name: n.u.Name, In: n.Do, Every: 100 * time.Millisecond, stall: time.Second, look: time.Second, Server: id[n.u.Name], Client: id[n.u.Name],
 			Underlay: func() *cnm.Underlay { return n.u }, Peers: func() []cnm.Peer { return w.others(n) },
-			PathMTU: func(mtu int) { n.mu.Lock(); n.mtus = append(n.mtus, mtu); n.mu.Unlock() }})
+			PathMTU:  func(mtu int) { n.mu.Lock(); n.mtus = append(n.mtus, mtu); n.mu.Unlock() },
+			FoundMTU: func(peer string, mtu int) { n.mu.Lock(); n.found[peer] = mtu; n.mu.Unlock() }})
 		wg.Go(func() { n.c.Run(ctx) })
 	}
 	t.Cleanup(func() { stop(); wg.Wait() })
