@@ -46,7 +46,7 @@ func (m *Mesh) audit(ctx context.Context, restored bool) error {
 	m.auditAlso = map[string]bool{}
 	first := !m.audited
 	m.mu.Unlock()
-	if first || restored { // networks that this host was on in an earlier life
+	if first || restored { // networks that this host was on, or had blocks of, in an earlier life
 		all, _, err := m.list(ctx, presentKeys)
 		if err != nil {
 			return err
@@ -54,6 +54,14 @@ func (m *Mesh) audit(ctx context.Context, restored bool) error {
 		for _, e := range all {
 			if s, ok := parts(e.Key, presentKeys, 2); ok && s[1] == m.id {
 				networks = append(networks, s[0])
+			}
+		}
+		if all, _, err = m.list(ctx, blockKeys); err != nil {
+			return err
+		}
+		for _, e := range all {
+			if network, _, ok := splitBlock(e.Key); ok && string(e.Value) == m.id {
+				networks = append(networks, network)
 			}
 		}
 	}
@@ -85,6 +93,9 @@ func (m *Mesh) auditOne(ctx context.Context, network string, restored bool) erro
 	if err != nil {
 		return err
 	}
+	m.mu.Lock()
+	arrivals := m.queue.arrivals[network]
+	m.mu.Unlock()
 	_, present, err := m.get(ctx, presentKey(network, m.id))
 	if err != nil {
 		return err
@@ -126,13 +137,41 @@ func (m *Mesh) auditOne(ctx context.Context, network string, restored bool) erro
 		if err := m.saveOwn(network); err != nil {
 			return err
 		}
+		if err := m.giveBack(ctx, network); err != nil {
+			return err
+		}
 	}
 	if there || needed {
 		if err := m.auditBlocks(ctx, o); err != nil {
 			return err
 		}
 	}
-	return m.auditEndpoints(ctx, o, present)
+	return m.auditEndpoints(ctx, o, present, arrivals)
+}
+
+// giveBack frees this host's blocks of a network that is no more, and of which it has
+// forgotten them. If the network is back they are its own still, and found again.
+func (m *Mesh) giveBack(ctx context.Context, network string) error {
+	entries, _, err := m.list(ctx, blockKeys+network+"/")
+	if err != nil {
+		return err
+	}
+	m.mu.Lock()
+	ops := []store.Op{m.guardSelf(), {Key: networkKeys + network, Guard: true, Keep: true}}
+	m.mu.Unlock()
+	fixed := len(ops)
+	for i, e := range entries {
+		if string(e.Value) == m.id {
+			ops = append(ops, store.Op{Key: e.Key, Guard: true, IfRev: e.Rev})
+		}
+		if len(ops) == m.cfg.BatchOps || i == len(entries)-1 && len(ops) > fixed {
+			if _, err := m.commit(ctx, ops...); err != nil {
+				return err
+			}
+			ops = ops[:fixed]
+		}
+	}
+	return nil
 }
 
 // auditBlocks puts back blocks that the store lost, and takes into memory those that it
@@ -347,7 +386,8 @@ func (m *Mesh) ownSeen(network, id, key string, is []byte) {
 }
 
 // auditEndpoints queues what the store lacks of this host's, and what it has too much.
-func (m *Mesh) auditEndpoints(ctx context.Context, o *ownNet, present bool) error {
+// present is as it was read after so many arrivals.
+func (m *Mesh) auditEndpoints(ctx context.Context, o *ownNet, present bool, arrivals int) error {
 	network := o.Network.ID
 	entries, _, err := m.list(ctx, endpointKeys+network+"/"+m.id+"/")
 	if err != nil {
@@ -358,7 +398,9 @@ func (m *Mesh) auditEndpoints(ctx context.Context, o *ownNet, present bool) erro
 	if m.own[network] != o { // tidied away meanwhile
 		m.own[network] = o
 	}
-	m.queue.present[network] = present
+	if m.queue.arrivals[network] == arrivals { // else what was written since is what is true
+		m.queue.present[network] = present
+	}
 	if m.synced || o.wanted() {
 		m.wantPresent(o)
 	}

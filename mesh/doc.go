@@ -37,6 +37,9 @@
 // commit that is conditional on the network's key: either the removal sees the
 // newcomer, or the newcomer fails. A claim makes its host present in the same commit. What is below a removed network or host is swept by
 // whoever removed it, and, if that one dies, by any other (sweeps/).
+// Blocks and titles below a removed network are given back by those whose they are, when
+// they learn of it, or by who forgets them: one that is cut off may be using them, and
+// another that is may put the network back.
 //
 // # What is told
 //

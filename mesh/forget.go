@@ -211,8 +211,11 @@ func ignoreCompare(err error) error {
 	return err
 }
 
+// sweepNetwork leaves blocks, and titles to single addresses, to those whose they are
+// (giveBack), or to who forgets them: one that is cut off may be using them in this
+// moment, and another that is may put the network back.
 func (m *Mesh) sweepNetwork(ctx context.Context, network string, gone store.Op) error {
-	for _, prefix := range []string{endpointKeys, blockKeys, askKeys, presentKeys} {
+	for _, prefix := range []string{endpointKeys, presentKeys} {
 		if err := m.sweepKeys(ctx, gone, prefix+network+"/", func(store.Entry) bool { return true }); err != nil {
 			return err
 		}

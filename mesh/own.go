@@ -65,7 +65,7 @@ func (m *Mesh) coming(n *cnm.Network) []store.Op {
 func (m *Mesh) came(n *cnm.Network) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.queue.present[n.ID] = true
+	m.queue.arrived(n.ID, true)
 	if m.ctx == nil || m.ctx.Err() != nil {
 		return
 	}

@@ -92,7 +92,7 @@ func (m *Mesh) remove(ctx context.Context, n *cnm.Network, try int) error {
 	m.mu.Lock()
 	if o := m.own[n.ID]; o != nil {
 		o.followed = false
-		m.queue.present[n.ID] = false
+		m.queue.arrived(n.ID, false)
 	}
 	m.mu.Unlock()
 	if err := m.sweep(ctx, sweep{Network: n.ID}); err != nil {

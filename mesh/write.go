@@ -22,8 +22,19 @@ type queue struct {
 	flying map[string]bool
 	// present are the networks in which this host's presence is in the store.
 	present map[string]bool
+	// arrivals counts how often that became known, by network.
+	arrivals map[string]int
 	// releases are keys of asks that are to be given back; true: in this moment.
 	releases map[string]bool
+}
+
+// arrived takes note of whether this host is present on a network in the store.
+func (q *queue) arrived(network string, present bool) {
+	q.present[network] = present
+	if q.arrivals == nil {
+		q.arrivals = map[string]int{}
+	}
+	q.arrivals[network]++
 }
 
 func (q *queue) add(key string) {
@@ -97,7 +108,7 @@ func (m *Mesh) writeBatch(ctx context.Context) (more bool, err error) {
 	if err == nil {
 		for _, op := range ops {
 			if s, ok := parts(op.Key, presentKeys, 2); ok && s[1] == m.id {
-				m.queue.present[s[0]] = op.Value != nil
+				m.queue.arrived(s[0], op.Value != nil)
 			}
 		}
 		for _, network := range networks {
