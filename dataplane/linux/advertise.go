@@ -50,7 +50,9 @@ func (v *advertiser) after(d time.Duration, o dataplane.Addr) {
 		v.mu.Unlock()
 		if err := advertise(o); err != nil {
 			v.k.log.Debug("a new address is not told to its neighbours", "addr", o.Prefix, "err", err)
-			return // the sandbox or its link went
+			if !errors.Is(err, unix.ENETDOWN) { // a busy machine may take longer to bring it up
+				return // the sandbox or its link went
+			}
 		}
 		if o.Advertise.Times--; o.Advertise.Times > 0 {
 			v.after(o.Advertise.Every, o)

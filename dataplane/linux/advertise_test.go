@@ -3,7 +3,9 @@ package linux_test
 import (
 	"bytes"
 	"net/netip"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -15,8 +17,8 @@ import (
 	"linkspan/probe"
 )
 
-// sniff returns every frame that comes in by a host link until the returned func is
-// called.
+// sniff keeps every frame that comes in by a host link: those so far are what the
+// returned func tells.
 func (h *host) sniff(link string) func() [][]byte {
 	h.t.Helper()
 	var fd int
@@ -32,25 +34,33 @@ func (h *host) sniff(link string) func() [][]byte {
 	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &tv); err != nil {
 		h.t.Fatal(err)
 	}
-	stop, done := make(chan bool), make(chan [][]byte)
+	var mu sync.Mutex
+	var got [][]byte
+	stop, done := make(chan bool), make(chan bool)
 	go func() {
-		var got [][]byte
+		defer close(done)
+		defer unix.Close(fd)
 		b := make([]byte, 2048)
 		for {
 			select {
 			case <-stop:
-				unix.Close(fd)
-				done <- got
 				return
 			default:
 			}
 			n, from, err := unix.Recvfrom(fd, b, 0)
 			if ll, ok := from.(*unix.SockaddrLinklayer); err == nil && ok && ll.Pkttype != unix.PACKET_OUTGOING {
+				mu.Lock()
 				got = append(got, bytes.Clone(b[:n]))
+				mu.Unlock()
 			}
 		}
 	}()
-	return func() [][]byte { close(stop); return <-done }
+	h.t.Cleanup(func() { close(stop); <-done })
+	return func() [][]byte {
+		mu.Lock()
+		defer mu.Unlock()
+		return slices.Clone(got)
+	}
 }
 
 // TestAdvertise: a new address is told to the wire as often as it was asked for, in
@@ -60,61 +70,68 @@ func TestAdvertise(t *testing.T) {
 	probe.Require(t, probe.IPv6)
 	h := newHost(t)
 	h.apply(diff.Create(bridgeNet()))
-	v4, v6 := netip.MustParsePrefix("172.17.0.2/16"), netip.MustParsePrefix("fd00:17::2/64")
+	v4, v6 := netip.MustParsePrefix("172.17.0.9/16"), netip.MustParsePrefix("fd00:17::2/64")
 	tell := dataplane.Advertise{Times: 3, Every: 100 * time.Millisecond}
+	// The wire is there before, or a busy machine would tell it too early.
 	web := h.container("web", 2)
-	for i, o := range web {
-		if a, ok := o.(dataplane.Addr); ok {
-			a.Advertise = tell
-			web[i] = a
-		}
-	}
+	h.apply(diff.Create(web))
+	four := dataplane.Addr{Meta: endpoint, NS: h.pin("web"), Link: "eth0", Prefix: v4, Advertise: tell}
 	six := dataplane.Addr{Meta: endpoint, NS: h.pin("web"), Link: "eth0", Prefix: v6, Advertise: tell}
-	got := h.sniff("docker0")
-	h.apply(diff.Create(append(web, six)))
-	time.Sleep(450 * time.Millisecond)
-	h.apply(diff.Create([]dataplane.Object{six})) // as wanted: nothing new to tell
-	time.Sleep(100 * time.Millisecond)
-	frames := got()
-	arp, na := 0, 0
-	for _, f := range frames {
-		if len(f) < 42 {
-			continue
-		}
-		ethertype := int(f[12])<<8 | int(f[13])
-		switch {
-		case ethertype == unix.ETH_P_ARP && bytes.Equal(f[28:32], v4.Addr().AsSlice()) && bytes.Equal(f[38:42], v4.Addr().AsSlice()):
-			arp++
-			if !bytes.Equal(f[:6], []byte{255, 255, 255, 255, 255, 255}) || !bytes.Equal(f[22:28], []byte{2, 0x42, 0xac, 0x11, 0, 2}) {
-				t.Errorf("announcement % x", f)
-			}
-		case ethertype == unix.ETH_P_IPV6 && len(f) == 86 && f[54] == 136 && bytes.Equal(f[62:78], v6.Addr().AsSlice()):
-			na++
-			if f[58] != 0x20 || f[21] != 255 || !bytes.Equal(f[80:86], []byte{2, 0x42, 0xac, 0x11, 0, 2}) {
-				t.Errorf("advertisement % x", f)
-			}
-			if sum := checksum(f); sum != 0 {
-				t.Errorf("its checksum is off by %x", sum)
-			}
+	frames := h.sniff("docker0")
+	h.apply(diff.Create([]dataplane.Object{four, six}))
+	var arp, na [][]byte
+	for end := time.Now().Add(patience); len(arp) < 3 || len(na) < 3; time.Sleep(10 * time.Millisecond) {
+		if arp, na = announced(frames(), v4.Addr(), v6.Addr()); time.Now().After(end) {
+			t.Fatalf("%d announcements and %d advertisements", len(arp), len(na))
 		}
 	}
+	time.Sleep(3 * tell.Every)
+	h.apply(diff.Create([]dataplane.Object{six})) // as wanted: nothing new to tell
+	time.Sleep(2 * tell.Every)
 	// The kernel's own hook sees each frame on the port and on the bridge.
-	if arp < 3 || arp > 6 || na < 3 || na > 6 {
-		t.Errorf("%d announcements and %d advertisements of %d frames", arp, na, len(frames))
+	if arp, na = announced(frames(), v4.Addr(), v6.Addr()); len(arp) > 6 || len(na) > 6 {
+		t.Errorf("%d announcements and %d advertisements", len(arp), len(na))
+	}
+	for _, f := range arp {
+		if !bytes.Equal(f[:6], []byte{255, 255, 255, 255, 255, 255}) || !bytes.Equal(f[22:28], []byte{2, 0x42, 0xac, 0x11, 0, 2}) {
+			t.Errorf("announcement % x", f)
+		}
+	}
+	for _, f := range na {
+		if f[58] != 0x20 || f[21] != 255 || !bytes.Equal(f[80:86], []byte{2, 0x42, 0xac, 0x11, 0, 2}) {
+			t.Errorf("advertisement % x", f)
+		}
+		if sum := checksum(f); sum != 0 {
+			t.Errorf("its checksum is off by %x", sum)
+		}
 	}
 
-	gone := h.sniff("docker0")
 	six.Prefix = netip.MustParsePrefix("fd00:17::3/64")
 	six.Advertise.Every = 300 * time.Millisecond
 	h.apply(diff.Create([]dataplane.Object{six}))
 	time.Sleep(100 * time.Millisecond)
 	h.apply(diff.Delete(web))
 	start := time.Now()
-	if h.k.Close(); time.Since(start) > 3*time.Second {
+	if h.k.Close(); time.Since(start) > patience {
 		t.Error("closing waits for news")
 	}
-	time.Sleep(300 * time.Millisecond)
-	gone()
+}
+
+// announced are the announcements of an address of each family.
+func announced(frames [][]byte, v4, v6 netip.Addr) (arp, na [][]byte) {
+	for _, f := range frames {
+		if len(f) < 42 {
+			continue
+		}
+		ethertype := int(f[12])<<8 | int(f[13])
+		switch {
+		case ethertype == unix.ETH_P_ARP && bytes.Equal(f[28:32], v4.AsSlice()) && bytes.Equal(f[38:42], v4.AsSlice()):
+			arp = append(arp, f)
+		case ethertype == unix.ETH_P_IPV6 && len(f) == 86 && f[54] == 136 && bytes.Equal(f[62:78], v6.AsSlice()):
+			na = append(na, f)
+		}
+	}
+	return arp, na
 }
 
 // checksum of an ICMPv6 message in a frame, which is 0 over all of it when right.
