@@ -9,6 +9,7 @@ import (
 
 	"linkspan/cnm"
 	"linkspan/dataplane"
+	"linkspan/dataplane/nfnl"
 )
 
 // Limits of one message: the kernel handles a long list of elements well, but the
@@ -214,8 +215,8 @@ func (w *elementWriter) flush() {
 		if w.del {
 			m.typ, m.flags = unix.NFT_MSG_DELSETELEM, 0
 		}
-		m.attrs = text(text(nil, unix.NFTA_SET_ELEM_LIST_TABLE, w.table.name), unix.NFTA_SET_ELEM_LIST_SET, w.set)
-		m.attrs = nested(m.attrs, unix.NFTA_SET_ELEM_LIST_ELEMENTS, w.list)
+		m.attrs = nfnl.Text(nfnl.Text(nil, unix.NFTA_SET_ELEM_LIST_TABLE, w.table.name), unix.NFTA_SET_ELEM_LIST_SET, w.set)
+		m.attrs = nfnl.Nest(m.attrs, unix.NFTA_SET_ELEM_LIST_ELEMENTS, w.list)
 		w.msgs = append(w.msgs, m)
 	}
 	w.list, w.n = nil, 0

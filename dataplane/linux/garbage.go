@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"linkspan/dataplane"
+	"linkspan/dataplane/nfnl"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -80,7 +81,7 @@ func (k *Kernel) probesLeft() (out []Garbage, err error) {
 			}
 			out = append(out, Garbage{Kind: "table", Name: family + " " + t.name, Why: "who asked by it is gone", Commands: []string{"nft delete table " + family + " " + t.name},
 				Take: func(context.Context) error {
-					err := k.nft.commit([]nfMsg{{typ: unix.NFT_MSG_DELTABLE, fam: number, attrs: text(nil, unix.NFTA_TABLE_NAME, t.name)}})
+					err := k.nft.commit([]nfMsg{{typ: unix.NFT_MSG_DELTABLE, fam: number, attrs: nfnl.Text(nil, unix.NFTA_TABLE_NAME, t.name)}})
 					if errors.Is(err, unix.ENOENT) {
 						return nil
 					}

@@ -3,6 +3,7 @@ package linux
 import (
 	"context"
 	"fmt"
+	"linkspan/dataplane/nfnl"
 	"slices"
 
 	"golang.org/x/sys/unix"
@@ -34,7 +35,7 @@ func (k *Kernel) KeepHooks(ctx context.Context) {
 		return
 	}
 	<-ctx.Done()
-	c.close()
+	c.Close()
 }
 
 // keepHooks makes it; the caller closes the socket.
@@ -44,20 +45,20 @@ func (k *Kernel) keepHooks() (*nfConn, error) {
 		return nil, err
 	}
 	t := tableRef{"inet", k.cfg.Table + HooksSuffix}
-	chain := text(text(nil, unix.NFTA_CHAIN_TABLE, t.name), unix.NFTA_CHAIN_NAME, "keep")
-	chain = nested(chain, unix.NFTA_CHAIN_HOOK, attr(attr(nil, unix.NFTA_HOOK_HOOKNUM, be32(unix.NF_INET_POST_ROUTING)),
+	chain := nfnl.Text(nfnl.Text(nil, unix.NFTA_CHAIN_TABLE, t.name), unix.NFTA_CHAIN_NAME, "keep")
+	chain = nfnl.Nest(chain, unix.NFTA_CHAIN_HOOK, nfnl.Attr(nfnl.Attr(nil, unix.NFTA_HOOK_HOOKNUM, be32(unix.NF_INET_POST_ROUTING)),
 		unix.NFTA_HOOK_PRIORITY, be32(hooksPrio)))
 	err = c.commit([]nfMsg{
 		{typ: unix.NFT_MSG_NEWTABLE, flags: unix.NLM_F_CREATE | unix.NLM_F_EXCL, fam: t.fam(),
-			attrs: attr(text(nil, unix.NFTA_TABLE_NAME, t.name), unix.NFTA_TABLE_FLAGS, be32(tableOwned))},
-		{typ: unix.NFT_MSG_NEWCHAIN, flags: unix.NLM_F_CREATE, fam: t.fam(), attrs: text(chain, unix.NFTA_CHAIN_TYPE, "nat")},
+			attrs: nfnl.Attr(nfnl.Text(nil, unix.NFTA_TABLE_NAME, t.name), unix.NFTA_TABLE_FLAGS, be32(tableOwned))},
+		{typ: unix.NFT_MSG_NEWCHAIN, flags: unix.NLM_F_CREATE, fam: t.fam(), attrs: nfnl.Text(chain, unix.NFTA_CHAIN_TYPE, "nat")},
 		{typ: unix.NFT_MSG_NEWRULE, flags: unix.NLM_F_CREATE | unix.NLM_F_APPEND, fam: t.fam(),
-			attrs: nested(text(text(nil, unix.NFTA_RULE_TABLE, t.name), unix.NFTA_RULE_CHAIN, "keep"), unix.NFTA_RULE_EXPRESSIONS,
-				slices.Concat(expression("ct", attr(attr(nil, unix.NFTA_CT_DREG, be32(unix.NFT_REG_1)), unix.NFTA_CT_KEY, be32(unix.NFT_CT_MARK))),
+			attrs: nfnl.Nest(nfnl.Text(nfnl.Text(nil, unix.NFTA_RULE_TABLE, t.name), unix.NFTA_RULE_CHAIN, "keep"), unix.NFTA_RULE_EXPRESSIONS,
+				slices.Concat(expression("ct", nfnl.Attr(nfnl.Attr(nil, unix.NFTA_CT_DREG, be32(unix.NFT_REG_1)), unix.NFTA_CT_KEY, be32(unix.NFT_CT_MARK))),
 					exprCompare(unix.NFT_CMP_EQ, native32(0))))},
 	})
 	if err != nil {
-		c.close()
+		c.Close()
 		return nil, fmt.Errorf("keep the hooks of nat: %w", err)
 	}
 	return c, nil

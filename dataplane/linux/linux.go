@@ -213,7 +213,7 @@ func (k *Kernel) closeSockets() {
 		k.late.close()
 	}
 	if k.nft != nil {
-		k.nft.close()
+		k.nft.Close()
 	}
 	if k.ct != nil {
 		k.ct.Close()

@@ -10,6 +10,7 @@ import (
 
 	"linkspan/cnm"
 	"linkspan/dataplane"
+	"linkspan/dataplane/nfnl"
 )
 
 // families are the nf_tables families by their nft names.
@@ -33,16 +34,16 @@ func encodeElement(e dataplane.Element, del bool) ([]byte, error) {
 			if err != nil {
 				return nil, err
 			}
-			data = nested(nil, unix.NFTA_SET_ELEM_DATA, v)
+			data = nfnl.Nest(nil, unix.NFTA_SET_ELEM_DATA, v)
 		case e.Data != nil:
-			data = nested(nil, unix.NFTA_SET_ELEM_DATA, attr(nil, unix.NFTA_DATA_VALUE, e.Data))
+			data = nfnl.Nest(nil, unix.NFTA_SET_ELEM_DATA, nfnl.Attr(nil, unix.NFTA_DATA_VALUE, e.Data))
 		}
 	}
 	key := encodeKey(e.KeyRaw)
 	if e.Each {
-		key = nested(key, nftaSetElemKeyEnd, attr(nil, unix.NFTA_DATA_VALUE, e.Last))
+		key = nfnl.Nest(key, nftaSetElemKeyEnd, nfnl.Attr(nil, unix.NFTA_DATA_VALUE, e.Last))
 	}
-	first := nested(nil, unix.NFTA_LIST_ELEM, append(key, data...))
+	first := nfnl.Nest(nil, unix.NFTA_LIST_ELEM, append(key, data...))
 	if e.Each {
 		return first, nil
 	}
@@ -53,12 +54,12 @@ func encodeElement(e dataplane.Element, del bool) ([]byte, error) {
 	if !ok {
 		return first, nil // up to the last key there is: no end element
 	}
-	last := append(attr(nil, unix.NFTA_SET_ELEM_FLAGS, be32(unix.NFT_SET_ELEM_INTERVAL_END)), encodeKey(end)...)
-	return nested(first, unix.NFTA_LIST_ELEM, last), nil
+	last := append(nfnl.Attr(nil, unix.NFTA_SET_ELEM_FLAGS, be32(unix.NFT_SET_ELEM_INTERVAL_END)), encodeKey(end)...)
+	return nfnl.Nest(first, unix.NFTA_LIST_ELEM, last), nil
 }
 
 func encodeKey(raw []byte) []byte {
-	return nested(nil, unix.NFTA_SET_ELEM_KEY, attr(nil, unix.NFTA_DATA_VALUE, raw))
+	return nfnl.Nest(nil, unix.NFTA_SET_ELEM_KEY, nfnl.Attr(nil, unix.NFTA_DATA_VALUE, raw))
 }
 
 func encodeVerdict(s string) ([]byte, error) {
@@ -67,11 +68,11 @@ func encodeVerdict(s string) ([]byte, error) {
 	if !ok || (chain != "") != (verb == "jump" || verb == "goto") {
 		return nil, cnm.Invalid("nftables verdict %q", s)
 	}
-	v := attr(nil, unix.NFTA_VERDICT_CODE, be32(uint32(code)))
+	v := nfnl.Attr(nil, unix.NFTA_VERDICT_CODE, be32(uint32(code)))
 	if chain != "" {
-		v = text(v, unix.NFTA_VERDICT_CHAIN, chain)
+		v = nfnl.Text(v, unix.NFTA_VERDICT_CHAIN, chain)
 	}
-	return nested(nil, unix.NFTA_DATA_VERDICT, v), nil
+	return nfnl.Nest(nil, unix.NFTA_DATA_VERDICT, v), nil
 }
 
 // after is the key behind another; false when that was the last one.

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"linkspan/dataplane/nfnl"
 	"slices"
 
 	"golang.org/x/sys/unix"
@@ -19,7 +20,7 @@ func (t tableRef) fam() byte { return families[t.family] }
 // sets lists the table's sets and maps; none when there is no table.
 func (c *nfConn) sets(t tableRef) (map[string]setInfo, error) {
 	var out map[string]setInfo
-	err := c.dump(nfMsg{typ: unix.NFT_MSG_GETSET, fam: t.fam(), attrs: text(nil, unix.NFTA_SET_TABLE, t.name)},
+	err := c.dump(nfMsg{typ: unix.NFT_MSG_GETSET, fam: t.fam(), attrs: nfnl.Text(nil, unix.NFTA_SET_TABLE, t.name)},
 		func() { out = map[string]setInfo{} }, func(b []byte) {
 			s, table := parseSet(b)
 			if table == t.name {
@@ -55,7 +56,7 @@ func parseSet(b []byte) (s setInfo, table string) {
 // before a start at the same key.
 func (c *nfConn) elements(t tableRef, s setInfo) ([]rawElement, error) {
 	var out []rawElement
-	a := text(text(nil, unix.NFTA_SET_ELEM_LIST_TABLE, t.name), unix.NFTA_SET_ELEM_LIST_SET, s.name)
+	a := nfnl.Text(nfnl.Text(nil, unix.NFTA_SET_ELEM_LIST_TABLE, t.name), unix.NFTA_SET_ELEM_LIST_SET, s.name)
 	err := c.dump(nfMsg{typ: unix.NFT_MSG_GETSETELEM, fam: t.fam(), attrs: a}, func() { out = nil }, func(b []byte) { out = append(out, listEntries(b)...) })
 	if s.interval() {
 		slices.SortStableFunc(out, func(a, b rawElement) int {
@@ -77,10 +78,10 @@ func listEntries(b []byte) (out []rawElement) {
 
 // element reads one element of a hash set by its key; nil when it is not there.
 func (c *nfConn) element(t tableRef, set string, key []byte) (*rawElement, error) {
-	a := text(text(nil, unix.NFTA_SET_ELEM_LIST_TABLE, t.name), unix.NFTA_SET_ELEM_LIST_SET, set)
-	a = nested(a, unix.NFTA_SET_ELEM_LIST_ELEMENTS, nested(nil, unix.NFTA_LIST_ELEM, encodeKey(key)))
+	a := nfnl.Text(nfnl.Text(nil, unix.NFTA_SET_ELEM_LIST_TABLE, t.name), unix.NFTA_SET_ELEM_LIST_SET, set)
+	a = nfnl.Nest(a, unix.NFTA_SET_ELEM_LIST_ELEMENTS, nfnl.Nest(nil, unix.NFTA_LIST_ELEM, encodeKey(key)))
 	var got []rawElement
-	_, err := c.query(nfMsg{typ: unix.NFT_MSG_GETSETELEM, fam: t.fam(), attrs: a}, 0, func(b []byte) { got = append(got, listEntries(b)...) })
+	err := c.query(nfMsg{typ: unix.NFT_MSG_GETSETELEM, fam: t.fam(), attrs: a}, func(b []byte) { got = append(got, listEntries(b)...) })
 	if errors.Is(err, unix.ENOENT) || err == nil && len(got) == 0 {
 		return nil, nil
 	}
@@ -137,7 +138,7 @@ func (c *nfConn) chains(t tableRef) (map[string]chainInfo, error) {
 // changes while packets pass.
 func (c *nfConn) rules(t tableRef) (map[string][][]byte, error) {
 	var out map[string][][]byte
-	err := c.dump(nfMsg{typ: unix.NFT_MSG_GETRULE, fam: t.fam(), attrs: text(nil, unix.NFTA_RULE_TABLE, t.name)},
+	err := c.dump(nfMsg{typ: unix.NFT_MSG_GETRULE, fam: t.fam(), attrs: nfnl.Text(nil, unix.NFTA_RULE_TABLE, t.name)},
 		func() { out = map[string][][]byte{} }, func(b []byte) {
 			chain, table := "", ""
 			var rule []byte

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"linkspan/dataplane"
+	"linkspan/dataplane/nfnl"
 )
 
 // The page carries its version as the empty set page_<Hash>, and, in a map of
@@ -38,7 +39,7 @@ func (a *applier) page(o dataplane.Page, del bool) error {
 	defer k.tableMu.Unlock()
 	t := tableRef{o.Family, o.Table}
 	if del {
-		err := k.nft.commit([]nfMsg{{typ: unix.NFT_MSG_DELTABLE, fam: t.fam(), attrs: text(nil, unix.NFTA_TABLE_NAME, t.name)}})
+		err := k.nft.commit([]nfMsg{{typ: unix.NFT_MSG_DELTABLE, fam: t.fam(), attrs: nfnl.Text(nil, unix.NFTA_TABLE_NAME, t.name)}})
 		if errors.Is(err, unix.ENOENT) {
 			return nil
 		}

@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"linkspan/dataplane"
+	"linkspan/dataplane/nfnl"
 )
 
 // The redirect of a sandbox's resolver: a table of two chains in its namespace, see
@@ -34,7 +35,7 @@ func (a *applier) redirect(o dataplane.Redirect, del bool) error {
 		return err
 	}
 	t := redirectTable()
-	drop := nfMsg{typ: unix.NFT_MSG_DELTABLE, fam: t.fam(), attrs: text(nil, unix.NFTA_TABLE_NAME, t.name)}
+	drop := nfMsg{typ: unix.NFT_MSG_DELTABLE, fam: t.fam(), attrs: nfnl.Text(nil, unix.NFTA_TABLE_NAME, t.name)}
 	if del {
 		err = nft.commit([]nfMsg{drop})
 		if errors.Is(err, unix.ENOENT) {
@@ -58,12 +59,12 @@ func (a *applier) redirect(o dataplane.Redirect, del bool) error {
 func redirectMessages() []nfMsg {
 	t := redirectTable()
 	const create = unix.NLM_F_CREATE
-	msgs := []nfMsg{{typ: unix.NFT_MSG_NEWTABLE, flags: create | unix.NLM_F_EXCL, fam: t.fam(), attrs: text(nil, unix.NFTA_TABLE_NAME, t.name)}}
+	msgs := []nfMsg{{typ: unix.NFT_MSG_NEWTABLE, flags: create | unix.NLM_F_EXCL, fam: t.fam(), attrs: nfnl.Text(nil, unix.NFTA_TABLE_NAME, t.name)}}
 	rule := func(chain string, expressions ...[]byte) {
-		attrs := text(text(nil, unix.NFTA_RULE_TABLE, t.name), unix.NFTA_RULE_CHAIN, chain)
-		attrs = nested(attrs, unix.NFTA_RULE_EXPRESSIONS, slices.Concat(expressions...))
+		attrs := nfnl.Text(nfnl.Text(nil, unix.NFTA_RULE_TABLE, t.name), unix.NFTA_RULE_CHAIN, chain)
+		attrs = nfnl.Nest(attrs, unix.NFTA_RULE_EXPRESSIONS, slices.Concat(expressions...))
 		msgs = append(msgs, nfMsg{typ: unix.NFT_MSG_NEWRULE, flags: create | unix.NLM_F_APPEND, fam: t.fam(),
-			attrs: attr(attrs, unix.NFTA_RULE_USERDATA, comment(redirectMark))})
+			attrs: nfnl.Attr(attrs, unix.NFTA_RULE_USERDATA, comment(redirectMark))})
 	}
 	addr, port := dataplane.ResolverAddr.AsSlice(), func(n uint16) []byte { return binary.BigEndian.AppendUint16(nil, n) }
 	for _, c := range []struct {
@@ -76,8 +77,8 @@ func redirectMessages() []nfMsg {
 		{"ask", afterAll, 16, 2, dataplane.ResolverPort, dataplane.ResolverBound},
 		{"answer", beforeAll, 12, 0, dataplane.ResolverBound, dataplane.ResolverPort},
 	} {
-		attrs := text(text(nil, unix.NFTA_CHAIN_TABLE, t.name), unix.NFTA_CHAIN_NAME, c.name)
-		attrs = text(nested(attrs, unix.NFTA_CHAIN_HOOK, attr(attr(nil, unix.NFTA_HOOK_HOOKNUM, be32(unix.NF_INET_LOCAL_OUT)),
+		attrs := nfnl.Text(nfnl.Text(nil, unix.NFTA_CHAIN_TABLE, t.name), unix.NFTA_CHAIN_NAME, c.name)
+		attrs = nfnl.Text(nfnl.Nest(attrs, unix.NFTA_CHAIN_HOOK, nfnl.Attr(nfnl.Attr(nil, unix.NFTA_HOOK_HOOKNUM, be32(unix.NF_INET_LOCAL_OUT)),
 			unix.NFTA_HOOK_PRIORITY, be32(uint32(c.prio)))), unix.NFTA_CHAIN_TYPE, "filter")
 		msgs = append(msgs, nfMsg{typ: unix.NFT_MSG_NEWCHAIN, flags: create, fam: t.fam(), attrs: attrs})
 		// Loopback is interface 1 in every namespace (net/core/dev.c, LOOPBACK_IFINDEX).
@@ -100,7 +101,7 @@ const redirectRules = 6
 func (c *nfConn) redirected() (bool, error) {
 	t := redirectTable()
 	ours, others := 0, 0
-	err := c.dump(nfMsg{typ: unix.NFT_MSG_GETRULE, fam: t.fam(), attrs: text(nil, unix.NFTA_RULE_TABLE, t.name)},
+	err := c.dump(nfMsg{typ: unix.NFT_MSG_GETRULE, fam: t.fam(), attrs: nfnl.Text(nil, unix.NFTA_RULE_TABLE, t.name)},
 		func() { ours, others = 0, 0 }, func(b []byte) {
 			mine, table := false, ""
 			eachAttr(b, func(t int, b []byte) {
@@ -142,40 +143,40 @@ func (o *observer) redirect(s *dataplane.State, w dataplane.Redirect) error {
 // checks them as one unit, so they are only what is needed here.
 
 func expression(name string, attrs []byte) []byte {
-	e := nested(text(nil, unix.NFTA_EXPR_NAME, name), unix.NFTA_EXPR_DATA, attrs)
-	return nested(nil, unix.NFTA_LIST_ELEM, e)
+	e := nfnl.Nest(nfnl.Text(nil, unix.NFTA_EXPR_NAME, name), unix.NFTA_EXPR_DATA, attrs)
+	return nfnl.Nest(nil, unix.NFTA_LIST_ELEM, e)
 }
 
 func exprMeta(key uint32) []byte {
-	return expression("meta", attr(attr(nil, unix.NFTA_META_KEY, be32(key)), unix.NFTA_META_DREG, be32(unix.NFT_REG_1)))
+	return expression("meta", nfnl.Attr(nfnl.Attr(nil, unix.NFTA_META_KEY, be32(key)), unix.NFTA_META_DREG, be32(unix.NFT_REG_1)))
 }
 
 func exprCompare(how uint32, value []byte) []byte {
-	a := attr(attr(nil, unix.NFTA_CMP_SREG, be32(unix.NFT_REG_1)), unix.NFTA_CMP_OP, be32(how))
-	return expression("cmp", nested(a, unix.NFTA_CMP_DATA, attr(nil, unix.NFTA_DATA_VALUE, value)))
+	a := nfnl.Attr(nfnl.Attr(nil, unix.NFTA_CMP_SREG, be32(unix.NFT_REG_1)), unix.NFTA_CMP_OP, be32(how))
+	return expression("cmp", nfnl.Nest(a, unix.NFTA_CMP_DATA, nfnl.Attr(nil, unix.NFTA_DATA_VALUE, value)))
 }
 
 func exprPayload(base, offset, n uint32) []byte {
-	a := attr(attr(nil, unix.NFTA_PAYLOAD_DREG, be32(unix.NFT_REG_1)), unix.NFTA_PAYLOAD_BASE, be32(base))
-	return expression("payload", attr(attr(a, unix.NFTA_PAYLOAD_OFFSET, be32(offset)), unix.NFTA_PAYLOAD_LEN, be32(n)))
+	a := nfnl.Attr(nfnl.Attr(nil, unix.NFTA_PAYLOAD_DREG, be32(unix.NFT_REG_1)), unix.NFTA_PAYLOAD_BASE, be32(base))
+	return expression("payload", nfnl.Attr(nfnl.Attr(a, unix.NFTA_PAYLOAD_OFFSET, be32(offset)), unix.NFTA_PAYLOAD_LEN, be32(n)))
 }
 
 // exprWrite puts the register into the transport header, and its checksum right.
 func exprWrite(offset, n, sumAt uint32) []byte {
-	a := attr(attr(nil, unix.NFTA_PAYLOAD_SREG, be32(unix.NFT_REG_1)), unix.NFTA_PAYLOAD_BASE, be32(unix.NFT_PAYLOAD_TRANSPORT_HEADER))
-	a = attr(attr(a, unix.NFTA_PAYLOAD_OFFSET, be32(offset)), unix.NFTA_PAYLOAD_LEN, be32(n))
-	return expression("payload", attr(attr(a, unix.NFTA_PAYLOAD_CSUM_TYPE, be32(unix.NFT_PAYLOAD_CSUM_INET)), unix.NFTA_PAYLOAD_CSUM_OFFSET, be32(sumAt)))
+	a := nfnl.Attr(nfnl.Attr(nil, unix.NFTA_PAYLOAD_SREG, be32(unix.NFT_REG_1)), unix.NFTA_PAYLOAD_BASE, be32(unix.NFT_PAYLOAD_TRANSPORT_HEADER))
+	a = nfnl.Attr(nfnl.Attr(a, unix.NFTA_PAYLOAD_OFFSET, be32(offset)), unix.NFTA_PAYLOAD_LEN, be32(n))
+	return expression("payload", nfnl.Attr(nfnl.Attr(a, unix.NFTA_PAYLOAD_CSUM_TYPE, be32(unix.NFT_PAYLOAD_CSUM_INET)), unix.NFTA_PAYLOAD_CSUM_OFFSET, be32(sumAt)))
 }
 
 func exprValue(value []byte) []byte {
-	a := attr(nil, unix.NFTA_IMMEDIATE_DREG, be32(unix.NFT_REG_1))
-	return expression("immediate", nested(a, unix.NFTA_IMMEDIATE_DATA, attr(nil, unix.NFTA_DATA_VALUE, value)))
+	a := nfnl.Attr(nil, unix.NFTA_IMMEDIATE_DREG, be32(unix.NFT_REG_1))
+	return expression("immediate", nfnl.Nest(a, unix.NFTA_IMMEDIATE_DATA, nfnl.Attr(nil, unix.NFTA_DATA_VALUE, value)))
 }
 
 func exprAccept() []byte {
 	v, _ := encodeVerdict("accept")
-	a := attr(nil, unix.NFTA_IMMEDIATE_DREG, be32(unix.NFT_REG_VERDICT))
-	return expression("immediate", nested(a, unix.NFTA_IMMEDIATE_DATA, v))
+	a := nfnl.Attr(nil, unix.NFTA_IMMEDIATE_DREG, be32(unix.NFT_REG_VERDICT))
+	return expression("immediate", nfnl.Nest(a, unix.NFTA_IMMEDIATE_DATA, v))
 }
 
 // comment is a rule's comment as nft keeps and shows it (libnftnl, udata.h: a type,

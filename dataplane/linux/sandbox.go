@@ -21,7 +21,7 @@ type sandbox struct {
 func (s *sandbox) close() {
 	s.rt.close()
 	if s.nft != nil {
-		s.nft.close()
+		s.nft.Close()
 	}
 	s.ns.Close()
 }
