@@ -13,11 +13,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/containerd/containerd/api/services/tasks/v1"
-	"github.com/containerd/containerd/v2/client"
-	"github.com/containerd/containerd/v2/core/snapshots"
-	"github.com/containerd/containerd/v2/pkg/namespaces"
-
+	"linkspan/internal/ctdtest"
 	"linkspan/internal/lab"
 )
 
@@ -102,67 +98,20 @@ func (d *Daemon) containerdSocket() string {
 	return ""
 }
 
-// containerd's objects; committed snapshots are images'.
-func (d *Daemon) containerd() []lab.Watch {
-	list := func(what string, ids func(ctx context.Context, c *client.Client) ([]string, error)) lab.Watch {
-		return lab.Watch{Name: "containerd " + what, List: func() (lines []string, err error) {
+// containerd's objects.
+func (d *Daemon) containerd() (ws []lab.Watch) {
+	for _, kind := range []string{"containers", "tasks", "snapshots", "leases"} {
+		ws = append(ws, lab.Watch{Name: "containerd " + kind, List: func() ([]string, error) {
 			sock := d.containerdSocket()
 			if sock == "" {
 				return nil, nil
 			}
-			c, err := client.New(sock, client.WithTimeout(10*time.Second))
+			lines, err := ctdtest.Objects(sock, kind)
 			if err != nil {
-				return nil, fmt.Errorf("containerd: %w", err)
-			}
-			defer c.Close()
-			ctx, cancel := context.WithTimeout(context.Background(), lab.Patience)
-			defer cancel()
-			all, err := c.NamespaceService().List(ctx)
-			if err != nil {
-				return nil, fmt.Errorf("containerd: %w", err)
-			}
-			for _, ns := range all {
-				found, err := ids(namespaces.WithNamespace(ctx, ns), c)
-				if err != nil {
-					return nil, fmt.Errorf("containerd's %s: %w", what, err)
-				}
-				for _, id := range found {
-					lines = append(lines, ns+" "+id)
-				}
+				return nil, fmt.Errorf("containerd's %s: %w", kind, err)
 			}
 			return lines, nil
-		}}
+		}})
 	}
-	return []lab.Watch{
-		list("containers", func(ctx context.Context, c *client.Client) (ids []string, err error) {
-			all, err := c.ContainerService().List(ctx)
-			for _, x := range all {
-				ids = append(ids, x.ID)
-			}
-			return ids, err
-		}),
-		list("tasks", func(ctx context.Context, c *client.Client) (ids []string, err error) {
-			all, err := c.TaskService().List(ctx, &tasks.ListTasksRequest{})
-			for _, x := range all.GetTasks() {
-				ids = append(ids, x.ID)
-			}
-			return ids, err
-		}),
-		list("snapshots", func(ctx context.Context, c *client.Client) (ids []string, err error) {
-			err = c.SnapshotService("overlayfs").Walk(ctx, func(_ context.Context, x snapshots.Info) error {
-				if x.Kind != snapshots.KindCommitted {
-					ids = append(ids, x.Name)
-				}
-				return nil
-			})
-			return ids, err
-		}),
-		list("leases", func(ctx context.Context, c *client.Client) (ids []string, err error) {
-			all, err := c.LeasesService().List(ctx)
-			for _, x := range all {
-				ids = append(ids, x.ID)
-			}
-			return ids, err
-		}),
-	}
+	return ws
 }
