@@ -16,13 +16,14 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"linkspan/internal/daemontest"
+	"linkspan/internal/lab"
 )
 
 func TestMain(m *testing.M) { daemontest.Main(m, daemontest.Options{}) }
 
 // patience bounds what a script waits for: a database that is initialized on a
 // busy machine.
-const patience = 60 * time.Second
+const patience = 2 * lab.Patience
 
 func TestTour(t *testing.T) {
 	p := testscript.Params{
@@ -46,7 +47,7 @@ func TestTour(t *testing.T) {
 			// The folder that the README calls /data, and no proxy between clients
 			// and servers.
 			e.Vars = append(e.Vars, "PATH="+filepath.Dir(daemontest.Binary(e.T().(runner)))+":"+os.Getenv("PATH"), "DATA="+filepath.Join(e.WorkDir, "data"), "HOST="+daemontest.HostAddr,
-				"MACHINE="+daemontest.MachineAddr, "PGPASSWORD=123456", "PGCONNECT_TIMEOUT=5", "no_proxy=*", "TERM=xterm")
+				"MACHINE="+daemontest.MachineAddr, "PGPASSWORD=123456", "PGCONNECT_TIMEOUT=60", "no_proxy=*", "TERM=xterm")
 			return nil
 		},
 	}

@@ -104,7 +104,7 @@ func (e *engine) cli(args ...string) (r daemontest.Result, failed []response) {
 	e.mu.Lock()
 	e.failed = nil
 	e.mu.Unlock()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*lab.Patience)
 	defer cancel()
 	made := e.DockerCommand(args...)
 	cmd := exec.CommandContext(ctx, made.Path, args...)
@@ -137,7 +137,7 @@ func (e *engine) unread(method, path, body string) response {
 		e.t.Fatal(err)
 	}
 	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(30 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(2 * lab.Patience))
 	req, err := http.NewRequest(method, "http://docker"+path, strings.NewReader(body))
 	if err != nil {
 		e.t.Fatal(err)
@@ -150,7 +150,7 @@ func (e *engine) unread(method, path, body string) response {
 
 func (e *engine) request(method, path, contentType string, body io.Reader) response {
 	e.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*lab.Patience)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, method, "http://docker"+path, body)
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"linkspan/internal/daemontest"
+	"linkspan/internal/lab"
 	"linkspan/test/e2e/clients/program"
 )
 
@@ -134,6 +135,11 @@ func (c *command) containers() {
 	c.says([]string{"9000/tcp -> 0.0.0.0:9000"}, "port", "cli-one")
 	c.says([]string{"10.60.0.9"}, "inspect", "-f", `{{(index .NetworkSettings.Networks "cli-net").IPAddress}}`, "cli-one")
 	c.says([]string{"cli-one"}, "network", "inspect", "-f", "{{range .Containers}}{{.Name}}{{end}}", "cli-net")
+	c.d.Until(lab.Patience, "its words are in the log, and it is its program", func() bool {
+		log, _ := c.try("logs", "cli-one")
+		top, _ := c.try("top", "cli-one")
+		return strings.Contains(log, "started") && strings.Contains(top, "netprobe serve")
+	})
 	c.says([]string{"started"}, "logs", "cli-one")
 	c.says([]string{"A=b"}, "exec", "cli-one", "env")
 	if _, err := c.try("exec", "cli-one", "sh", "-c", "exit 7"); exitCode(err) != 7 {
@@ -166,7 +172,7 @@ func (c *command) containers() {
 	c.run("restart", "-t", "0", "cli-renamed")
 	c.run("kill", "cli-renamed")
 	c.says([]string{"137"}, "wait", "cli-renamed")
-	c.says([]string{"die", "kill", "rename"}, "events", "--since", "1m", "--until", time.Now().Format(time.RFC3339Nano), "--filter", "type=container")
+	c.says([]string{"die", "kill", "rename"}, "events", "--since", "10m", "--until", time.Now().Format(time.RFC3339Nano), "--filter", "type=container")
 	c.says([]string{"hello 0"}, "run", "--rm", "busybox", "sh", "-c", "echo hello $?")
 	if _, err := c.try("run", "--rm", "busybox", "nosuch"); exitCode(err) != 127 {
 		c.t.Errorf("a command that is not there: %v", err)

@@ -17,6 +17,7 @@ import (
 	"github.com/moby/moby/client"
 
 	"linkspan/internal/daemontest"
+	"linkspan/internal/lab"
 )
 
 // router is a program as Traefik is one: it lists containers with a label, and keeps
@@ -30,9 +31,7 @@ type router struct {
 
 func (r *router) run(ctx context.Context) {
 	for ctx.Err() == nil {
-		if err := r.list(ctx); err == nil {
-			r.follow(ctx)
-		}
+		r.follow(ctx)
 		select {
 		case <-ctx.Done():
 		case <-time.After(50 * time.Millisecond):
@@ -66,7 +65,10 @@ func (r *router) follow(ctx context.Context) {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	f := make(client.Filters).Add("type", "container").Add("event", "start", "die", "health_status").Add("label", "route")
-	ev := r.c.Events(ctx, client.EventsListOptions{Filters: f})
+	ev := r.c.Events(ctx, client.EventsListOptions{Filters: f}) // returns when it is subscribed
+	if r.list(ctx) != nil {
+		return
+	}
 	for {
 		select {
 		case <-ev.Messages:
@@ -83,6 +85,12 @@ func (r *router) routes() map[string]string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return maps.Clone(r.table)
+}
+
+func (r *router) listed() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.lists
 }
 
 // TestEventClient: it sees containers come and go, only those it asked for, and finds
@@ -113,13 +121,19 @@ func TestEventClient(t *testing.T) {
 	}
 	d.Docker("run", "-d", "--name", "beta", "--network", "edge", "-l", "route=b", "busybox", "sleep", "1000")
 	wait("both have", "alpha", "beta")
-	lists := r.lists
+	// An event of what was done before may still be on its way.
+	lists := -1
+	d.Until(lab.Patience, "it has heard all", func() bool {
+		before := lists
+		time.Sleep(300 * time.Millisecond)
+		lists = r.listed()
+		return lists == before
+	})
 	d.Docker("restart", "-t", "0", "silent") // nobody's business
 	time.Sleep(200 * time.Millisecond)
-	if r.mu.Lock(); r.lists != lists {
+	if r.listed() != lists {
 		t.Errorf("an event of a container without the label arrived")
 	}
-	r.mu.Unlock()
 	d.Docker("kill", "alpha")
 	wait("alpha is gone", "beta")
 	d.Kill9()

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"linkspan/internal/daemontest"
+	"linkspan/internal/lab"
 	"linkspan/test/e2e/clients/program"
 )
 
@@ -45,7 +46,7 @@ func (p *project) compose(args ...string) string {
 func (p *project) composeWith(env []string, args ...string) string {
 	p.t.Helper()
 	cmd := exec.Command(p.line[0], append(append([]string{}, p.line[1:]...), args...)...)
-	cmd.Dir, cmd.Env = p.dir, append(append(p.Env(), "COMPOSE_PROJECT_NAME=shop", "COMPOSE_HTTP_TIMEOUT=60", "PYTHONWARNINGS=ignore"), env...)
+	cmd.Dir, cmd.Env = p.dir, append(append(p.Env(), "COMPOSE_PROJECT_NAME=shop", "COMPOSE_HTTP_TIMEOUT=180", "PYTHONWARNINGS=ignore"), env...)
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		p.t.Fatalf("%s %s: %v\n%s", filepath.Base(p.line[0]), strings.Join(args, " "), err, out)
@@ -59,7 +60,7 @@ func (p *project) name(service, number string) string {
 
 // get is what the shop says to the machine.
 func (p *project) get() string {
-	out, err := p.Machine.Try("curl", "-sf", "--max-time", "5", "http://"+daemontest.HostAddr+":8080/")
+	out, err := p.Machine.Try("curl", "-sf", "--max-time", "20", "http://"+daemontest.HostAddr+":8080/")
 	if err != nil {
 		return ""
 	}
@@ -151,7 +152,7 @@ func (p *project) placed() {
 		}
 	}
 	// nginx is not on the back network: it knows no name there, and reaches nothing.
-	if r := p.TryDocker("exec", proxy, "curl", "-s", "--max-time", "1", "http://cache:6379/"); r.Code != 6 {
+	if r := p.TryDocker("exec", proxy, "curl", "-s", "--max-time", "60", "http://cache:6379/"); r.Code != 6 {
 		t.Errorf("proxy asks for cache: curl's exit code is %d, want 6 (no such name)", r.Code)
 	}
 	if r := p.TryDocker("exec", proxy, "curl", "-s", "--max-time", "1", "telnet://172.30.33.33:3306"); r.Code == 0 || strings.Contains(r.Stdout, "MariaDB") {
@@ -204,10 +205,7 @@ func (p *project) scaled() {
 		return len(by) == 3
 	})
 	p.composeWith(env, "up", "-d", "--no-deps", "--scale", "web=1", "web")
-	time.Sleep(1100 * time.Millisecond) // nginx may keep a name for a second
-	if by := p.workers(5); len(by) != 1 {
-		t.Errorf("after scaling down %v answer", by)
-	}
+	p.Until(lab.Patience, "one answers after scaling down", func() bool { return len(p.workers(5)) == 1 }) // nginx may keep a name for a second
 }
 
 // used: what people do besides.

@@ -159,7 +159,7 @@ func (b *browser) call(session, method string, params, result any) {
 				b.t.Fatalf("%s: %v in %s", method, err, r)
 			}
 		}
-	case <-time.After(30 * time.Second):
+	case <-time.After(2 * lab.Patience):
 		b.t.Fatalf("%s: no answer from the browser", method)
 	}
 }
@@ -181,7 +181,7 @@ func (b *browser) eval(script string) string {
 // until waits for a script to be true.
 func (b *browser) until(what, script string) {
 	b.t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); b.eval(script) != "true"; time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(lab.Patience); b.eval(script) != "true"; time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			b.t.Fatalf("not in the page: %s; it is at %s and says\n%s", what, b.eval("location.href"), b.eval("document.body.innerText"))
 		}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"linkspan/internal/daemontest"
+	"linkspan/internal/lab"
 )
 
 func TestMain(m *testing.M) { daemontest.Main(m, daemontest.Options{}) }
@@ -27,7 +28,7 @@ type world struct {
 }
 
 // patience bounds how long a repair may take here. How quick it is, bench measures.
-const patience = 15 * time.Second
+const patience = lab.Patience
 
 func newWorld(t *testing.T) *world {
 	t.Helper()

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"linkspan/internal/lab"
 )
 
 // TestRepair: each damage is put right by itself; the event and the line in the log say
@@ -72,6 +74,11 @@ func TestRepair(t *testing.T) {
 				return false
 			})
 			log := w.Log()[logged:]
+			for deadline := time.Now().Add(lab.Patience); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+				if log = w.Log()[logged:]; strings.Contains(log, "put right") && strings.Contains(log, "object="+quoted(object)) {
+					break
+				}
+			}
 			if !strings.Contains(log, "put right") || !strings.Contains(log, "object="+quoted(object)) || !strings.Contains(log, "owner=") || !strings.Contains(log, "reason=") {
 				t.Errorf("log:\n%s", log)
 			}

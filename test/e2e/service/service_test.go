@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"linkspan/internal/daemontest"
+	"linkspan/internal/lab"
 )
 
 // notify is a service manager's socket (sd_notify(3)).
@@ -31,7 +32,7 @@ func notify(t *testing.T) (path string, next func() string) {
 	return path, func() string {
 		t.Helper()
 		b := make([]byte, 4096)
-		c.SetReadDeadline(time.Now().Add(10 * time.Second))
+		c.SetReadDeadline(time.Now().Add(lab.Patience))
 		n, err := c.Read(b)
 		if err != nil {
 			t.Fatalf("nothing is told to the service manager: %v", err)
@@ -118,14 +119,14 @@ func TestRestartUnderTraffic(t *testing.T) {
 	var c net.Conn
 	d.Until(10*time.Second, "the server answers", func() (ok bool) {
 		var err error
-		c, err = d.Machine.Dial("tcp", daemontest.HostAddr+":9000", time.Second)
+		c, err = d.Machine.Dial("tcp", daemontest.HostAddr+":9000", 5*time.Second)
 		return err == nil
 	})
 	defer c.Close()
 	in := bufio.NewReader(c)
 	talk := func() {
 		t.Helper()
-		c.SetDeadline(time.Now().Add(5 * time.Second))
+		c.SetDeadline(time.Now().Add(lab.Patience))
 		if _, err := c.Write([]byte("hello\n")); err != nil {
 			t.Fatalf("the connection broke: %v", err)
 		}
@@ -148,9 +149,7 @@ func TestRestartUnderTraffic(t *testing.T) {
 	}
 
 	// The keeper's own death: a new one, which holds the port again.
-	if err := unix.Kill(pid, unix.SIGKILL); err != nil {
-		t.Fatal(err)
-	}
+	d.KillKeeper()
 	d.Until(10*time.Second, "a new keeper", func() bool { now := d.KeeperPID(); return now != 0 && now != pid })
 	talk()
 	d.Until(10*time.Second, "the port is held again", func() bool {
