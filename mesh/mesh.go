@@ -80,7 +80,10 @@ type Config struct {
 	// OnSelf hears, one call at a time, when this host's own record is another than before
 	// (its role), or gone: then it was forgotten, and has fenced itself.
 	OnSelf func(h Host, fenced bool)
-	Log    *slog.Logger
+	// From says where this machine is at the moment, in words for people who look for two
+	// machines of one identity; nil: it is not told.
+	From func() string
+	Log  *slog.Logger
 
 	// TTL is how long the liveness key outlives this process (10 s), Resync how often
 	// everything is compared with the store (10 min), AskWait how long another host has to
@@ -123,6 +126,8 @@ type Mesh struct {
 	cfg Config
 	log *slog.Logger
 	id  string // this host's
+	// boot is this process's (see life).
+	boot string
 
 	mu      sync.Mutex
 	sink    Sink
@@ -137,6 +142,10 @@ type Mesh struct {
 	self    Host
 	stored  Host
 	selfRev int64
+	// first is the store's revision when this process first held its liveness key, clone
+	// the process that was found to have taken it away.
+	first   int64
+	clone   string
 	fenced  string // why; empty: not
 	left    bool
 	foreign error // the store is not this mesh's: nothing of it counts
@@ -194,7 +203,7 @@ func New(cfg Config) (*Mesh, error) {
 	}
 	cfg.fill()
 	m := &Mesh{
-		cfg: cfg, log: cfg.Log, id: cfg.Self.ID, sink: cfg.Sink, place: cfg.Place, self: cfg.Self,
+		cfg: cfg, log: cfg.Log, id: cfg.Self.ID, boot: NewID(), sink: cfg.Sink, place: cfg.Place, self: cfg.Self,
 		hosts: map[string]Host{}, alive: map[string]bool{}, seen: map[string]time.Time{},
 		networks: map[string]*cnm.Network{}, netRevs: map[string]int64{}, asks: map[string]askEntry{}, ways: map[netip.Addr]Way{}, paths: map[string]path{},
 		base: map[string]*mirror{}, follows: map[string]*follow{}, own: map[string]*ownNet{},

@@ -297,30 +297,4 @@ func (m *Mesh) live(ctx context.Context) {
 	}
 }
 
-// hold returns when the key is lost, could not be had, or is not to be held any more.
-func (m *Mesh) hold(ctx context.Context) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	m.mu.Lock()
-	value := encode(map[string]string{"name": m.self.Name})
-	m.mu.Unlock()
-	lost, err := m.cfg.Store.Hold(ctx, store.Op{Key: aliveKeys + m.id, Value: value}, m.cfg.TTL)
-	if m.heard(ctx, err, 0) != nil {
-		return err
-	}
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-lost:
-			return errors.New("lost")
-		case <-m.aliveBell:
-			m.mu.Lock()
-			out := m.member() != nil
-			m.mu.Unlock()
-			if out {
-				return nil
-			}
-		}
-	}
-}
+var errLost = errors.New("lost")

@@ -64,7 +64,7 @@ func TestExternal(t *testing.T) {
 		}
 		a, b := with(1), with(2)
 		for _, m := range []*machine{a, b} {
-			eventually(t, 15*time.Second, "both are alive", func() bool {
+			eventually(t, time.Minute, "both are alive", func() bool {
 				return m.host.Mesh() != nil && len(m.host.Mesh().Peers()) == 1 && m.host.Mesh().Peers()[0].Alive
 			})
 		}
@@ -90,7 +90,7 @@ func TestExternal(t *testing.T) {
 
 		// A restart of the one; the other goes out: without --mesh it is said, and it leaves.
 		a.restart()
-		eventually(t, 15*time.Second, "host1 is back", func() bool { p := a.host.Mesh().Peers(); return len(p) == 1 && p[0].Alive })
+		eventually(t, time.Minute, "host1 is back", func() bool { p := a.host.Mesh().Peers(); return len(p) == 1 && p[0].Alive })
 		b.close()
 		b.cfg = nil
 		b.open()
@@ -136,7 +136,7 @@ func TestExternalAway(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 	someonesEtcd(t, false)
-	eventually(t, 20*time.Second, "host1 is in the mesh", func() bool { return a.status().Phase == PhaseJoined })
+	eventually(t, time.Minute, "host1 is in the mesh", func() bool { return a.status().Phase == PhaseJoined })
 	for bad, x := range map[string]*External{
 		"--mesh-listen 192.0.2.1 is not an address of this host": {Endpoints: []string{"10.213.0.6:4379"}, Listen: netip.MustParseAddr("192.0.2.1")},
 		"--mesh-ca: open /none: no such file":                    {Endpoints: []string{"10.213.0.6:4379"}, CA: "/none", Listen: netip.MustParseAddr("10.213.0.2")},

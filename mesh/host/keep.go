@@ -3,6 +3,7 @@ package host
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"time"
 
 	"linkspan/cnm"
@@ -34,7 +35,11 @@ func (r *running) keep(ctx context.Context) {
 		case err != nil:
 			wait = soon
 			if err.Error() != said {
-				r.h.log.Warn("mesh: " + err.Error())
+				level := slog.LevelWarn
+				if errors.Is(err, errOneByOne) {
+					level = slog.LevelInfo
+				}
+				r.h.log.Log(ctx, level, "mesh: "+err.Error())
 			}
 		}
 		said = words(err)

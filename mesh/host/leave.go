@@ -81,11 +81,7 @@ func themWord(names []string) string {
 
 // leave tells the others. The caller has the turn to change; notes are for the person.
 func (h *Host) leave(ctx context.Context, st *State, r *running, force bool) (notes []string, err error) {
-	patience, short := steps, 10*time.Second
-	if force {
-		patience, short = 3*time.Second, 2*time.Second
-	}
-	ctx, cancel := within(ctx, patience, "it took too long")
+	ctx, cancel := within(ctx, steps, "it took too long")
 	defer cancel()
 	if st.Phase == PhaseInit || st.Phase == PhaseJoining || r.mesh == nil {
 		return nil, nil // the others know nothing of it, or not more than the name
@@ -93,18 +89,14 @@ func (h *Host) leave(ctx context.Context, st *State, r *running, force bool) (no
 	if r.forgotten() {
 		return nil, nil // the others know it no more
 	}
-	if st.Role == RoleMember { // right after a start it may not run yet
-		if err := r.serve(ctx, st); err == nil {
-			waiting, end := within(ctx, short, "no answer")
-			_ = r.serving().Wait(waiting)
-			end()
-		}
-	}
-	others, err := h.others(ctx, st, r)
+	others, err := h.askOthers(ctx, st, r, force)
 	if err != nil && !force {
 		return nil, cnm.Errorf(cnm.ErrUnavailable, "mesh leave: the others cannot be told: %w; wait until they can, or leave with --force, and say linkspan mesh forget %s at one of them", err, st.Name)
 	}
 	if err != nil {
+		r.mu.Lock()
+		r.unheard = true
+		r.mu.Unlock()
 		return []string{"the others could not be told: say linkspan mesh forget " + st.Name + " at one of them"}, nil
 	}
 	if len(others) == 0 {
@@ -144,6 +136,35 @@ func areLeft(names []string) string {
 		return names[0] + " is"
 	}
 	return fmt.Sprintf("%d hosts are", len(names))
+}
+
+// hasty is how long it is tried to tell the others with --force: long enough where anybody
+// answers. justNow is for how long after its start a member may have no leader yet.
+const (
+	hasty   = time.Second
+	justNow = 5 * time.Second
+)
+
+// askOthers waits for this member's etcd, which right after a start may not run yet, and
+// asks it, or another one.
+func (h *Host) askOthers(ctx context.Context, st *State, r *running, force bool) ([]string, error) {
+	patience := 10 * time.Second
+	if s := r.serving(); force && (st.Role != RoleMember || s != nil && time.Since(s.Status().Since) > justNow) {
+		patience = hasty
+	} else if force {
+		patience = 3 * time.Second
+	}
+	waiting, end := within(ctx, patience, "no answer")
+	defer end()
+	if st.Role == RoleMember {
+		if err := r.serve(ctx, st); err == nil {
+			_ = r.serving().Wait(waiting)
+		}
+	}
+	if force {
+		ctx = waiting
+	}
+	return h.others(ctx, st, r)
 }
 
 // others are the names of all other hosts, as the store has them now.

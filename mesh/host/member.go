@@ -182,6 +182,8 @@ const (
 	turnFor = 10 * time.Second
 )
 
+var errOneByOne = errors.New("etcd's members change one at a time")
+
 // turn takes that turn until ctx ends.
 func (r *running) turn(ctx context.Context, st *State) error {
 	_, err := r.store.Hold(ctx, store.Op{Key: turnKey, Value: []byte(st.Name), Guard: true}, turnFor)
@@ -192,7 +194,7 @@ func (r *running) turn(ctx context.Context, st *State) error {
 	if e, ok, err := r.store.Get(ctx, turnKey); err == nil && ok {
 		other = string(e.Value)
 	}
-	return cnm.Errorf(cnm.ErrUnavailable, "etcd's members change one at a time: this host waits for %s", other)
+	return cnm.Errorf(cnm.ErrUnavailable, "%w: this host waits for %s", errOneByOne, other)
 }
 
 // asLearner has etcd's members know this host, and remembers what it has to be told of

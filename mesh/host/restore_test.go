@@ -30,7 +30,7 @@ func TestRestore(t *testing.T) {
 	j := a.init(InitRequest{})
 	b.join(a.token())
 	c.join(a.token())
-	eventually(t, 60*time.Second, "three run etcd", func() bool { return b.roleIs(RoleMember)() && c.roleIs(RoleMember)() })
+	eventually(t, time.Minute, "three run etcd", func() bool { return b.roleIs(RoleMember)() && c.roleIs(RoleMember)() })
 	saved := a.backup()
 	info, err := Inspect(bytes.NewReader(saved))
 	if err != nil || info.Mesh != j.Mesh || info.Hosts != 3 || info.Host != "host1" || info.Revision == 0 {
@@ -68,7 +68,7 @@ func TestRestore(t *testing.T) {
 		e := a.status().Etcd
 		return c.status().Etcd.Reachable && (c.roleIs(RoleClient)() || c.roleIs(RoleMember)() && e.Voters == 2 && e.Answering == 2)
 	})
-	eventually(t, 30*time.Second, "host3 is alive", func() bool {
+	eventually(t, time.Minute, "host3 is alive", func() bool {
 		for _, p := range a.host.Mesh().Peers() {
 			if p.Name == "host3" {
 				return p.Alive
@@ -79,7 +79,7 @@ func TestRestore(t *testing.T) {
 	if _, err := a.host.Promote(t.Context(), "host3"); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, 60*time.Second, "host3 runs etcd again", c.roleIs(RoleMember))
+	eventually(t, time.Minute, "host3 runs etcd again", c.roleIs(RoleMember))
 
 	// All are lost. A new machine of the name takes the first one's place.
 	saved = a.backup()

@@ -41,6 +41,7 @@ type running struct {
 	renewErr error
 	roleErr  error
 	fenced   bool
+	unheard  bool   // nobody answers: no last words
 	wished   Role   // what the others know this host as
 	roleList string // who does what, and since when that is so
 	roleTurn time.Time
@@ -115,12 +116,22 @@ func (r *running) open(st *State) error {
 	self := st.Self
 	self.Version = h.cfg.Version
 	m, err := mesh.New(mesh.Config{Store: r.store, Local: h.cfg.Local, Mesh: st.Mesh, Self: self, Sink: h.cfg.Sink, Way: h.cfg.Way,
-		Place: h.place(st), OnSelf: r.onSelf, Log: h.log, Hook: h.cfg.Hook})
+		Place: h.place(st), OnSelf: r.onSelf, From: r.from, Log: h.log, Hook: h.cfg.Hook})
 	if err != nil {
 		return err
 	}
 	r.mesh = m
 	return nil
+}
+
+// from is the address that this machine speaks to etcd from.
+func (r *running) from() string {
+	for _, e := range r.store.Endpoints() {
+		if a, err := sourceTo(r.ctx, e); err == nil {
+			return a.String()
+		}
+	}
+	return ""
 }
 
 func (h *Host) place(st *State) mesh.Place {
@@ -140,7 +151,7 @@ func (r *running) onSelf(self mesh.Host, fenced bool) {
 	}
 	r.mu.Unlock()
 	if fenced && !was {
-		r.h.log.Warn("the mesh has forgotten this host: its tunnels are taken away; to come back: linkspan mesh join")
+		r.h.log.Warn("this host is out of the mesh: its tunnels are taken away; linkspan mesh status says why, and what to do")
 	}
 	r.ring()
 }
@@ -218,6 +229,12 @@ func (r *running) close() error {
 	r.stop()
 	r.work.Wait()
 	s := r.closeGate()
+	wait := parting
+	r.mu.Lock()
+	if r.unheard {
+		wait = 0
+	}
+	r.mu.Unlock()
 	closed := make(chan error, 1)
 	go func() {
 		if r.store == nil {
@@ -230,7 +247,7 @@ func (r *running) close() error {
 	select {
 	case err = <-closed:
 		closed = nil
-	case <-time.After(parting):
+	case <-time.After(wait):
 	}
 	if s != nil {
 		s.Stop()
@@ -238,7 +255,7 @@ func (r *running) close() error {
 	if closed != nil {
 		select {
 		case err = <-closed:
-		case <-time.After(parting): // nobody answers, and it ends by itself within seconds
+		case <-time.After(wait): // nobody answers, and it ends by itself within seconds
 		}
 	}
 	return err

@@ -171,6 +171,10 @@ func (r *running) words(st *State, s *Status, known mesh.Status) (out []string) 
 	r.mu.Unlock()
 	switch s.Phase {
 	case PhaseForgotten:
+		if strings.HasPrefix(known.Fenced, mesh.Copied) {
+			say("this host is out of the mesh: %s", known.Fenced)
+			break
+		}
 		say("the mesh has forgotten this host (%s): its containers on networks of the mesh are cut off; to come back: linkspan mesh join HOST:%d --token TOKEN", orDash(known.Fenced), st.Ports.Gate)
 	case PhaseInit:
 		say("the mesh is being made, and is not through")
