@@ -350,6 +350,6 @@ func (g *Gate) authority(ctx context.Context, r *http.Request, _ struct{}) (keyB
 	if err != nil {
 		return keyBody{}, err
 	}
-	g.log().Warn("mesh gate: the CA's key was handed to a member", "host", h.Name, "from", r.RemoteAddr)
+	g.log().Info("mesh gate: the CA's key was handed to a member", "host", h.Name, "from", r.RemoteAddr)
 	return keyBody{Key: key}, nil
 }

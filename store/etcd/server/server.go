@@ -150,7 +150,7 @@ func (s *Server) run(ctx context.Context) {
 		err = s.cfg.words(err)
 		s.set(nil, err)
 		if errors.Is(err, errRemoved) {
-			log.Warn("etcd: the cluster has removed this member", "dir", s.cfg.Dir)
+			log.Info("etcd: the cluster has removed this member", "dir", s.cfg.Dir)
 			return
 		}
 		if time.Since(began) > steady {
