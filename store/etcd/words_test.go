@@ -23,6 +23,7 @@ import (
 )
 
 func TestParseEndpoints(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		in     []string
 		want   string
@@ -78,6 +79,7 @@ func FuzzParseEndpoint(f *testing.F) {
 }
 
 func TestOpenRefuses(t *testing.T) {
+	t.Parallel()
 	for name, o := range map[string]Options{
 		"nothing":         {},
 		"http, with keys": {Endpoints: []string{"http://a"}, TLS: &tls.Config{MinVersion: tls.VersionTLS12}},
@@ -94,6 +96,7 @@ func TestOpenRefuses(t *testing.T) {
 }
 
 func TestMembers(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		urls, now string
 		secure    bool
@@ -115,6 +118,7 @@ func TestMembers(t *testing.T) {
 }
 
 func TestWords(t *testing.T) {
+	t.Parallel()
 	op := func(err error) error { return &net.OpError{Op: "dial", Net: "tcp", Err: err} }
 	for _, c := range []struct {
 		err   error
@@ -143,7 +147,10 @@ func TestWords(t *testing.T) {
 }
 
 func TestDescribe(t *testing.T) {
+	t.Parallel()
 	s := open(t, Options{Endpoints: []string{"10.0.0.5", "10.0.0.6"}, Prefix: "/linkspan/v1/"})
+	_ = s.client.Close() // what its own connections meet would be told too
+	s.notes.keep(nil)
 	for _, c := range []struct {
 		err  error
 		is   error
@@ -183,6 +190,7 @@ func TestDescribe(t *testing.T) {
 
 // TestRefused: only what says that nothing is written nor will be counts as refused.
 func TestRefused(t *testing.T) {
+	t.Parallel()
 	for err, want := range map[error]bool{
 		rpctypes.ErrNoSpace: true, rpctypes.ErrNoLeader: true, rpctypes.ErrTooManyRequests: true, rpctypes.ErrDuplicateKey: true,
 		rpctypes.ErrTimeout: false, rpctypes.ErrTimeoutDueToLeaderFail: false, rpctypes.ErrTimeoutDueToConnectionLost: false,
@@ -199,6 +207,7 @@ func TestRefused(t *testing.T) {
 }
 
 func TestHealth(t *testing.T) {
+	t.Parallel()
 	var h health
 	if since, was := h.good(); was || !since.IsZero() {
 		t.Errorf("the first answer ends an absence: %v", since)

@@ -26,11 +26,11 @@ func TestSnapshotAndRestore(t *testing.T) {
 	defer cl.Close()
 
 	var own, asked bytes.Buffer
-	if err := s.Snapshot(within(t, 10*time.Second), &own); err != nil {
+	if err := s.Snapshot(within(t, time.Minute), &own); err != nil {
 		t.Fatal(err)
 	}
 	// One of the members that are known is gone: another one gives it.
-	if err := cl.Snapshot(within(t, 20*time.Second), &asked); err != nil {
+	if err := cl.Snapshot(within(t, time.Minute), &asked); err != nil {
 		t.Fatal(err)
 	}
 	put(t, kv, "last", "2")
@@ -44,7 +44,7 @@ func TestSnapshotAndRestore(t *testing.T) {
 		}
 		r, _ := config(t, "b") // another name, another address
 		quietly(t, func() {
-			if err := Restore(within(t, 20*time.Second), r, file); err != nil {
+			if err := Restore(within(t, time.Minute), r, file); err != nil {
 				t.Fatalf("%s: %v", name, err)
 			}
 		})
@@ -95,7 +95,7 @@ func TestSnapshotAndRestore(t *testing.T) {
 		}
 		r, _ := config(t, "b")
 		quietly(t, func() {
-			err = Restore(within(t, 20*time.Second), r, file)
+			err = Restore(within(t, time.Minute), r, file)
 		})
 		if err == nil || !strings.Contains(err.Error(), tt.want) || !strings.Contains(err.Error(), "bad.db") {
 			t.Errorf("%s: %v", name, err)

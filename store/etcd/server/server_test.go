@@ -22,12 +22,7 @@ import (
 // port is a free one on loopback.
 func port(t *testing.T) netip.AddrPort {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return netip.MustParseAddrPort(l.Addr().String())
+	return netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), uint16(freePort()))
 }
 
 // lines is what was logged.
@@ -63,7 +58,7 @@ func within(t *testing.T, d time.Duration) context.Context {
 
 func start(t *testing.T, c Config) *Server {
 	t.Helper()
-	s, err := Start(within(t, 30*time.Second), c)
+	s, err := Start(within(t, time.Minute), c)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -83,14 +78,14 @@ func client(t *testing.T, urls ...string) *clientv3.Client {
 
 func put(t *testing.T, c *clientv3.Client, k, v string) {
 	t.Helper()
-	if _, err := c.Put(within(t, 10*time.Second), k, v); err != nil {
+	if _, err := c.Put(within(t, time.Minute), k, v); err != nil {
 		t.Fatalf("put %s: %v", k, err)
 	}
 }
 
 func get(t *testing.T, c *clientv3.Client, k string) string {
 	t.Helper()
-	r, err := c.Get(within(t, 10*time.Second), k)
+	r, err := c.Get(within(t, time.Minute), k)
 	if err != nil {
 		t.Fatalf("get %s: %v", k, err)
 	}
@@ -192,7 +187,7 @@ func TestBadConfig(t *testing.T) {
 			c := good
 			c.Dir = filepath.Join(t.TempDir(), "d")
 			tt.change(&c)
-			s, err := Start(within(t, 20*time.Second), c)
+			s, err := Start(within(t, time.Minute), c)
 			if err == nil {
 				s.Stop()
 				t.Fatal("it started")
@@ -204,8 +199,41 @@ func TestBadConfig(t *testing.T) {
 	}
 }
 
-// three members, one after the other, as hosts are promoted.
-func three(t *testing.T) (cs [3]Config, ss [3]*Server, cl *Cluster) {
+// three members that begin at once.
+func three(t *testing.T, tune ...func(*[3]Config)) (cs [3]Config, ss [3]*Server, cl *Cluster) {
+	t.Helper()
+	var all []string
+	for i := range cs {
+		cs[i], _ = config(t, string(rune('a'+i)))
+		all = append(all, cs[i].Name+"="+cs[i].PeerURL())
+	}
+	for _, f := range tune {
+		f(&cs)
+	}
+	for i := range cs {
+		cs[i].Cluster = strings.Join(all, ",")
+		s, err := Open(context.Background(), cs[i])
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(s.Stop)
+		ss[i] = s
+	}
+	for _, s := range ss {
+		if err := s.Wait(within(t, time.Minute)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cl, err := NewCluster(ClusterConfig{Endpoints: []string{cs[0].ClientURL(), cs[1].ClientURL(), cs[2].ClientURL()}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { cl.Close() })
+	return cs, ss, cl
+}
+
+// grown is three members, one after the other, as hosts are promoted.
+func grown(t *testing.T) (cs [3]Config, ss [3]*Server, cl *Cluster) {
 	t.Helper()
 	for i := range cs {
 		cs[i], _ = config(t, string(rune('a'+i)))
@@ -224,17 +252,17 @@ func three(t *testing.T) (cs [3]Config, ss [3]*Server, cl *Cluster) {
 
 func promote(t *testing.T, cl *Cluster, c *Config) *Server {
 	t.Helper()
-	id, cluster, err := cl.AddLearner(within(t, 20*time.Second), c.Name, c.PeerURL())
+	id, cluster, err := cl.AddLearner(within(t, time.Minute), c.Name, c.PeerURL())
 	if err != nil {
 		t.Fatal(err)
 	}
 	// What was cut off before the member started is repeated.
-	if again, same, err := cl.AddLearner(within(t, 20*time.Second), c.Name, c.PeerURL()); err != nil || again != id || same != cluster {
+	if again, same, err := cl.AddLearner(within(t, time.Minute), c.Name, c.PeerURL()); err != nil || again != id || same != cluster {
 		t.Fatalf("a second time: %x %s %v, first %x %s", again, same, err, id, cluster)
 	}
 	c.Cluster, c.Existing = cluster, true
 	s := start(t, *c)
-	if err := cl.Promote(within(t, 30*time.Second), id); err != nil {
+	if err := cl.Promote(within(t, time.Minute), id); err != nil {
 		t.Fatal(err)
 	}
 	return s
@@ -242,7 +270,7 @@ func promote(t *testing.T, cl *Cluster, c *Config) *Server {
 
 func TestThree(t *testing.T) {
 	t.Parallel()
-	cs, ss, cl := three(t)
+	cs, ss, cl := grown(t)
 	var urls []string
 	for _, c := range cs {
 		urls = append(urls, c.ClientURL())
@@ -250,11 +278,11 @@ func TestThree(t *testing.T) {
 	kv := client(t, urls...)
 	put(t, kv, "k", "1")
 
-	ms, err := cl.Members(within(t, 10*time.Second))
+	ms, err := cl.Members(within(t, time.Minute))
 	if err != nil || len(ms) != 3 || ms[0].Name != "a" || ms[2].Name != "c" || ms[2].Learner {
 		t.Fatalf("%+v %v", ms, err)
 	}
-	hs, err := cl.Health(within(t, 10*time.Second))
+	hs, err := cl.Health(within(t, time.Minute))
 	leaders := 0
 	for _, h := range hs {
 		if h.Err != nil || h.Version == "" || h.DBSize == 0 {
@@ -267,14 +295,14 @@ func TestThree(t *testing.T) {
 	if err != nil || len(hs) != 3 || leaders != 1 {
 		t.Errorf("%d answer, %d lead: %v", len(hs), leaders, err)
 	}
-	if _, _, err := cl.AddLearner(within(t, 10*time.Second), "b", "http://127.0.0.1:9"); err == nil || !strings.Contains(err.Error(), "has one already, b at") {
+	if _, _, err := cl.AddLearner(within(t, time.Minute), "b", "http://127.0.0.1:9"); err == nil || !strings.Contains(err.Error(), "has one already, b at") {
 		t.Errorf("a name twice: %v", err)
 	}
 
 	// One of three is gone: nothing changes.
 	ss[2].Stop()
 	put(t, kv, "k", "2")
-	hs, err = cl.Health(within(t, 10*time.Second))
+	hs, err = cl.Health(within(t, time.Minute))
 	if err != nil || hs[2].Err == nil || !strings.Contains(hs[2].Err.Error(), "does not answer") {
 		t.Errorf("c is gone: %+v %v", hs, err)
 	}
@@ -289,13 +317,13 @@ func TestThree(t *testing.T) {
 	if _, err := cl.Members(within(t, 3*time.Second)); err == nil || !strings.Contains(err.Error(), "etcd") {
 		t.Errorf("members without a majority: %v", err)
 	}
-	hs, err = cl.Health(within(t, 10*time.Second))
+	hs, err = cl.Health(within(t, time.Minute))
 	if err == nil || len(hs) != 1 || hs[0].Err != nil || len(hs[0].Alarms) != 1 || !strings.Contains(hs[0].Alarms[0], "sees no leader") {
 		t.Errorf("health without a majority: %+v, %v", hs, err)
 	}
 	// A backup can still be made.
 	var b bytes.Buffer
-	if err := ss[0].Snapshot(within(t, 10*time.Second), &b); err != nil || b.Len() < 1000 {
+	if err := ss[0].Snapshot(within(t, time.Minute), &b); err != nil || b.Len() < 1000 {
 		t.Errorf("a backup without a majority: %d bytes, %v", b.Len(), err)
 	}
 	if st := ss[0].Status(); st.Members != 3 {
@@ -332,7 +360,7 @@ func TestAllAtOnce(t *testing.T) {
 		}
 	}
 	for _, s := range ss {
-		if err := s.Wait(within(t, 30*time.Second)); err != nil {
+		if err := s.Wait(within(t, time.Minute)); err != nil {
 			t.Error(err)
 		}
 	}
@@ -340,24 +368,24 @@ func TestAllAtOnce(t *testing.T) {
 
 func TestDemote(t *testing.T) {
 	t.Parallel()
-	cs, ss, _ := three(t)
+	cs, ss, _ := grown(t)
 	// The leader goes: the first one, as nobody else ever was.
 	st := ss[0].Status()
 	lead, _ := NewCluster(ClusterConfig{Endpoints: []string{cs[1].ClientURL(), cs[2].ClientURL()}})
 	defer lead.Close()
-	if err := lead.Remove(within(t, 20*time.Second), st.ID); err != nil {
+	if err := lead.Remove(within(t, time.Minute), st.ID); err != nil {
 		t.Fatal(err)
 	}
 	select {
 	case <-ss[0].Done():
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatalf("the removed member still runs: %+v", ss[0].Status())
 	}
 	if !ss[0].Removed() || !strings.Contains(ss[0].Failed().Error(), "was removed from the cluster") {
 		t.Errorf("%v", ss[0].Failed())
 	}
 	put(t, client(t, cs[1].ClientURL()), "k", "v")
-	if err := lead.Remove(within(t, 20*time.Second), st.ID); err == nil || !strings.Contains(err.Error(), "no member") {
+	if err := lead.Remove(within(t, time.Minute), st.ID); err == nil || !strings.Contains(err.Error(), "no member") {
 		t.Errorf("a second time: %v", err)
 	}
 	// Its old folder is no way back; a new one is.
@@ -367,22 +395,22 @@ func TestDemote(t *testing.T) {
 	last, _ := NewCluster(ClusterConfig{Endpoints: []string{c.ClientURL()}})
 	defer last.Close()
 
-	ms, err := lead.Members(within(t, 10*time.Second))
+	ms, err := lead.Members(within(t, time.Minute))
 	if err != nil || len(ms) != 3 {
 		t.Fatalf("%+v %v", ms, err)
 	}
 	for _, m := range ms {
 		if m.Name == "b" || m.Name == "c" {
-			if err := last.Remove(within(t, 20*time.Second), m.ID); err != nil {
+			if err := last.Remove(within(t, time.Minute), m.ID); err != nil {
 				t.Fatal(err)
 			}
 		}
 	}
-	ms, err = last.Members(within(t, 10*time.Second))
+	ms, err = last.Members(within(t, time.Minute))
 	if err != nil || len(ms) != 1 {
 		t.Fatalf("%+v %v", ms, err)
 	}
-	if err := last.Remove(within(t, 10*time.Second), ms[0].ID); err == nil || !strings.Contains(err.Error(), "the last member") {
+	if err := last.Remove(within(t, time.Minute), ms[0].ID); err == nil || !strings.Contains(err.Error(), "the last member") {
 		t.Errorf("the last one: %v", err)
 	}
 }
@@ -394,7 +422,7 @@ func TestRemovedWhileOff(t *testing.T) {
 	cs, ss, cl := three(t)
 	id := ss[2].Status().ID
 	ss[2].Stop()
-	if err := cl.Remove(within(t, 20*time.Second), id); err != nil {
+	if err := cl.Remove(within(t, time.Minute), id); err != nil {
 		t.Fatal(err)
 	}
 	s, err := Open(context.Background(), cs[2])
@@ -404,7 +432,7 @@ func TestRemovedWhileOff(t *testing.T) {
 	defer s.Stop()
 	select {
 	case <-s.Done():
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatalf("it does not know: %+v", s.Status())
 	}
 	if !s.Removed() {

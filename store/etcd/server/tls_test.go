@@ -48,14 +48,14 @@ func secure(t *testing.T, name string, f trust.Folder) (Config, *lines) {
 	return c, said
 }
 
-func tlsPut(t *testing.T, url string, tc *tls.Config) error {
+func tlsPut(t *testing.T, url string, tc *tls.Config, patience time.Duration) error {
 	t.Helper()
 	cl, err := clientv3.New(clientv3.Config{Endpoints: []string{url}, TLS: tc, Logger: zap.NewNop()})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer cl.Close()
-	_, err = cl.Put(within(t, 3*time.Second), "k", "v")
+	_, err = cl.Put(within(t, patience), "k", "v")
 	return err
 }
 
@@ -75,7 +75,7 @@ func TestTLS(t *testing.T) {
 	if out := said.String(); out != "" {
 		t.Errorf("logged without need:\n%s", out)
 	}
-	if err := tlsPut(t, ac.ClientURL(), ib.Client()); err != nil {
+	if err := tlsPut(t, ac.ClientURL(), ib.Client(), time.Minute); err != nil {
 		t.Fatalf("a host of the mesh: %v", err)
 	}
 
@@ -86,7 +86,7 @@ func TestTLS(t *testing.T) {
 	}
 	defer cl.Close()
 	promote(t, cl, &bc)
-	if hs, err := cl.Health(within(t, 10*time.Second)); err != nil || len(hs) != 2 || hs[0].Err != nil || hs[1].Err != nil {
+	if hs, err := cl.Health(within(t, time.Minute)); err != nil || len(hs) != 2 || hs[0].Err != nil || hs[1].Err != nil {
 		t.Errorf("%+v %v", hs, err)
 	}
 
@@ -95,7 +95,7 @@ func TestTLS(t *testing.T) {
 	strange := io.Client()
 	strange.RootCAs = ib.Client().RootCAs // it trusts us, we do not trust it
 	for what, tc := range map[string]*tls.Config{"another mesh's": strange, "no certificate": {RootCAs: ib.Client().RootCAs}, "one that does not trust us": io.Client()} {
-		if err := tlsPut(t, ac.ClientURL(), tc); err == nil {
+		if err := tlsPut(t, ac.ClientURL(), tc, 2*time.Second); err == nil {
 			t.Errorf("%s: let in", what)
 		}
 	}
@@ -134,7 +134,7 @@ func TestTLS(t *testing.T) {
 
 	// A host that is no more.
 	_, gone := certified(t, ca, "gone")
-	if err := tlsPut(t, ac.ClientURL(), gone.Client()); err != nil {
+	if err := tlsPut(t, ac.ClientURL(), gone.Client(), time.Minute); err != nil {
 		t.Fatal(err)
 	}
 	st := memory(t)
@@ -150,10 +150,10 @@ func TestTLS(t *testing.T) {
 	if err := fa.SaveRevoked(list); err != nil {
 		t.Fatal(err)
 	}
-	if err := tlsPut(t, ac.ClientURL(), gone.Client()); err == nil {
+	if err := tlsPut(t, ac.ClientURL(), gone.Client(), 2*time.Second); err == nil {
 		t.Error("a forgotten host's certificate still counts")
 	}
-	if err := tlsPut(t, ac.ClientURL(), ib.Client()); err != nil {
+	if err := tlsPut(t, ac.ClientURL(), ib.Client(), time.Minute); err != nil {
 		t.Errorf("one that is not forgotten: %v", err)
 	}
 	if info, err := os.Stat(fa.RevokedFile()); err != nil || info.Mode().Perm() != 0o600 {
