@@ -98,7 +98,7 @@ func (s *Server) Run() {
 	s.mu.Lock()
 	s.cmd = cmd
 	s.mu.Unlock()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for {
 		if err = ping(s.Address); err == nil {
 			return
@@ -130,7 +130,7 @@ func (s *Server) end(sig syscall.Signal) {
 	go func() { _ = cmd.Wait(); close(done) }()
 	select {
 	case <-done:
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		_ = cmd.Process.Kill()
 		<-done
 	}

@@ -104,7 +104,7 @@ func startRegistry(ctx context.Context, storage, netns, addr string, readonly bo
 		return nil, fmt.Errorf("docker-registry on %s: %v\n%s", addr, r.err, <-printed)
 	case <-ctx.Done():
 		return nil, errors.Join(fmt.Errorf("docker-registry on %s: %w", addr, ctx.Err()), r.close())
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		return nil, errors.Join(fmt.Errorf("docker-registry on %s does not listen after 20 s", addr), r.close())
 	}
 }
