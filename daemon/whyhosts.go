@@ -41,8 +41,16 @@ func (n neighbours) Ask(ctx context.Context, to cnm.Peer, q why.Question) (*why.
 	return &r, nil
 }
 
+// Passes implements why.Hosts.
+func (n neighbours) Passes(ctx context.Context, to cnm.Peer, size int) (passes, known bool) {
+	if c := n.e.span.current(); c != nil {
+		return c.Passes(ctx, to, size)
+	}
+	return false, false
+}
+
 // asked answers the question of another host's daemon. It changes nothing, and sends no
-// packet.
+// packet but the mesh's own probes.
 func (e *engine) asked(ctx context.Context, from cnm.Peer, b []byte) ([]byte, error) {
 	var q why.Question
 	if err := json.Unmarshal(b, &q); err != nil {

@@ -20,6 +20,11 @@ order in which the packet meets it (routes, neighbours, bridges, every rule of e
 firewall, translations, who listens), and the way of the answer. It sends nothing and
 changes nothing; only --probe sends one packet, and compares what it met.
 
+Where A and B are on different hosts of a mesh, the daemons of both are asked, each for
+the half that it sees; it does not matter at which host you ask. The answer says on which
+host the cure is to be typed. A host that cannot be asked is named, and the answer is then
+that it cannot be told.
+
 Exit code: 0 it reaches; 2 it does not; 1 the question is wrong, or it cannot be told.`
 
 const whyExample = `

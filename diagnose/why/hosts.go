@@ -16,6 +16,9 @@ type Hosts interface {
 	Peers() []cnm.Peer
 	// Ask puts a question; an error is why there is no answer, in words.
 	Ask(ctx context.Context, to cnm.Peer, q Question) (*Reply, error)
+	// Passes says whether packets of so many bytes, IP header and all, pass on the wire to
+	// it, by probes of the mesh's own; known is false where that cannot be told.
+	Passes(ctx context.Context, to cnm.Peer, size int) (passes, known bool)
 }
 
 // Question is what one host's daemon asks that of another. One of its fields is set.

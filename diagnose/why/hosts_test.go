@@ -21,6 +21,14 @@ type fakeHosts struct {
 	peers []cnm.Peer
 	reply func(to cnm.Peer, q Question) (*Reply, error)
 	got   []Question
+	// small is the largest packet that passes, 0: not told; tried are those that were.
+	small int
+	tried []int
+}
+
+func (h *fakeHosts) Passes(_ context.Context, _ cnm.Peer, size int) (passes, known bool) {
+	h.tried = append(h.tried, size)
+	return size <= h.small, h.small > 0
 }
 
 func (h *fakeHosts) Peers() []cnm.Peer { return h.peers }
@@ -287,6 +295,41 @@ func TestOurs(t *testing.T) {
 				t.Errorf("asked %+v\nwant  %+v", *q, want)
 			}
 		})
+	}
+}
+
+// TestWireTried: a wire that loses large packets without a word is found by probes of the
+// size that A's become on it, from both hosts.
+func TestWireTried(t *testing.T) {
+	well := func(cnm.Peer, Question) (*Reply, error) {
+		return &Reply{Answer: &Answer{Verdict: Reaches, Code: OK}}, nil
+	}
+	for _, c := range []struct {
+		from, to string
+		small    int
+		tried    int
+		code     Code
+		found    string
+	}{
+		{"near", "far:80", 1500, 1500, OK, "a probe of 1500 bytes passes"},
+		{"near", "far:80", 1400, 1500, MTU, "probes of 1500 bytes are lost"},
+		{"near", "far:80", 0, 1500, OK, "could not be tried"},
+		{"plain", "level:80", 1499, 1500, MTU, "probes of 1500 bytes are lost"},
+		{"plain", "remote:80", 1400, 1500, MTU, "probes of 1500 bytes are lost"},
+		{"shy", "dark:80", 1400, 1370 + 70 + 60, MTU, "probes of 1500 bytes are lost"},
+	} {
+		h := hostsOf(t, well)
+		h.small = c.small
+		a, err := newSpanned().asks(t, h, c.from, c.to)
+		if err != nil || a.Code != c.code || len(h.tried) != 1 || h.tried[0] != c.tried || !slices.ContainsFunc(a.Steps, func(s Step) bool { return strings.Contains(s.Found, c.found) }) {
+			t.Errorf("%s to %s, %d pass: tried %v, %s: %s, %v", c.from, c.to, c.small, h.tried, a.Code, a.Sentence, err)
+		}
+	}
+	h, m, q := hostsOf(t, nil), serving(), halves()["overlay"]
+	h.small = 1300
+	r, err := Respond(t.Context(), m.whole(), cnm.Peer{ID: "h2", Name: "host2", Addr: addr("192.0.2.2")}, Question{Half: &q}, m.options(h))
+	if err != nil || r.Answer.Code != MTU || !strings.Contains(r.Answer.Sentence, "on the wire to host host2") || r.Answer.Cure != "" || r.Answer.Advice == "" {
+		t.Errorf("%+v, %v", r, err)
 	}
 }
 

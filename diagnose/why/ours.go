@@ -26,6 +26,7 @@ func (w *walk) over() bool {
 	}
 	ctx, stop := context.WithTimeout(w.ctx, halfTime)
 	defer stop()
+	passes := w.tryWire(ctx, x, q.Most)
 	r, err := w.hosts.Ask(ctx, x.Peer, Question{Half: &q})
 	if err == nil && (r == nil || r.Answer == nil) {
 		err = fmt.Errorf("%s gave no answer", x.Peer.Name)
@@ -37,7 +38,7 @@ func (w *walk) over() bool {
 		return true
 	}
 	w.heard = true
-	return w.join(r.Answer, x.Peer.Name)
+	return w.join(r.Answer, x.Peer.Name) && passes()
 }
 
 // overPeer asks another host of the mesh about what comes to its own address, by which its

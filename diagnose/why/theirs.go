@@ -127,7 +127,9 @@ func (w *walk) halfway(n *cnm.Network, q Half) {
 	w.part = Back
 	ans := packet{src: w.reached.dst, dst: w.reached.src, sport: w.reached.dport, dport: w.reached.sport, proto: p.proto, answer: true}
 	got, ok := w.follow(start{place: end.place}, ans)
-	if ok && !got.outside {
+	if ok && got.outside {
+		w.tryWire(w.ctx, x, w.carries[len(w.carries)-1].mtu)()
+	} else if ok {
 		w.fail(got.place, "answer", "it ends at "+w.stack(got.place), because(WrongRoute, "the answers of %s to %s do not leave the host: they end at %s.", w.b.Name, w.a.Name, w.stack(got.place)).
 			advise("look at the way back: %s", end.place.cmd("ip route get "+ans.dst.String())))
 	}

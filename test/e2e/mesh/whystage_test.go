@@ -3,6 +3,7 @@ package mesh
 import (
 	"encoding/json"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"linkspan/internal/daemontest"
+	"linkspan/netns"
 )
 
 // whyAnswer is what `linkspan why --json` says.
@@ -61,7 +63,7 @@ type whyStage struct {
 func newWhyStage(t *testing.T) *whyStage {
 	t.Helper()
 	s := &whyStage{cluster: &cluster{daemontest.NewTwoLANs(t, 1500, "--repair=false"), t}, probe: daemontest.Netprobe(t), where: map[string]*box{},
-		net: map[string]string{"bob": "plain", "sid": "secret", "flo": "flat", "eve": "flat", "vic": "veil"}}
+		net: map[string]string{"bob": "plain", "sid": "secret", "flo": "flat", "eve": "flat", "vic": "veil", "gus": "plain", "dan": "plain"}}
 	s.form()
 	one := s.Daemons[0]
 	for _, n := range [][]string{{"plain", "-d", "overlay"}, {"secret", "-d", "overlay", "-o", "encrypted"}, {"flat", "-d", "routed"}, {"veil", "-d", "routed", "-o", "encrypted"}} {
@@ -91,7 +93,7 @@ func newWhyStage(t *testing.T) *whyStage {
 		s.meet(1, n)
 	}
 	s.meet(2, "eve")
-	for _, n := range s.net {
+	for _, n := range []string{"plain", "secret", "flat", "veil"} {
 		s.where["ann on "+n] = &box{host: -1, addr: one.Docker("inspect", "-f", "{{(index .NetworkSettings.Networks \""+n+"\").IPAddress}}", "ann")}
 	}
 	return s
@@ -128,26 +130,30 @@ type box struct {
 	host int
 	addr string
 	pid  int
+	// joined: it is on the network that it should share with ann.
+	joined bool
 }
 
 // meet learns where a container is.
 func (s *whyStage) meet(host int, name string) {
 	s.t.Helper()
-	f := strings.Fields(s.Daemons[host].Docker("inspect", "-f", "{{.State.Pid}}{{range .NetworkSettings.Networks}} {{.IPAddress}}{{end}}", name))
-	pid, _ := strconv.Atoi(f[0])
-	s.where[name] = &box{host: host, pid: pid}
-	if len(f) > 1 {
-		s.where[name].addr = f[1]
+	f := strings.Fields(s.Daemons[host].Docker("inspect", "-f", "{{.State.Pid}}{{range $n, $e := .NetworkSettings.Networks}} {{$n}}={{$e.IPAddress}}{{end}}", name))
+	pid, _ := strconv.Atoi(f[0]) // 0: it does not run
+	b := &box{host: host, pid: pid}
+	for _, on := range f[1:] {
+		if n, a, _ := strings.Cut(on, "="); b.addr == "" || n == s.net[name] {
+			b.addr, b.joined = a, n == s.net[name]
+		}
 	}
+	s.where[name] = b
 }
 
-// pid is a container's, which may have been started again.
+// pid is a container's, which may have been started again, at another address.
 func (s *whyStage) pid(name string) int {
-	b := s.where[name]
-	if _, err := os.Stat(fmt.Sprintf("/proc/%d/ns/net", b.pid)); err != nil {
-		b.pid, _ = strconv.Atoi(strings.TrimSpace(s.Daemons[b.host].TryDocker("inspect", "-f", "{{.State.Pid}}", name).Stdout))
+	if _, err := os.Stat(fmt.Sprintf("/proc/%d/ns/net", s.where[name].pid)); err != nil || !s.where[name].joined && name != "ann" {
+		s.meet(s.where[name].host, name)
 	}
-	return b.pid
+	return s.where[name].pid
 }
 
 // number is a host's, by its name.
@@ -160,14 +166,46 @@ func (s *whyStage) number(name string) int {
 	return -1
 }
 
-// dials says whether a container is answered by another one: "bob:9000".
+// dials says whether a container is answered by another one: "bob:9000"; or, by UDP, a
+// large packet: "bob:9000/udp".
 func (s *whyStage) dials(from, to string) bool {
 	name, port, _ := strings.Cut(to, ":")
+	s.pid(name)
 	a := s.where[name].addr
 	if name == "ann" {
 		a = s.where["ann on "+s.net[from]].addr
 	}
+	if a == "" {
+		return false // it does not run
+	}
+	if port, udp := strings.CutSuffix(port, "/udp"); udp {
+		return s.large(from, a+":"+port)
+	}
 	return exec.Command("nsenter", fmt.Sprintf("--net=/proc/%d/ns/net", s.pid(from)), "--", s.probe, "dial", "-timeout", "700ms", "tcp/"+a+":"+port).Run() == nil
+}
+
+// large sends a datagram that fills a packet, and hears whether it is echoed: what comes
+// back has some words before it.
+func (s *whyStage) large(from, to string) bool {
+	var conn net.Conn
+	err := netns.Do(fmt.Sprintf("/proc/%d/ns/net", s.pid(from)), func() (err error) {
+		conn, err = net.Dial("udp", to)
+		return err
+	})
+	if err != nil {
+		return false
+	}
+	defer conn.Close()
+	for range 3 {
+		_ = conn.SetDeadline(time.Now().Add(300 * time.Millisecond))
+		if _, err := conn.Write(make([]byte, 1370)); err != nil {
+			continue
+		}
+		if n, err := conn.Read(make([]byte, 2000)); err == nil && n > 1370 {
+			return true
+		}
+	}
+	return false
 }
 
 // becomes waits until dialling succeeds, or fails.
