@@ -53,7 +53,8 @@ func joins(t *testing.T, s *mem.Store, number int) *realHost {
 func (r *realHost) up(t *testing.T) {
 	t.Helper()
 	m, err := mesh.New(mesh.Config{Store: r.view, Local: r.store, Self: r.self, Place: mesh.Place{Dev: "eth0", MTU: 1500},
-		Way: func(netip.Addr) mesh.Way { return mesh.Way{Dev: "eth0", MTU: 1500} }, Log: slog.New(slog.DiscardHandler)})
+		Way: func(netip.Addr) mesh.Way { return mesh.Way{Dev: "eth0", MTU: 1500} }, Log: slog.New(slog.DiscardHandler),
+		AskWait: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,7 +12,7 @@ import (
 	"linkspan/events"
 )
 
-// Peers implements Sink.
+// Peers implements mesh.Sink.
 func (k *sink) Peers(ctx context.Context) { (*Controller)(k).repeer(ctx) }
 
 // repeer takes over which hosts there are and how this one reaches them, and plans
@@ -241,6 +241,12 @@ func (c *Controller) silence(ctx context.Context, host string) {
 
 // nameHost has the resolver know the names of one host's containers, or not.
 func (c *Controller) nameHost(ctx context.Context, host string, known bool) {
+	c.nameWhere(ctx, func(r cnm.Remote) bool { return r.Host == host }, known)
+}
+
+// nameWhere has the resolver know the names of some containers elsewhere, on all
+// networks, or not.
+func (c *Controller) nameWhere(ctx context.Context, some func(cnm.Remote) bool, known bool) {
 	if c.cfg.Resolver == nil {
 		return
 	}
@@ -250,10 +256,10 @@ func (c *Controller) nameHost(ctx context.Context, host string, known bool) {
 		}
 		sp := c.span(n.ID)
 		sp.mu.Lock()
-		err := c.nameSome(ctx, n, sp, func(r cnm.Remote) bool { return r.Host == host }, known)
+		err := c.nameSome(ctx, n, sp, some, known)
 		sp.mu.Unlock()
 		if err != nil {
-			c.log.Error("names of containers on another host are not as they should be; the next reconciliation brings them", "network", n.Name, "host", c.hostName(host), "err", err)
+			c.log.Error("names of containers on other hosts are not as they should be; the next reconciliation brings them", "network", n.Name, "err", err)
 		}
 	}
 }
@@ -310,19 +316,5 @@ func (c *Controller) fence(ctx context.Context, in bool) {
 	default:
 		c.log.Warn("this host is in the mesh no more: containers on its networks reach those of this host alone")
 	}
-	if c.cfg.Resolver == nil {
-		return
-	}
-	for _, n := range c.Networks() {
-		if _, ok := c.spanner(n); !ok || !c.used(n.ID) {
-			continue
-		}
-		sp := c.span(n.ID)
-		sp.mu.Lock()
-		err := c.nameSome(ctx, n, sp, func(r cnm.Remote) bool { return !in || !c.isSilent(r.Host) }, in)
-		sp.mu.Unlock()
-		if err != nil {
-			c.log.Error("names of containers on other hosts are not as they should be; the next reconciliation brings them", "network", n.Name, "err", err)
-		}
-	}
+	c.nameWhere(ctx, func(r cnm.Remote) bool { return !in || !c.isSilent(r.Host) }, in)
 }

@@ -46,21 +46,6 @@ type Mesh interface {
 	Peers() []cnm.Peer
 }
 
-// Sink is who hears what the mesh tells: the controller. Calls come one at a time and
-// do not wait for the kernel longer than the change takes.
-type Sink interface {
-	// Networks are all global networks there are now.
-	Networks(ctx context.Context, all []*cnm.Network)
-	// Peers says that the underlay, or any peer, is another than before.
-	Peers(ctx context.Context)
-	// Remote says what changed on a network that is followed.
-	Remote(ctx context.Context, network string, c cnm.RemoteChange)
-	// Ask is another host's request for an address of a block of ours: grant it, so that
-	// it is never handed out here until Unask, or say who has it.
-	Ask(ctx context.Context, network string, addr netip.Addr, host string) error
-	Unask(ctx context.Context, network string, addr netip.Addr)
-}
-
 // Recaller is a Mesh that remembers across restarts what it was told.
 type Recaller interface {
 	// Recall returns what was last known of a network elsewhere, whole, at once; known
@@ -75,7 +60,7 @@ type Silencer interface {
 	Silent() <-chan struct{}
 }
 
-// Granter is a Mesh that remembers what this host granted (Sink.Ask).
+// Granter is a Mesh that remembers what this host granted (mesh.Sink's Ask).
 type Granter interface {
 	// Granted are the addresses of this host's blocks that others have, with the hosts'
 	// names.

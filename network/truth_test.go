@@ -20,6 +20,7 @@ import (
 	"linkspan/driver/overlay"
 	"linkspan/driver/routed"
 	"linkspan/ipam"
+	"linkspan/mesh"
 )
 
 // truth is the common store of the hosts of a test, in the plainest way. What it tells
@@ -48,7 +49,7 @@ type member struct {
 	routed   atomic.Bool // others reach it through a router
 	mute     atomic.Bool // nothing is told of what is elsewhere, as if it took long
 
-	hears   atomic.Pointer[Sink]
+	hears   atomic.Pointer[mesh.Sink]
 	own     map[string][]cnm.Block // remembered
 	follows map[string]bool
 	known   map[string]map[string]cnm.Remote // remembered, by network
@@ -122,7 +123,7 @@ func (m *member) listen(w *world) {
 	m.hears.Store(&s)
 }
 
-func (m *member) sink() Sink { return *m.hears.Load() }
+func (m *member) sink() mesh.Sink { return *m.hears.Load() }
 
 func (m *member) tell(f func()) {
 	m.waiting.Add(1)
