@@ -36,6 +36,8 @@ type place struct {
 	network string
 }
 
+// The file is the first of its package by name: the longest test starts first.
+
 // TestSoak does random things to containers and hosts, and now and then heals all faults
 // and checks: no address twice, every container reached by its name from every host, no
 // name and no FDB entry of one that is gone.
