@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"net/netip"
 	"path/filepath"
@@ -20,6 +19,7 @@ import (
 	"linkspan/dataplane/diff"
 	"linkspan/dataplane/linux"
 	"linkspan/driver"
+	"linkspan/driver/drivertest"
 	"linkspan/driver/overlay"
 	"linkspan/driver/routed"
 	"linkspan/internal/lab"
@@ -71,7 +71,7 @@ func newSpread(t *testing.T, d driver.Spanner, six bool) *spread {
 	}
 	sw.Plug(router, near+bits)
 	for i, addr := range addrs {
-		h := &spanHost{Host: w.lab.Host(fmt.Sprintf("host%d", i+1)).Router(), id: fmt.Sprintf("h%d", i+1), pins: filepath.Join(t.TempDir(), "pins")}
+		h := &spanHost{Host: w.lab.Host(fmt.Sprintf("host%d", i+1)).Router(), id: fmt.Sprintf("h%d", i+1)}
 		if i < 2 {
 			sw.Plug(h.Host, addr+bits)
 			h.Route("default", netip.MustParseAddr(near))
@@ -83,24 +83,7 @@ func newSpread(t *testing.T, d driver.Spanner, six bool) *spread {
 		rand.Read(id)
 		h.env = driver.Env{Table: "linkspan_" + hex.EncodeToString(id), Underlay: &cnm.Underlay{Host: h.id, Name: h.Name, Addr: netip.MustParseAddr(addr),
 			Dev: "wan0", MTU: 1500, VXLANPort: 4789, MAC: fmt.Sprintf("02:4c:00:00:00:0%d", i+1), RoutedVNI: 0x4C0000}}
-		inst, err := linux.Instance(hex.EncodeToString(id))
-		if err != nil {
-			t.Fatal(err)
-		}
-		err = h.Do(func() (err error) {
-			h.k, err = linux.New(linux.Config{Instance: inst, Table: h.env.Table, PinDir: h.pins, Log: slog.New(slog.DiscardHandler),
-				OnShared: func(string, string) error { return nil }})
-			return err
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() {
-			h.k.Close()
-			if err := netns.Dismantle(h.pins); err != nil {
-				t.Errorf("leak: %v", err)
-			}
-		})
+		h.k, h.pins = drivertest.Kernel(t, h.Host, h.env.Table, func(string, string) error { return nil })
 		h.n = &cnm.Network{ID: strings.Repeat("5ea", 22)[:64], Name: "shop", Driver: d.Name(), Scope: cnm.ScopeGlobal, VNIs: []uint32{0x4C0001, 0x4C0001},
 			Pools: []cnm.Pool{{Subnet: netip.MustParsePrefix("192.168.0.0/16"), Gateway: netip.MustParseAddr("192.168.0.1")},
 				{Subnet: netip.MustParsePrefix("fd00:168::/64"), Gateway: netip.MustParseAddr("fd00:168::1")}}}
@@ -161,26 +144,7 @@ func (w *spread) box(h *spanHost, name string, i, last byte) {
 	owner := dataplane.Meta{Owner: dataplane.Owner{Kind: dataplane.OwnerSandbox, ID: id, Name: name}}
 	h.apply(w.t, diff.Create(append(objs, dataplane.Namespace{Meta: owner, Path: s.Path})))
 	w.boxes = append(w.boxes, &spanBox{name, h, s})
-	for _, addr := range []string{"0.0.0.0:80", "[::]:80"} {
-		var l net.Listener
-		if err := netns.Do(s.Path, func() (err error) {
-			l, err = net.Listen("tcp"+map[bool]string{true: "4", false: "6"}[addr[0] == '0'], addr)
-			return err
-		}); err != nil {
-			w.t.Fatal(err)
-		}
-		w.t.Cleanup(func() { l.Close() })
-		go func() {
-			for {
-				c, err := l.Accept()
-				if err != nil {
-					return
-				}
-				fmt.Fprintf(c, "%s sees %s", name, netip.MustParseAddrPort(c.RemoteAddr().String()).Addr().Unmap())
-				c.Close()
-			}
-		}()
-	}
+	drivertest.Serve(w.t, s.Path, name, 80)
 }
 
 // introduce tells each host of the others' containers.

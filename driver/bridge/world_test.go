@@ -1,11 +1,9 @@
 package bridge_test
 
 import (
-	"crypto/rand"
 	"encoding/hex"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"net/netip"
 	"path/filepath"
@@ -20,6 +18,7 @@ import (
 	"linkspan/dataplane/linux"
 	"linkspan/driver"
 	"linkspan/driver/bridge"
+	"linkspan/driver/drivertest"
 	"linkspan/internal/lab"
 	"linkspan/netns"
 	"linkspan/probe"
@@ -62,28 +61,7 @@ func newWorld(t *testing.T, env ...func(*driver.Env)) *world {
 		"2001:db8::105/64", "2001:db8::106/64", "2001:db8::107/64")...)
 	w.machine.Addr(wire.DevB, prefixes(machineAddr+"/24", machineAddr6+"/64", "60.191.82.1/24", "2001:db8::1/64")...)
 
-	dir := t.TempDir()
-	w.pins = filepath.Join(dir, "pins")
-	t.Cleanup(func() {
-		if err := netns.Dismantle(w.pins); err != nil {
-			t.Errorf("leak: %v", err)
-		}
-	})
-	id := make([]byte, 3)
-	rand.Read(id)
-	inst, err := linux.Instance(hex.EncodeToString(id))
-	if err != nil {
-		t.Fatal(err)
-	}
-	err = w.host.Do(func() (err error) {
-		w.k, err = linux.New(linux.Config{Instance: inst, Table: table, PinDir: w.pins, Log: slog.New(slog.DiscardHandler),
-			OnShared: func(name, prior string) error { w.shared[name] = prior; return nil }})
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { w.k.Close() })
+	w.k, w.pins = drivertest.Kernel(t, w.host, table, func(name, prior string) error { w.shared[name] = prior; return nil })
 	w.apply(diff.Create([]dataplane.Object{dataplane.BasePage(table)}))
 	serve(t, w.host.NS, "host")
 	serve(t, w.machine.NS, "machine")
@@ -212,42 +190,7 @@ func serve(t *testing.T, ns, name string, ports ...int) {
 		ports = servedPorts
 	}
 	for _, port := range ports {
-		var udp net.PacketConn
-		var tcp net.Listener
-		err := netns.Do(ns, func() (err error) {
-			if udp, err = net.ListenPacket("udp", fmt.Sprintf(":%d", port)); err == nil {
-				tcp, err = net.Listen("tcp", fmt.Sprintf(":%d", port))
-			}
-			return err
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { udp.Close(); tcp.Close() })
-		say := func(a net.Addr) []byte {
-			from := netip.MustParseAddrPort(a.String()).Addr().Unmap()
-			return fmt.Appendf(nil, "%s sees %s", name, from)
-		}
-		go func() {
-			b := make([]byte, 64)
-			for {
-				_, from, err := udp.ReadFrom(b)
-				if err != nil {
-					return
-				}
-				udp.WriteTo(say(from), from)
-			}
-		}()
-		go func() {
-			for {
-				c, err := tcp.Accept()
-				if err != nil {
-					return
-				}
-				c.Write(say(c.RemoteAddr()))
-				c.Close()
-			}
-		}()
+		drivertest.Serve(t, ns, name, port)
 	}
 }
 
