@@ -6,7 +6,6 @@ package ipam
 import (
 	"fmt"
 	"net/netip"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -59,18 +58,6 @@ type Pool struct {
 type lease struct {
 	holder string
 	since  time.Time
-}
-
-// hold is a definition's address, in use or not. left is when its holder was last
-// here; zero: it is, or has never been.
-type hold struct {
-	holder, lineage string
-	left            time.Time
-}
-
-type rest struct {
-	addr  netip.Addr
-	since time.Time
 }
 
 // New makes the pool of a network's subnet. A zero gateway reserves none.
@@ -201,63 +188,6 @@ func (p *Pool) lease(addr netip.Addr, holder string) {
 	}
 }
 
-// had says whether the holder can have an address, or has it, here and now. The caller
-// holds mu.
-func (p *Pool) had(addr netip.Addr, holder, lineage string) error {
-	if err := p.available(addr, holder, lineage); err != nil {
-		return err
-	}
-	if l, ok := p.leases[addr]; ok && l.holder == holder || p.heldBy(addr, holder) >= 0 {
-		return nil
-	}
-	return p.ours(addr)
-}
-
-// Hold keeps an address for its holder, whether he has it now or not, until
-// Unhold: no one else is handed it. Errors are AllocateSpecific's. Holders of one
-// lineage, unless it is empty, hold an address together, also while one of them has
-// it: they are versions of one thing, of which the next is made before the last goes.
-func (p *Pool) Hold(addr netip.Addr, holder, lineage string) error {
-	addr = addr.Unmap()
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if err := p.had(addr, holder, lineage); err != nil {
-		return err
-	}
-	if i := p.heldBy(addr, holder); i >= 0 {
-		p.holds[addr][i].lineage = lineage
-		return nil
-	}
-	delete(p.rests, addr)
-	p.occupy(addr)
-	p.holds[addr] = append(p.holds[addr], hold{holder: holder, lineage: lineage})
-	return nil
-}
-
-// heldBy is the holder's place among those that hold an address, or -1.
-func (p *Pool) heldBy(addr netip.Addr, holder string) int {
-	return slices.IndexFunc(p.holds[addr], func(h hold) bool { return h.holder == holder })
-}
-
-// Unhold ends Hold; an address that its holder has stays his until Release.
-// Unholding another's, or what is not held, is no matter.
-func (p *Pool) Unhold(addr netip.Addr, holder string) {
-	addr = addr.Unmap()
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	i := p.heldBy(addr, holder)
-	if i < 0 {
-		return
-	}
-	if p.holds[addr] = slices.Delete(p.holds[addr], i, i+1); len(p.holds[addr]) > 0 {
-		return
-	}
-	delete(p.holds, addr)
-	if _, leased := p.leases[addr]; !leased {
-		p.vacate(addr)
-	}
-}
-
 // MarkUsed loads an address that is in use, at start. Dynamic allocation goes on
 // behind it, so that a restart does not begin with what was just released. What is in
 // use is so in whosever block it is.
@@ -295,23 +225,6 @@ func (p *Pool) Release(addr netip.Addr) bool {
 	return true
 }
 
-// vacate lets an address rest that nobody has any more. The caller holds mu.
-func (p *Pool) vacate(addr netip.Addr) {
-	off, dynamic := p.win.offset(addr)
-	switch {
-	case !dynamic: // outside the range no one is handed it by chance
-	case p.opts.Rest < 0:
-		p.taken.clear(off)
-	default:
-		now := p.opts.Now()
-		p.rests[addr] = now
-		p.resting = append(p.resting, rest{addr, now})
-		if len(p.resting) > 2*len(p.rests)+64 { // stale entries of addresses that were asked for by name
-			p.resting = slices.DeleteFunc(p.resting, func(r rest) bool { return !p.rests[r.addr].Equal(r.since) })
-		}
-	}
-}
-
 // Available says, as Hold would, whether the holder could have the address, and
 // takes nothing.
 func (p *Pool) Available(addr netip.Addr, holder, lineage string) error {
@@ -344,28 +257,6 @@ func (p *Pool) occupy(addr netip.Addr) {
 	if off, ok := p.win.offset(addr); ok {
 		p.taken.set(off)
 	}
-}
-
-// wakeRested frees what has rested long enough.
-func (p *Pool) wakeRested(now time.Time) {
-	n := 0
-	for n < len(p.resting) && now.Sub(p.resting[n].since) >= p.opts.Rest {
-		p.wake(p.resting[n])
-		n++
-	}
-	p.resting = p.resting[n:]
-}
-
-// wake frees one resting address, unless it was asked for by name meanwhile.
-func (p *Pool) wake(r rest) bool {
-	if since, ok := p.rests[r.addr]; !ok || !since.Equal(r.since) {
-		return false
-	}
-	delete(p.rests, r.addr)
-	if off, ok := p.win.offset(r.addr); ok {
-		p.taken.clear(off)
-	}
-	return true
 }
 
 // name is the network as errors call it.
