@@ -33,7 +33,9 @@ func (e *engine) world() *diagnose.World {
 
 // explainSources are what `linkspan explain` tells things from.
 func (e *engine) explainSources() explain.Sources {
-	return explain.Sources{World: e.world(), Observer: e.kernel, Keeper: e.keeper}
+	world := e.world()
+	world.Mesh = others{e}
+	return explain.Sources{World: world, Observer: e.kernel, Keeper: e.keeper}
 }
 
 // declared shows the engine to those who explain.

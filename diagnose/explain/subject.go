@@ -52,8 +52,10 @@ func (m *maker) subject(ctx context.Context, s string, kind Kind) error {
 	case nErr == nil:
 		return m.network(ctx, n)
 	}
-	if done, err := m.whose(ctx, s); done || err != nil {
-		return err
+	for _, other := range []func(context.Context, string) (bool, error){m.elsewhere, m.whose} {
+		if done, err := other(ctx, s); done || err != nil {
+			return err
+		}
 	}
 	if strings.ContainsAny(s, ":/") { // no name has these
 		return portErr

@@ -21,8 +21,10 @@ type whyAnswer struct {
 	Code, Sentence, Cure, Advice, Verdict, Host, Asked string
 	Missing                                            []string
 	Notes                                              []struct{ Text, Host string }
-	Steps                                              []struct{ Part, Host, Where, Look, Found, State string }
+	Steps                                              []whyStep
 }
+
+type whyStep struct{ Part, Host, Where, Look, Found, State string }
 
 func (a whyAnswer) String() string {
 	var b strings.Builder
@@ -40,6 +42,20 @@ func (c *cluster) why(i int, from, to string) (a whyAnswer) {
 	if err := json.Unmarshal([]byte(r.Stdout), &a); err != nil {
 		c.t.Fatalf("why %s %s on %s: %v: %s%s", from, to, c.name(i), err, r.Stdout, r.Stderr)
 	}
+	return a
+}
+
+// told is why, of hosts that all can be asked: under load one may not answer in time, which
+// the answer says.
+func (s *whyStage) told(i int, from, to string) (a whyAnswer) {
+	s.t.Helper()
+	for end := time.Now().Add(2 * patience); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+		a = s.why(i, from, to)
+		if words := fmt.Sprint(a.Sentence, a.Notes); a.Code != "not-asked" && !strings.Contains(words, "cannot be asked") && !strings.Contains(words, "is not heard of") {
+			return a
+		}
+	}
+	s.t.Fatalf("why %s %s on %s: %v", from, to, s.name(i), a)
 	return a
 }
 
