@@ -102,7 +102,7 @@ func TestStateFile(t *testing.T) {
 		"cut anywhere": func() []byte { return whole[:100+r.IntN(used-page)] },
 		"noise": func() []byte {
 			d := bytes.Clone(whole)
-			for i := used / 4 / page * page; i < used/2; i++ { // several pages: one alone may be free
+			for i := used / 4 / page * page; i < used/4*3; i++ { // half of all pages: some may be free
 				d[i] = byte(r.Uint32())
 			}
 			return d
