@@ -177,7 +177,9 @@ func (s *whyStage) blackHoleAcross(t *testing.T) {
 		a := in.told(0, "ann", b)
 		t.Logf("%s: %s", a.Code, a.Sentence)
 		// The mesh finds it within half a minute by itself, and the networks follow.
-		followed := slices.ContainsFunc(a.Steps, func(s whyStep) bool { return s.Look == "path" && !strings.Contains(s.Found, "1450") && !strings.Contains(s.Found, "1500") })
+		followed := slices.ContainsFunc(a.Steps, func(s whyStep) bool {
+			return s.Look == "path" && !strings.Contains(s.Found, "1450") && !strings.Contains(s.Found, "1500")
+		})
 		if a.Code != "mtu" && !(a.Code == "ok" && (followed || b == "sid:9000")) || a.Code == "mtu" && !strings.Contains(a.Sentence, "large packets are lost on the wire to host host") {
 			t.Errorf("why ann %s: %v", b, a)
 		}
