@@ -33,11 +33,9 @@ func TestFirstNews(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				x := newTruth()
-				a, _ := x.enter(t)
-				b, m := x.enter(t)
-				n := shop(t, a)
-				x.settle()
+				x, a, b := pair(t)
+				m := x.members[1]
+				n := x.network("shop")
 				b.join(named("c0")) // a block is this host's
 				b.leave("c0", false)
 				a.join(named("c1", "192.168.1.1"))

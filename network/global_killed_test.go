@@ -25,11 +25,8 @@ func TestGlobalKilled(t *testing.T) {
 
 func killedGlobally(t *testing.T, what string, do func(w *world) error) {
 	for step := 1; ; step++ {
-		x := newTruth()
-		a, ma := x.enter(t)
-		b, mb := x.enter(t)
-		shop(t, a)
-		x.settle()
+		x, a, b := pair(t)
+		ma, mb := x.members[0], x.members[1]
 		b.join(named("c3"))
 		if what != "join" {
 			a.join(named("c1"))

@@ -158,11 +158,8 @@ func truth2(b bool) *bool { return &b }
 // TestGlobalTwoHosts: what a container on one host needs of one on another comes and
 // goes with it, and the network with the first and last.
 func TestGlobalTwoHosts(t *testing.T) {
-	x := newTruth()
-	a, _ := x.enter(t)
-	b, _ := x.enter(t)
-	n := shop(t, a)
-	x.settle()
+	x, a, b := pair(t)
+	n := x.network("shop")
 	before := [2]string{a.everything(), b.everything()}
 	c1 := a.join(named("c1"))
 	if got := address(c1); got != ip("192.168.0.2") {
@@ -225,11 +222,7 @@ func TestGlobalTwoHosts(t *testing.T) {
 
 // TestGlobalConnect: a container that runs comes on a global network and leaves it.
 func TestGlobalConnect(t *testing.T) {
-	x := newTruth()
-	a, _ := x.enter(t)
-	b, _ := x.enter(t)
-	shop(t, a)
-	x.settle()
+	x, a, b := pair(t)
 	b.join(named("c3"))
 	x.settle()
 	a.join(on("c1", "bridge"))
@@ -260,11 +253,8 @@ func TestGlobalConnect(t *testing.T) {
 }
 
 func TestGlobalStatic(t *testing.T) {
-	x := newTruth()
-	a, ma := x.enter(t)
-	b, _ := x.enter(t)
-	shop(t, a)
-	x.settle()
+	x, a, b := pair(t)
+	ma := x.members[0]
 	if got := address(a.join(named("c1", "192.168.1.1"))); got != ip("192.168.1.1") {
 		t.Errorf("%s", got)
 	}
@@ -317,14 +307,8 @@ func TestGlobalStatic(t *testing.T) {
 
 // TestGlobalCutOff: with the common store gone, a host goes on within its own blocks.
 func TestGlobalCutOff(t *testing.T) {
-	x := newTruth()
-	a, ma := x.enter(t)
-	b, _ := x.enter(t)
-	shop(t, a)
-	x.settle()
-	a.join(named("c1"))
-	b.join(named("c3"))
-	x.settle()
+	x, a, _ := talking(t)
+	ma := x.members[0]
 	ma.away.Store(true)
 	for i := range 13 {
 		a.join(named(fmt.Sprint("d", i)))
@@ -446,14 +430,8 @@ func TestGlobalDeadHost(t *testing.T) {
 // TestGlobalFence: a host that the others forgot lets go of all that leads to them, and
 // its containers keep each other; back in, all is as it was.
 func TestGlobalFence(t *testing.T) {
-	x := newTruth()
-	a, ma := x.enter(t)
-	b, _ := x.enter(t)
-	shop(t, a)
-	x.settle()
-	a.join(named("c1"))
-	b.join(named("c3"))
-	x.settle()
+	x, a, b := talking(t)
+	ma := x.members[0]
 	before, knew := a.things(), a.knows()
 	ma.out.Store(true)
 	x.peers()

@@ -13,11 +13,9 @@ import (
 // TestStray: a host that was forgotten and comes back has containers whose blocks may be
 // somebody else's by now. What is free is had again; what is not is told to nobody.
 func TestStray(t *testing.T) {
-	x := newTruth()
-	a, ma := x.enter(t)
-	b, mb := x.enter(t)
-	n := shop(t, a)
-	x.settle()
+	x, a, b := pair(t)
+	ma, mb := x.members[0], x.members[1]
+	n := x.network("shop")
 	a.join(named("free", "192.168.1.1"))
 	a.join(named("taken", "192.168.2.1"))
 	b.join(named("c3"))
@@ -138,11 +136,9 @@ func TestAllow(t *testing.T) {
 
 // TestHostsOn: who is on a network, as inspect and the mesh's status show it.
 func TestHostsOn(t *testing.T) {
-	x := newTruth()
-	a, _ := x.enter(t)
-	b, mb := x.enter(t)
-	n := shop(t, a)
-	x.settle()
+	x, a, b := pair(t)
+	mb := x.members[1]
+	n := x.network("shop")
 	if got := a.HostsOn(n.ID); len(got) > 0 {
 		t.Errorf("%+v", got)
 	}

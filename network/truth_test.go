@@ -90,6 +90,33 @@ func (x *truth) enter(t testing.TB, adjust ...func(*world)) (*world, *member) {
 	return w, m
 }
 
+// pair are two hosts that have a network, shop.
+func pair(t testing.TB) (x *truth, a, b *world) {
+	t.Helper()
+	x = newTruth()
+	a, _ = x.enter(t)
+	b, _ = x.enter(t)
+	shop(t, a)
+	x.settle()
+	return x, a, b
+}
+
+// talking is a pair with a container each on the network: c1 and c3.
+func talking(t testing.TB) (x *truth, a, b *world) {
+	t.Helper()
+	x, a, b = pair(t)
+	a.join(named("c1"))
+	b.join(named("c3"))
+	x.settle()
+	return x, a, b
+}
+
+// network is that of the name.
+func (x *truth) network(name string) *cnm.Network {
+	all := x.all()
+	return all[slices.IndexFunc(all, func(n *cnm.Network) bool { return n.Name == name })]
+}
+
 // died is what a kill panics with.
 type died struct{}
 
