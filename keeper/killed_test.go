@@ -63,7 +63,7 @@ func TestKilledKeeper(t *testing.T) {
 		there := <-began
 		<-over
 		t.Logf("the next keeper was there after %v; %d resolvers and %d ports after %v", there.Sub(killed), sandboxes, len(reqs), time.Since(killed))
-		if took := time.Since(killed); took > 5*time.Second {
+		if took := time.Since(killed); took > 30*time.Second {
 			t.Errorf("it took %v", took)
 		}
 		all[0].knows(t, "a", "10.0.0.1")

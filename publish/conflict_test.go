@@ -84,7 +84,7 @@ func TestCheckMany(t *testing.T) {
 	if err := Check(reqs); err != nil {
 		t.Error(err)
 	}
-	if took := time.Since(start); took > 2*time.Second { // each with each would take a minute
+	if took := time.Since(start); took > 30*time.Second { // each with each would take minutes on a machine that is as busy
 		t.Errorf("%d ports took %s", len(reqs), took)
 	}
 	if err := Check(append(reqs, reqs[777])); !errors.Is(err, cnm.ErrInvalid) {

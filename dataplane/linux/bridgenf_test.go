@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"linkspan/dataplane"
 	"linkspan/dataplane/diff"
@@ -99,12 +100,12 @@ func TestNFCall(t *testing.T) {
 	reached := func(within string) bool {
 		return command(h.pin("a"), "ping", "-c1", "-w"+within, "172.17.0.3").Run() == nil
 	}
-	if !reached("9") {
+	if !reached("60") {
 		t.Fatal("without the flag, switched packets are judged")
 	}
 	for _, on := range []bool{true, false, true} {
 		h.apply(op(dataplane.Change, dataplane.Bridge{Meta: network, Name: "docker0", MAC: "02:42:0a:0b:0c:0d", NFCall: on}))
-		if reached(map[bool]string{true: "1", false: "9"}[on]) == on {
+		if reached(map[bool]string{true: "1", false: "60"}[on]) == on {
 			t.Errorf("with the flag %v, reached: %v", on, !on)
 		}
 	}
@@ -116,8 +117,8 @@ func TestNFCall(t *testing.T) {
 		t.Errorf("through the hole: %q", got)
 	}
 	for what, got := range map[string]string{
-		"the other way": question(t, h.pin("b"), "tcp4", "172.17.0.2:53", "q"),
-		"by UDP":        question(t, h.pin("a"), "udp4", "172.17.0.3:53", "q"),
+		"the other way": questionWithin(t, time.Second, h.pin("b"), "tcp4", "172.17.0.2:53", "q"),
+		"by UDP":        questionWithin(t, time.Second, h.pin("a"), "udp4", "172.17.0.3:53", "q"),
 	} {
 		if !strings.Contains(got, "timeout") {
 			t.Errorf("%s: %q", what, got)

@@ -61,7 +61,7 @@ func (h *host) udp(ns, addr string) net.PacketConn {
 // asks again, on the same flow, when an answer is expected: the first packets on a
 // new wire may be lost to ARP.
 func ask(c net.PacketConn, to string, expect string) (got string) {
-	for try := 0; got == "" && (try == 0 || expect != "" && try < 10); try++ {
+	for try := 0; got == "" && (try == 0 || expect != "" && try < 300); try++ {
 		got = askOnce(c, to)
 	}
 	return got

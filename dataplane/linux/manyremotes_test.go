@@ -35,10 +35,13 @@ func TestManyRemotes(t *testing.T) {
 	few := took(func() { h.apply(one) })
 	all := many(n)
 	whole := took(func() { h.apply(diff.Create(all)) })
-	h.apply(diff.Delete(elsewhere("02:42:0a:58:77:77", "10.88.77.77", "10.99.0.3")))
-	late := took(func() { h.apply(one) })
+	late := time.Hour
+	for range 5 { // some have to wait for a processor where others work
+		h.apply(diff.Delete(elsewhere("02:42:0a:58:77:77", "10.88.77.77", "10.99.0.3")))
+		late = min(late, took(func() { h.apply(one) }))
+	}
 	t.Logf("%d endpoints: %v; one more: %v before, %v after", n, whole, few, late)
-	if whole > 10*time.Second || late > 50*time.Millisecond {
+	if whole > patience || late > 50*time.Millisecond {
 		t.Errorf("%d endpoints take %v, one more %v", n, whole, late)
 	}
 	if heard(w.Touched(), silence) {

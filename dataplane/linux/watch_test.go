@@ -17,7 +17,7 @@ import (
 // something may take on a busy machine.
 const (
 	silence  = 100 * time.Millisecond
-	patience = 10 * time.Second
+	patience = time.Minute
 )
 
 // heard waits for a token.
