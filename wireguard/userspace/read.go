@@ -27,13 +27,14 @@ func (l *link) BatchSize() int { return full + widest }
 // packet, is two to three times as fast so.
 func (l *link) Read(bufs [][]byte, sizes []int, offset int) (n int, err error) {
 	l.out.wait()
-	counted := 0
-	for n < full && (n == 0 || l.more()) {
+	counted, live := 0, true
+	for n < full && live && (n == 0 || l.more()) {
 		m, err1 := l.Device.Read(bufs[n:], sizes[n:], offset)
 		if m > 0 {
 			// What is read at once is of one stream, so the first says it of all. Packets to a
 			// peer without a session wait for one, and may be dropped: they are not counted.
-			if l.live(bufs[n][offset : offset+sizes[n]]) {
+			// The library keeps 128 reads of them, so nothing is taken along.
+			if live = l.live(bufs[n][offset : offset+sizes[n]]); live {
 				counted += m
 			}
 			n += m
