@@ -58,8 +58,11 @@ type Config struct {
 	// MeshName its name in the mesh. See MeshEndpoints.
 	Mesh                      string
 	MeshCA, MeshCert, MeshKey string
-	MeshListen                netip.Addr
-	MeshName                  string
+	// MeshUser is this host's user in that cluster, where it has users, and
+	// MeshPasswordFile has its password: it is on no command line and in no configuration.
+	MeshUser, MeshPasswordFile string
+	MeshListen                 netip.Addr
+	MeshName                   string
 	// MeshPorts are the mesh's ports by name, for those that are not the usual ones (see
 	// MeshPortNames). Default none.
 	MeshPorts map[string]uint16

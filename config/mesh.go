@@ -125,6 +125,7 @@ func (c *Config) checkMesh() error {
 		flag  string
 		given bool
 	}{{"mesh-ca", c.MeshCA != ""}, {"mesh-cert", c.MeshCert != ""}, {"mesh-key", c.MeshKey != ""},
+		{"mesh-user", c.MeshUser != ""}, {"mesh-password-file", c.MeshPasswordFile != ""},
 		{"mesh-listen", c.MeshListen.IsValid()}, {"mesh-name", c.MeshName != ""}} {
 		if f.given && c.Mesh == "" {
 			return cnm.Invalid("%s is about an etcd cluster that exists already, and --mesh names none: add --mesh etcd://ADDRESS:2379, or leave %s away and use linkspan mesh init or join", f.flag, f.flag)
@@ -133,6 +134,8 @@ func (c *Config) checkMesh() error {
 	switch {
 	case (c.MeshCert == "") != (c.MeshKey == ""):
 		return cnm.Invalid("mesh-cert and mesh-key belong together, and one of them is missing")
+	case (c.MeshUser == "") != (c.MeshPasswordFile == ""):
+		return cnm.Invalid("mesh-user and mesh-password-file belong together, and one of them is missing")
 	case c.MeshCert != "" && c.MeshCA == "":
 		return cnm.Invalid("mesh-ca is missing: without it nobody knows whether the etcd of --mesh is the right one")
 	}

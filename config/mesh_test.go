@@ -27,6 +27,8 @@ func TestMesh(t *testing.T) {
 		{args: "--mesh-ca /ca.pem", wrong: "--mesh names none"},
 		{args: "--mesh etcd://a --mesh-cert /c.pem", wrong: "belong together"},
 		{args: "--mesh etcd://a --mesh-cert /c.pem --mesh-key /k.pem", wrong: "mesh-ca is missing"},
+		{args: "--mesh etcd://a --mesh-user linkspan", wrong: "mesh-user and mesh-password-file belong together"},
+		{args: "--mesh-user linkspan --mesh-password-file /p", wrong: "mesh-user is about an etcd cluster that exists already"},
 		{args: "--mesh etcd://a --mesh-listen 0.0.0.0", wrong: "every address"},
 		{args: "--mesh etcd://a --mesh-listen 224.0.0.1", wrong: "a group's address"},
 		{args: "--mesh etcd://a --mesh-listen eth0", wrong: "eth0"},

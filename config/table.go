@@ -40,6 +40,8 @@ func directives() []directive {
 		{flag: "mesh-ca", key: "mesh-ca", help: "CA of that etcd's certificates", val: text(func(c *Config) *string { return &c.MeshCA }, optionalPath)},
 		{flag: "mesh-cert", key: "mesh-cert", help: "Certificate that this host shows to that etcd", val: text(func(c *Config) *string { return &c.MeshCert }, optionalPath)},
 		{flag: "mesh-key", key: "mesh-key", help: "Key of --mesh-cert", val: text(func(c *Config) *string { return &c.MeshKey }, optionalPath)},
+		{flag: "mesh-user", key: "mesh-user", help: "User of that etcd, where it has users", val: text(func(c *Config) *string { return &c.MeshUser }, nil)},
+		{flag: "mesh-password-file", key: "mesh-password-file", help: "File with the password of --mesh-user, alone on its first line", val: text(func(c *Config) *string { return &c.MeshPasswordFile }, optionalPath)},
 		{flag: "mesh-listen", key: "mesh-listen", help: "This host's own address on the wire that the mesh's hosts share (default: that of the route to the first of --mesh)",
 			val: address(func(c *Config) *netip.Addr { return &c.MeshListen }, meshListen)},
 		{flag: "mesh-name", key: "mesh-name", help: "This host's name in the mesh (default: the host name)", val: text(func(c *Config) *string { return &c.MeshName }, meshName)},

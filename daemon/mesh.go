@@ -69,7 +69,7 @@ func externalMesh(c *config.Config) *host.External {
 	if c.Mesh == "" {
 		return nil
 	}
-	return &host.External{Endpoints: c.MeshEndpoints(), CA: c.MeshCA, Cert: c.MeshCert, Key: c.MeshKey, Listen: c.MeshListen, Name: c.MeshName}
+	return &host.External{Endpoints: c.MeshEndpoints(), CA: c.MeshCA, Cert: c.MeshCert, Key: c.MeshKey, User: c.MeshUser, PasswordFile: c.MeshPasswordFile, Listen: c.MeshListen, Name: c.MeshName}
 }
 
 // meshPlace is where this host's address on the wire of the mesh is, and what was found

@@ -50,7 +50,7 @@ func (h *Host) reconcileExternal(st *State) (*State, error) {
 		if err != nil {
 			return nil, err
 		}
-		st = &State{Phase: PhaseJoining, Host: newID(), Name: name, Listen: addr, Role: RoleExternal, Ports: h.cfg.Ports, Endpoints: x.Endpoints, CA: x.CA, Cert: x.Cert, Key: x.Key}
+		st = &State{Phase: PhaseJoining, Host: newID(), Name: name, Listen: addr, Role: RoleExternal, Ports: h.cfg.Ports, Endpoints: x.Endpoints, CA: x.CA, Cert: x.Cert, Key: x.Key, User: x.User, PasswordFile: x.PasswordFile}
 		if err := s.save(st); err != nil {
 			return nil, err
 		}
@@ -59,6 +59,7 @@ func (h *Host) reconcileExternal(st *State) (*State, error) {
 	next := st.clone()
 	next.Endpoints, next.Ports = x.Endpoints, h.cfg.Ports
 	next.CA, next.Cert, next.Key = x.CA, x.Cert, x.Key
+	next.User, next.PasswordFile = x.User, x.PasswordFile
 	if x.Name != "" && x.Name != st.Name {
 		return nil, cnm.Conflict("--mesh-name %s: this host is %s in the mesh, and keeps its name: linkspan mesh leave --force without --mesh gives it up", x.Name, st.Name)
 	}

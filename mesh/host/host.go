@@ -68,8 +68,10 @@ type Config struct {
 type External struct {
 	Endpoints     []string // HOST:PORT
 	CA, Cert, Key string   // files; empty: no TLS
-	Listen        netip.Addr
-	Name          string
+	// User and the file of its password, where etcd has users; empty: it has none.
+	User, PasswordFile string
+	Listen             netip.Addr
+	Name               string
 }
 
 // Inside is what runs beside gets to know.

@@ -24,6 +24,7 @@ type running struct {
 	h        *Host
 	identity *trust.Identity // nil in an external one
 	tls      *tls.Config     // as client of etcd; nil: without
+	login    *etcd.Login     // as a user of an external one; nil: it has none
 	store    *etcd.Store
 	mesh     *mesh.Mesh // nil until this host has joined
 
@@ -58,6 +59,9 @@ func (h *Host) prepare(ctx context.Context, st *State) (_ *running, err error) {
 	}()
 	if st.external() {
 		r.tls, err = (&External{CA: st.CA, Cert: st.Cert, Key: st.Key}).tls()
+		if st.User != "" {
+			r.login = &etcd.Login{User: st.User, PasswordFile: st.PasswordFile}
+		}
 	} else {
 		r.identity, err = trust.Folder(h.dir.tls()).Identity()
 		if err == nil {
@@ -67,7 +71,7 @@ func (h *Host) prepare(ctx context.Context, st *State) (_ *running, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if r.store, err = etcd.Open(r.ctx, etcd.Options{Endpoints: st.Endpoints, TLS: r.tls, Prefix: Prefix, Log: h.log, SyncEvery: time.Minute}); err != nil {
+	if r.store, err = etcd.Open(r.ctx, etcd.Options{Endpoints: st.Endpoints, TLS: r.tls, Login: r.login, Prefix: Prefix, Log: h.log, SyncEvery: time.Minute}); err != nil {
 		return nil, err
 	}
 	if st.Phase == PhaseJoined || st.Phase == PhaseLeaving {
@@ -284,7 +288,7 @@ func (r *running) cluster(endpoints []string) (*server.Cluster, error) {
 	for _, e := range endpoints {
 		urls = append(urls, scheme+e)
 	}
-	return server.NewCluster(server.ClusterConfig{Endpoints: urls, TLS: r.tls, Log: r.h.log})
+	return server.NewCluster(server.ClusterConfig{Endpoints: urls, TLS: r.tls, Dial: r.login.DialOptions(), Log: r.h.log})
 }
 
 // withMembers asks those at the endpoints who etcd's members are.

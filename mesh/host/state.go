@@ -44,6 +44,9 @@ type State struct {
 	CA   string `json:"ca,omitempty"`
 	Cert string `json:"cert,omitempty"`
 	Key  string `json:"key,omitempty"`
+	// User and PasswordFile are of one that has users.
+	User         string `json:"user,omitempty"`
+	PasswordFile string `json:"passwordFile,omitempty"`
 	// Restored: etcd's data are from a backup, and the records in it are not made fit yet.
 	Restored bool `json:"restored,omitempty"`
 	// Learner is set from when this host was added to the members until it counts.

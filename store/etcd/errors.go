@@ -78,6 +78,9 @@ func isAnswer(err error) bool {
 // as "read hosts/1".
 func (s *Store) describe(err error, what string) error {
 	at := strings.Join(s.Endpoints(), ", ")
+	if text, ok := s.refusedUser(err, what, at); ok {
+		return cnm.Errorf(cnm.ErrForbidden, "%s", text)
+	}
 	switch {
 	case errors.Is(err, store.ErrClosed), errors.Is(err, store.ErrCompare):
 		return err

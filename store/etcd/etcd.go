@@ -55,6 +55,9 @@ type Options struct {
 	// Certificates that change are given by its callbacks (GetClientCertificate,
 	// VerifyConnection).
 	TLS *tls.Config
+	// Login is this host's user, where the cluster has users; nil: it has none, or knows
+	// hosts by their certificates.
+	Login *Login
 	// Prefix comes before every key; callers never see it.
 	Prefix string
 	// Log is told when the cluster goes away and comes back; nil means slog.Default.
@@ -128,7 +131,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 		DialKeepAliveTime:    10 * time.Second,
 		DialKeepAliveTimeout: 3 * time.Second,
 		MaxUnaryRetries:      1, // call does it, knowing what was sent
-		DialOptions: []grpc.DialOption{
+		DialOptions: append([]grpc.DialOption{
 			grpc.WithTransportCredentials(s.credentials()),
 			grpc.WithContextDialer(s.dial),
 			grpc.WithStatsHandler(sentHandler{}),
@@ -141,7 +144,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 				Backoff:           backoff.Config{BaseDelay: 200 * time.Millisecond, Multiplier: 1.5, Jitter: 0.2, MaxDelay: 2 * time.Second},
 				MinConnectTimeout: o.DialTimeout,
 			}),
-		},
+		}, o.Login.DialOptions()...),
 	})
 	if err != nil {
 		s.end()

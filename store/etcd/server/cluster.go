@@ -24,6 +24,7 @@ import (
 type Cluster struct {
 	c    *clientv3.Client
 	tls  *tls.Config
+	dial []grpc.DialOption
 	urls []string
 	log  *slog.Logger
 }
@@ -33,7 +34,9 @@ type ClusterConfig struct {
 	Endpoints []string
 	// TLS has the CA and a certificate as client; nil: no TLS.
 	TLS *tls.Config
-	Log *slog.Logger
+	// Dial are further options of its connections: who asks, where etcd has users.
+	Dial []grpc.DialOption
+	Log  *slog.Logger
 }
 
 // NewCluster waits for nothing: the first question does.
@@ -41,7 +44,7 @@ func NewCluster(c ClusterConfig) (*Cluster, error) {
 	if len(c.Endpoints) == 0 {
 		return nil, cnm.Invalid("no etcd member is named")
 	}
-	cl := &Cluster{tls: c.TLS, urls: slices.Clone(c.Endpoints), log: c.Log}
+	cl := &Cluster{tls: c.TLS, dial: c.Dial, urls: slices.Clone(c.Endpoints), log: c.Log}
 	var err error
 	cl.c, err = cl.client(c.Endpoints)
 	return cl, err
@@ -52,7 +55,7 @@ func (c *Cluster) client(urls []string) (*clientv3.Client, error) {
 		Endpoints: urls, TLS: c.tls, DialTimeout: 5 * time.Second,
 		DialKeepAliveTime: 10 * time.Second, DialKeepAliveTimeout: 5 * time.Second,
 		MaxUnaryRetries: 3, Logger: zap.NewNop(),
-		DialOptions: []grpc.DialOption{grpc.WithDisableServiceConfig()},
+		DialOptions: append([]grpc.DialOption{grpc.WithDisableServiceConfig()}, c.dial...),
 	})
 	if err != nil {
 		return nil, cnm.Invalid("etcd at %s: %w", strings.Join(urls, ", "), err)
