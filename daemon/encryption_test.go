@@ -95,7 +95,7 @@ func TestEncryption(t *testing.T) {
 	}
 	until := func(what string, is func() bool) {
 		t.Helper()
-		for deadline := time.Now().Add(10 * time.Second); !is(); time.Sleep(5 * time.Millisecond) {
+		for deadline := time.Now().Add(time.Minute); !is(); time.Sleep(5 * time.Millisecond) {
 			if time.Now().After(deadline) {
 				t.Fatalf("never: %s\n%+v\n%+v", what, hosts[0].dev.config(), hosts[1].dev.config())
 			}
