@@ -109,7 +109,7 @@ func (w *world) start() *Engine {
 }
 
 func (w *world) stop(e *Engine) {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if err := e.Shutdown(ctx); err != nil {
 		w.t.Errorf("shutdown: %v", err)
@@ -169,7 +169,7 @@ func (w *world) result(c <-chan WaitResult) WaitResult {
 			w.t.Fatal(r.Err)
 		}
 		return r
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		w.t.Fatal("the wait did not end")
 	}
 	return WaitResult{}
@@ -210,7 +210,7 @@ func (w *world) phase(ref string) Phase {
 
 func (w *world) eventually(what string, ok func() bool) {
 	w.t.Helper()
-	for end := time.Now().Add(15 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); !ok(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
 			w.t.Fatalf("never: %s", what)
 		}

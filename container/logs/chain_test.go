@@ -84,6 +84,7 @@ func TestEachLook(t *testing.T) {
 		compress, links bool
 	}{{false, true}, {true, true}, {false, false}, {true, false}} {
 		t.Run(fmt.Sprintf("compressed %v, links %v", how.compress, how.links), func(t *testing.T) {
+			t.Parallel()
 			runs, dir := 0, t.TempDir()
 			for _, pause := range []int{1, 5} {
 				for m, reader := (meeting{0, 1, pause}), 0; reader < old+2; { // from each file on, and of all

@@ -126,7 +126,7 @@ func (s *safe) String() string              { s.mu.Lock(); defer s.mu.Unlock(); 
 
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(5 * time.Second); !ok(); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(time.Minute); !ok(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("never: " + what)
 		}
@@ -178,7 +178,7 @@ func TestFollowEnds(t *testing.T) {
 		if err := Copy(ctx, f, o, done, &out, nil); err != nil {
 			t.Error(err)
 		}
-		if time.Since(begin) > 3*time.Second {
+		if time.Since(begin) > 30*time.Second {
 			t.Error("ended late")
 		}
 		return out.String()
