@@ -1,12 +1,17 @@
 package mesh
 
 import (
+	"context"
 	"net/netip"
 	"slices"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"linkspan/cnm"
 	"linkspan/store"
+	"linkspan/store/mem"
 )
 
 // TestRemovedWhileCutOff: two hosts that are cut off start containers on a network, from
@@ -131,5 +136,65 @@ func TestGivenBack(t *testing.T) {
 				t.Errorf("%s has %v", n.h.Name, x)
 			}
 		}
+	})
+}
+
+// slow is a way to the store whose answers take long, for who reads which hosts are
+// present longer than for who writes.
+type slow struct {
+	*mem.View
+	on atomic.Bool
+}
+
+func (s *slow) Get(ctx context.Context, key string) (store.Entry, bool, error) {
+	e, ok, err := s.View.Get(ctx, key)
+	if s.on.Load() && strings.HasPrefix(key, presentKeys) {
+		time.Sleep(50 * time.Millisecond)
+	}
+	return e, ok, err
+}
+
+func (s *slow) Commit(ctx context.Context, ops ...store.Op) (int64, error) {
+	rev, err := s.View.Commit(ctx, ops...)
+	if s.on.Load() {
+		time.Sleep(20 * time.Millisecond)
+	}
+	return rev, err
+}
+
+// TestPresenceReadLate: an audit reads that this host is present on a network; before it
+// says so the last container there ends, and one more is about to come. That one makes
+// the host present again: nobody removes the network below it.
+func TestPresenceReadLate(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		var way *slow
+		a := w.join("host1", func(c *Config) {
+			way = &slow{View: c.Store.(*mem.View)}
+			c.Store = way
+		})
+		b := w.join("host2")
+		net := a.create("shop", "10.1.0.0/24")
+		w.settle()
+		addr := a.mustRun(net, "a1", "")
+		w.settle()
+		way.on.Store(true)
+		a.mu.Lock()
+		a.auditAll = true
+		a.checkBell.ring()
+		a.mu.Unlock()
+		time.Sleep(10 * time.Millisecond)
+		a.ctl.stop(net, addr)
+		time.Sleep(10 * time.Millisecond) // written, and the answer is on its way
+		if k := w.keys(presentKeys); len(k) > 0 {
+			t.Fatalf("the test is none: %q", k)
+		}
+		a.Follow(net)
+		time.Sleep(40 * time.Millisecond) // the audit has its answer
+		a.mustRun(net, "a2", "")
+		w.settle()
+		if k := w.keys(presentKeys); len(k) != 1 {
+			t.Errorf("present: %q", k)
+		}
+		says(t, b.Remove(t.Context(), net), cnm.ErrConflict, "a2", "host1")
 	})
 }
