@@ -36,7 +36,7 @@ func Issued(ctx context.Context, st store.Store, leaf *x509.Certificate) error {
 // not know any more, and forgets those that have expired. Members keep it in
 // Folder.RevokedFile, where etcd reads it at each handshake: a host that was forgotten
 // cannot come back with its old key. The file must be there before etcd is told of it, as
-// without it etcd lets nobody in: NoneRevoked is a first one. known says whether there is a host of this id.
+// without it etcd lets nobody in. known says whether there is a host of this id.
 func Revoked(ctx context.Context, st store.Store, ca *CA, known func(id string) bool, now time.Time) ([]byte, error) {
 	if ca.key == nil {
 		return nil, cnm.Errorf(cnm.ErrForbidden, "mesh %s: only members can list revoked certificates", ca.Name())
@@ -70,14 +70,6 @@ func Revoked(ctx context.Context, st store.Store, ca *CA, known func(id string) 
 		}
 	}
 	return x509.CreateRevocationList(rand.Reader, list, ca.Cert, ca.key)
-}
-
-// NoneRevoked is an empty list.
-func NoneRevoked(ca *CA, now time.Time) ([]byte, error) {
-	if ca.key == nil {
-		return nil, cnm.Errorf(cnm.ErrForbidden, "mesh %s: only members can list revoked certificates", ca.Name())
-	}
-	return x509.CreateRevocationList(rand.Reader, &x509.RevocationList{Number: big.NewInt(1), ThisUpdate: now.Add(-slack), NextUpdate: now.Add(HostLife)}, ca.Cert, ca.key)
 }
 
 // SaveRevoked keeps the list.

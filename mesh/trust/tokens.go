@@ -170,7 +170,7 @@ func (t Tokens) get(ctx context.Context, id string) (TokenRecord, int64, error) 
 func encode(v any) []byte {
 	b, err := json.Marshal(v)
 	if err != nil {
-		panic(err) // our own types
+		panic(err) // json refuses channels, functions and cycles, and our records have none
 	}
 	return b
 }

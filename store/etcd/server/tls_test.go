@@ -26,7 +26,7 @@ func certified(t *testing.T, ca *trust.CA, id string) (trust.Folder, *trust.Iden
 	if err != nil {
 		t.Fatal(err)
 	}
-	none, err := trust.NoneRevoked(ca, time.Now())
+	none, err := trust.Revoked(within(t, time.Minute), memory(t), ca, func(string) bool { return true }, time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
