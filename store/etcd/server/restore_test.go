@@ -11,6 +11,7 @@ import (
 )
 
 func TestSnapshotAndRestore(t *testing.T) {
+	t.Parallel()
 	c, _ := config(t, "a")
 	s := start(t, c)
 	kv := client(t, c.ClientURL())
@@ -43,11 +44,9 @@ func TestSnapshotAndRestore(t *testing.T) {
 			t.Fatal(err)
 		}
 		r, _ := config(t, "b") // another name, another address
-		quietly(t, func() {
-			if err := Restore(within(t, time.Minute), r, file); err != nil {
-				t.Fatalf("%s: %v", name, err)
-			}
-		})
+		if err := Restore(within(t, time.Minute), r, file); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
 		s := start(t, r)
 		kv := client(t, r.ClientURL())
 		if v := get(t, kv, "last"); v != "1" {
@@ -73,8 +72,18 @@ func TestSnapshotAndRestore(t *testing.T) {
 			t.Errorf("%s: the second member says %q", name, v)
 		}
 	}
+}
 
-	// What is no backup says so, and leaves nothing.
+// TestBadBackup: what is no backup says so, and leaves nothing; nor is a word on stderr.
+func TestBadBackup(t *testing.T) {
+	c, _ := config(t, "a")
+	s := start(t, c)
+	var own bytes.Buffer
+	if err := s.Snapshot(within(t, time.Minute), &own); err != nil {
+		t.Fatal(err)
+	}
+	s.Stop()
+	dir := t.TempDir()
 	whole := own.Bytes()
 	flipped := bytes.Clone(whole)
 	flipped[len(flipped)/2] ^= 1
@@ -94,6 +103,7 @@ func TestSnapshotAndRestore(t *testing.T) {
 			t.Fatal(err)
 		}
 		r, _ := config(t, "b")
+		var err error
 		quietly(t, func() {
 			err = Restore(within(t, time.Minute), r, file)
 		})
@@ -104,6 +114,16 @@ func TestSnapshotAndRestore(t *testing.T) {
 			t.Errorf("%s: it left %v", name, left)
 		}
 	}
+	file := filepath.Join(dir, "own.db")
+	if err := os.WriteFile(file, whole, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	quietly(t, func() {
+		good, _ := config(t, "b")
+		if err := Restore(within(t, time.Minute), good, file); err != nil {
+			t.Error(err)
+		}
+	})
 	r, _ := config(t, "b")
 	if err := Restore(within(t, time.Second), r, filepath.Join(dir, "none")); err == nil || !strings.Contains(err.Error(), "no such file") {
 		t.Error(err)
