@@ -48,10 +48,11 @@ func (n *node) told() []int {
 	return append([]int(nil), n.mtus...)
 }
 
-// start makes hosts and runs them. Those of a number from behind on are behind a router.
+// start makes hosts and runs them, beside other tests. Those of a number from behind on are behind a router.
 func start(t *testing.T, count, behind int) *world {
 	t.Helper()
 	probe.Require(t, probe.Root, probe.NetNS, probe.Veth, probe.Bridge)
+	t.Parallel()
 	w := &world{t: t, lab: lab.New(t)}
 	w.sw = w.lab.Switch("sw")
 	var router *lab.Host
