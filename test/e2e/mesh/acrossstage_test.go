@@ -104,6 +104,16 @@ func newWhyStage(t *testing.T) *whyStage {
 	s.run(1, "docker run -d --name bob --network plain netprobe; docker run -d --name sid --network secret netprobe; docker run -d --name flo --network flat netprobe")
 	s.run(1, "docker run -d --name vic --network veil netprobe; docker run -d --name dan netprobe")
 	s.run(2, "docker run -d --name eve --network flat netprobe")
+	t.Cleanup(func() { // before the hosts leave
+		for _, d := range s.Daemons {
+			if ids := strings.Fields(d.TryDocker("ps", "-aq").Stdout); len(ids) > 0 {
+				d.TryDocker(append([]string{"rm", "-f", "-v"}, ids...)...)
+			}
+		}
+		for _, n := range []string{"plain", "secret", "flat", "veil"} {
+			s.removed(0, n)
+		}
+	})
 	s.meet(0, "ann")
 	for _, n := range []string{"bob", "sid", "flo", "vic", "dan"} {
 		s.meet(1, n)
