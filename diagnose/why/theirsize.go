@@ -3,6 +3,7 @@ package why
 import (
 	"fmt"
 
+	"linkspan/cnm"
 	"linkspan/dataplane"
 	"linkspan/diagnose"
 )
@@ -49,7 +50,7 @@ func (w *walk) fitsHere(v *dataplane.VXLAN, q Half, x *diagnose.Elsewhere) bool 
 // those that are too large a device says nothing to who has sent them.
 func (w *walk) wireTakes(v *dataplane.VXLAN, most int, q Half, x *diagnose.Elsewhere) bool {
 	r, err := w.live.route("", routeTo(x.Peer.Addr))
-	if err != nil || r.Link == "" || x.Path.Kind != q.Path || string(q.Path) == "wireguard" {
+	if err != nil || r.Link == "" || x.Path.Kind != q.Path || q.Path == cnm.PathWireGuard {
 		return true // what WireGuard sends is taken apart and put together where it must
 	}
 	dev, err := w.live.link("", r.Link)
