@@ -14,6 +14,8 @@ import (
 
 // hand is a network made by hand between two machines that have no engine: as flannel
 // does it, a bridge with a /24 of 10.SECOND.0.0/16 on each, and a sandbox behind it.
+// net.bridge.bridge-nf-call-iptables is 1 there, as in every new namespace and as Kubernetes
+// wants it of who runs flannel.
 type hand struct {
 	*span
 	bridge string

@@ -62,7 +62,7 @@ func (b *bench) carried(ctx context.Context, l line) (v float64, err error) {
 
 func (b *bench) echoed(ctx context.Context, l line) (v float64, err error) {
 	err = within(l.from, func() error {
-		v, err = echoes(ctx, netip.AddrPortFrom(l.to, probePort), b.load()/2)
+		v, err = echoes(ctx, netip.AddrPortFrom(l.to, probePort), b.load()/3)
 		return err
 	})
 	return v, err
