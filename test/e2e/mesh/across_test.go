@@ -116,6 +116,13 @@ func (s *whyStage) healthyAcross(t *testing.T) {
 			t.Errorf("why %s %s on %s: %v", q.from, q.to, s.name(q.asked), a)
 		}
 	}
+	// Another host's own address is asked of that host.
+	if a := in.told(0, "ann", "10.0.0.2:9090"); a.Code != "ok" || !strings.Contains(a.Sentence, "both hosts have looked") {
+		t.Errorf("a port published on host2: %v", a)
+	}
+	if a := in.told(0, "host", "10.0.0.2:9091"); a.Verdict != "blocked" || a.Host != "host2" {
+		t.Errorf("a port that nobody has on host2: %v", a)
+	}
 }
 
 // across makes a fault, sees it, asks, mends it as told where it is told, and sees that it

@@ -66,7 +66,7 @@ func (s *whyStage) told(i int, from, to string) (a whyAnswer) {
 //	secret  overlay, encrypted           ann, sid on host2
 //	flat    routed                       ann, flo on host2 (a direct route), eve on host3 (VXLAN)
 //	veil    routed, encrypted            ann, vic on host2
-//	dan     on host2, on its own default network only
+//	dan     on host2, on its own default network only, published on port 9090
 type whyStage struct {
 	*cluster
 	bins  []string
@@ -102,7 +102,7 @@ func newWhyStage(t *testing.T) *whyStage {
 	}
 	s.run(0, "docker run -d --name ann --network plain netprobe; for n in secret flat veil; do docker network connect $n ann; done")
 	s.run(1, "docker run -d --name bob --network plain netprobe; docker run -d --name sid --network secret netprobe; docker run -d --name flo --network flat netprobe")
-	s.run(1, "docker run -d --name vic --network veil netprobe; docker run -d --name dan netprobe")
+	s.run(1, "docker run -d --name vic --network veil netprobe; docker run -d --name dan -p 9090:9000 netprobe")
 	s.run(2, "docker run -d --name eve --network flat netprobe")
 	t.Cleanup(func() { // before the hosts leave
 		for _, d := range s.Daemons {
