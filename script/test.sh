@@ -12,6 +12,8 @@ say() { echo "test: $* ($(($(date +%s) - start)) s)"; }
 
 say "building bin/linkspan"
 go build -o bin/linkspan ./cmd/linkspan
+# What each package that runs daemons would otherwise ask go build for again.
+export LINKSPAN_TEST_BINARY="${LINKSPAN_TEST_BINARY:-$PWD/bin/linkspan}"
 if [ "$(id -u)" = 0 ]; then
 	say "building the test images"
 	go run ./test/images/cmd/images build
