@@ -50,6 +50,8 @@ const (
 	// window.
 	volume   = 1 << 20
 	stalling = 5 * time.Second
+	// stuck is the same where it is known already that large packets do not pass.
+	stuck = 1500 * time.Millisecond
 	// widest is how long an answer may take, whatever the round trip seems to be.
 	widest = time.Second
 )
@@ -90,10 +92,14 @@ func (c *Checker) measure(ctx context.Context, s *conversation, w Way) (m measur
 		m.arrived = mid.Received - before.Tally.Received
 	}
 	if m.answered > 0 {
-		m.mtu = b.largest(ctx, floor(w.Target), m.expected, m.patience())
+		m.mtu = b.limit(ctx, floor(w.Target), m.expected, m.patience())
 		m.by, m.says, _ = told(conn)
 	}
-	m.tcp = c.transfer(ctx, s, w)
+	stall := c.cfg.stall
+	if m.answered > 0 && m.mtu < m.expected {
+		stall = min(stall, stuck)
+	}
+	m.tcp = c.transfer(ctx, s, w, stall)
 	if after, ok := s.tallyOf(ctx); ok && before.Tally != nil {
 		m.damaged, m.spoilt = after.Damaged-before.Tally.Damaged, after.Checksums-before.Tally.Checksums
 	}
@@ -268,6 +274,16 @@ func (b *burst) largest(ctx context.Context, low, high int, patience time.Durati
 	}
 }
 
+// limit is the largest, looked at twice: what came late, since a host had other work, and
+// what was lost, are no limit.
+func (b *burst) limit(ctx context.Context, low, high int, patience time.Duration) int {
+	mtu := b.largest(ctx, low, high, patience)
+	for mtu < high && ctx.Err() == nil && b.passes(ctx, mtu+1, widest) {
+		mtu = b.largest(ctx, mtu+1, high, widest)
+	}
+	return mtu
+}
+
 // passes: a few at once, and a few more if none came.
 func (b *burst) passes(ctx context.Context, size int, patience time.Duration) bool {
 	for _, n := range []int{2, 6} {
@@ -291,7 +307,7 @@ func ladder(low, high int) (sizes []int) {
 }
 
 // transfer moves a volume each way, in one conversation on the way itself.
-func (c *Checker) transfer(ctx context.Context, s *conversation, w Way) (t transfer) {
+func (c *Checker) transfer(ctx context.Context, s *conversation, w Way, stall time.Duration) (t transfer) {
 	begin := time.Now()
 	to, err := c.talkTo(ctx, s.peer, w.Target, false)
 	if err != nil {
@@ -306,12 +322,12 @@ func (c *Checker) transfer(ctx context.Context, s *conversation, w Way) (t trans
 	}
 	defer func() { t.mtu, t.again = pathOf(raw) }()
 	defer context.AfterFunc(ctx, func() { to.conn.SetDeadline(time.Unix(1, 0)) })()
-	to.conn.SetDeadline(soon(ctx, 3*c.cfg.stall))
+	to.conn.SetDeadline(soon(ctx, 3*stall))
 	if _, err := fmt.Fprintf(to.conn, `{"op":"take","bytes":%d}`+"\n", volume); err != nil {
 		t.err = err
 		return t
 	}
-	n, err := io.CopyN(live{to.conn, ctx, c.cfg.stall}, pattern{}, volume)
+	n, err := io.CopyN(live{to.conn, ctx, stall}, pattern{}, volume)
 	if err == nil {
 		_, err = to.in.ReadBytes('\n')
 	}
@@ -322,7 +338,7 @@ func (c *Checker) transfer(ctx context.Context, s *conversation, w Way) (t trans
 		t.err = err
 		return t
 	}
-	to.conn.SetDeadline(soon(ctx, 3*c.cfg.stall))
+	to.conn.SetDeadline(soon(ctx, 3*stall))
 	n, err = io.CopyN(io.Discard, to.in, volume)
 	t.bytes, t.err, t.took = t.bytes+int(n), err, time.Since(begin)
 	return t

@@ -217,10 +217,7 @@ func (c *Checker) measureMTU(ctx context.Context, b *burst, s *conversation, n *
 	if s.mtu != 0 {
 		high = min(high, s.mtu)
 	}
-	mtu := b.largest(ctx, floor(n.way.Target), high, patience)
-	if mtu < high && b.passes(ctx, high, patience) {
-		mtu = high // it was loss
-	}
+	mtu := b.limit(ctx, floor(n.way.Target), high, patience)
 	if ctx.Err() == nil {
 		n.mu.Lock()
 		n.mtu = mtu
