@@ -333,7 +333,7 @@ func TestBadJoin(t *testing.T) {
 		}
 	}()
 	bad(do(plain.Addr().String(), tok, req(2), now), cnm.ErrUnavailable, "does not speak TLS")
-	short, cancel := context.WithTimeout(ctx, 300*time.Millisecond)
+	short, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	silent, _ := net.Listen("tcp", "127.0.0.1:0")
 	defer silent.Close()
