@@ -209,12 +209,19 @@ func (d *Daemon) end() {
 	if d.t.Failed() {
 		defer func() { d.t.Logf("the daemon's log:\n%s", tail(d.Log(), 300)) }()
 	}
+	// A test that fails while it is cleaned up leaves nothing running all the same.
+	defer d.takenAway()
 	if d.PID() != 0 {
 		if d.ping() == nil {
 			d.RemoveAll()
 		}
 		d.Stop()
 	}
+}
+
+// takenAway kills what is left, and removes mounts and folder.
+func (d *Daemon) takenAway() {
+	d.t.Helper()
 	d.killed() // the docker commands of this test too
 	b, _ := os.ReadFile("/proc/self/mountinfo")
 	lines := strings.Split(string(b), "\n")
