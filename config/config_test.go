@@ -196,18 +196,21 @@ func TestHelp(t *testing.T) {
 	}
 }
 
-// TestWords: every directive has a name, and says what it does or why it does not.
-func TestWords(t *testing.T) {
-	classes := map[string]class{}
-	for _, d := range directives() {
-		classes[d.flag] = d.class
-		if d.flag+d.key == "" || d.class == works && d.help == "" || d.class != works && d.note == "" {
-			t.Errorf("%+v", d)
+func TestSettings(t *testing.T) {
+	all := Settings()
+	if len(all) != len(directives()) {
+		t.Fatalf("%d of %d", len(all), len(directives()))
+	}
+	verdicts := map[string]string{}
+	for _, s := range all {
+		verdicts[s.Flag] = s.Verdict
+		if s.Words == "" || s.Flag+s.Key == "" {
+			t.Errorf("%+v", s)
 		}
 	}
-	for flag, want := range map[string]class{"bridge": works, "icc": works, "live-restore": noted, "rootless": refused} {
-		if classes[flag] != want {
-			t.Errorf("%s: %v", flag, classes[flag])
+	for flag, want := range map[string]string{"bridge": "works", "icc": "works", "live-restore": "accepted", "rootless": "refused"} {
+		if verdicts[flag] != want {
+			t.Errorf("%s: %s", flag, verdicts[flag])
 		}
 	}
 }

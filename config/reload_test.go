@@ -136,11 +136,11 @@ func TestReloadable(t *testing.T) {
 		t.Fatal(err)
 	}
 	have, n := r.Config.Reloadable(), 0
-	for _, d := range directives() {
-		if d.reload {
+	for _, s := range Settings() {
+		if s.Reload {
 			n++
-			if _, ok := have[d.key]; !ok || d.key == "" {
-				t.Errorf("no %q", d.key)
+			if _, ok := have[s.Key]; !ok || s.Key == "" {
+				t.Errorf("no %q", s.Key)
 			}
 		}
 	}
