@@ -121,8 +121,10 @@ func TestWaiting(t *testing.T) {
 	if _, err := w.Write([]byte("x")); err != nil {
 		t.Fatal(err)
 	}
-	if !more() || !more() {
-		t.Error("something was written")
+	for range 2 { // asking takes nothing away
+		if !more() {
+			t.Error("something was written")
+		}
 	}
 	if n := testing.AllocsPerRun(100, func() { more() }); n > 0 {
 		t.Errorf("%v allocations", n)
