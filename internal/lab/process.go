@@ -157,3 +157,13 @@ func (h *Host) must(fn func() error) {
 		h.lab.t.Fatalf("lab: on %s: %v", h.Name, err)
 	}
 }
+
+// Buried says whether a process is no more, but for who is to be told of it. A zombie has
+// closed its files when no other thread of it is left; its command line is gone before
+// (proc(5), and exit_mm before exit_files in the kernel's do_exit).
+func Buried(pid int) bool {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	threads, _ := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
+	_, state, _ := strings.Cut(string(b), ") ")
+	return err != nil || strings.HasPrefix(state, "Z") && len(threads) <= 1
+}

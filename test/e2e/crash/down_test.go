@@ -117,11 +117,7 @@ func (v *victim) buried(pids ...int) {
 	v.t.Helper()
 	for _, p := range pids {
 		v.Until(lab.Patience, fmt.Sprintf("process %d is gone", p), func() bool {
-			// A zombie has closed its files once no other thread of it is left (proc(5)).
-			b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p))
-			threads, _ := os.ReadDir(fmt.Sprintf("/proc/%d/task", p))
-			_, state, _ := strings.Cut(string(b), ") ")
-			return err != nil || strings.HasPrefix(state, "Z") && len(threads) <= 1
+			return lab.Buried(p)
 		})
 	}
 }
