@@ -54,5 +54,5 @@ func (Driver) Endpoint(env driver.Env, n *cnm.Network, s *cnm.Sandbox, e *cnm.En
 		dataplane.Up{Meta: m, Link: e.HostIf},
 		dataplane.Up{Meta: m, NS: s.Path, Link: e.IfName},
 		dataplane.Addr{Meta: m, NS: s.Path, Link: e.IfName, Prefix: e.Addrs[0]},
-	}, nil
+	}, driver.DecodeEndpoint(n, e, nil)
 }
