@@ -2,6 +2,10 @@ package image
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
 	"sync"
 	"testing"
 
@@ -100,4 +104,40 @@ func (r *rig) must(ref string) *parsed {
 		r.t.Fatal(err)
 	}
 	return p
+}
+
+// TestFoldersInTheWay: containerd was killed between making the folders of snapshots and
+// writing down their numbers.
+func TestFoldersInTheWay(t *testing.T) {
+	reg := imagetest.New(t)
+	_, id := reg.Push(imagetest.Simple("base", "app"), "lib/app:1")
+	r := newRig(t)
+	folders, err := filepath.Glob(filepath.Join(r.ctd.Dir, "root", "*overlayfs", "snapshots"))
+	if err != nil || len(folders) != 1 {
+		t.Fatalf("%v %v", folders, err)
+	}
+	for i := 1; i < 3; i++ {
+		if err := os.MkdirAll(filepath.Join(folders[0], strconv.Itoa(i), "fs"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := 1; ; i++ {
+		err := r.Pull(t.Context(), reg.Host()+"/lib/app:1", "", nil, nil)
+		if err == nil {
+			break
+		}
+		folder := filepath.Join(folders[0], strconv.Itoa(i))
+		if !errors.Is(err, cnm.ErrConflict) || !strings.Contains(err.Error(), "rm -r "+folder+")") {
+			t.Fatal(err)
+		}
+		if err := os.RemoveAll(folder); err != nil { // as it says
+			t.Fatal(err)
+		}
+	}
+	if err := r.Prepare(t.Context(), r.get(id), "c"); err != nil {
+		t.Fatal(err)
+	}
+	if f := r.files("c"); f["layer-1"] != "app" {
+		t.Errorf("files %v", f)
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/containerd/containerd/v2/core/content"
@@ -12,6 +13,7 @@ import (
 	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/containerd/v2/pkg/labels"
 	"github.com/containerd/errdefs"
+	"golang.org/x/sys/unix"
 
 	"linkspan/cnm"
 )
@@ -95,11 +97,10 @@ func (s *Store) extract(ctx context.Context, p *parsed, i int) error {
 // prepareExtract makes the snapshot that a layer is extracted into; the key is
 // empty if the layer is there by now.
 func (s *Store) prepareExtract(ctx context.Context, chain, parent string, opt snapshots.Opt) (key string, mounts []mount.Mount, err error) {
-	sn := s.snapshotter()
 	for range 3 {
 		key = fmt.Sprintf(snapshots.UnpackKeyFormat, rand.Text()[:10], chain)
 		s.cfg.Hook("snapshot.extract.before")
-		mounts, err = sn.Prepare(ctx, key, parent, opt)
+		mounts, err = s.newSnapshot(ctx, key, parent, opt)
 		s.cfg.Hook("snapshot.extract.after")
 		if !errdefs.IsAlreadyExists(err) {
 			return key, mounts, err
@@ -109,6 +110,35 @@ func (s *Store) prepareExtract(ctx context.Context, chain, parent string, opt sn
 		}
 	}
 	return "", nil, err
+}
+
+// newSnapshot makes a snapshot to write into. A containerd that was killed between making
+// the folder of one and writing down its number gives that number out again, and fails on
+// the folder from then on. Its Cleanup takes such folders away; containerd before 1.7 does
+// not offer it, and a person has to.
+func (s *Store) newSnapshot(ctx context.Context, key, parent string, opts ...snapshots.Opt) ([]mount.Mount, error) {
+	mounts, err := s.snapshotter().Prepare(ctx, key, parent, opts...)
+	folder, inTheWay := folderInTheWay(err)
+	if !inTheWay {
+		return mounts, err
+	}
+	if c, ok := s.snapshotter().(snapshots.Cleaner); !ok || c.Cleanup(ctx) != nil {
+		return nil, cnm.Conflict("containerd was killed while it made a snapshot, and left the folder %s, which is no snapshot's: remove it (rm -r %s), and try again", folder, folder)
+	}
+	s.log.Warn("a folder of containerd's that was no snapshot's is gone", "folder", folder)
+	return s.snapshotter().Prepare(ctx, key, parent, opts...)
+}
+
+// folderInTheWay reads "failed to rename: rename A B: file exists" (containerd's overlayfs
+// and native snapshotters).
+func folderInTheWay(err error) (folder string, is bool) {
+	if err == nil {
+		return "", false
+	}
+	_, names, renames := strings.Cut(err.Error(), "failed to rename: rename ")
+	names, _, exists := strings.Cut(names, ": "+unix.EEXIST.Error())
+	_, folder, two := strings.Cut(names, " ")
+	return folder, renames && exists && two
 }
 
 func (s *Store) apply(ctx context.Context, p *parsed, i int, key string, mounts []mount.Mount, opt snapshots.Opt) error {
@@ -168,7 +198,7 @@ func (s *Store) Prepare(ctx context.Context, img *Image, key string) error {
 		}
 	}
 	s.cfg.Hook("snapshot.prepare.before")
-	_, err := s.snapshotter().Prepare(ctx, key, top, opts...)
+	_, err := s.newSnapshot(ctx, key, top, opts...)
 	s.cfg.Hook("snapshot.prepare.after")
 	if errdefs.IsAlreadyExists(err) {
 		return nil // the same caller, twice
