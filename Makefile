@@ -7,7 +7,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo 0.1.
 LDFLAGS := -s -w -X main.buildVersion=$(VERSION)
 # Test binaries at once. Those that run daemons mostly wait: three fill two cores.
 P ?= 3
-# Under the 25 minutes that all of it may take.
+# Of one package; all of them take about 15 minutes.
 TEST_TIMEOUT ?= 20m
 SOAK_TIMEOUT ?= 4h
 
