@@ -27,12 +27,23 @@ type world struct {
 	whole               string
 }
 
-// patience bounds how long a repair may take here. How quick it is, bench measures.
-const patience = lab.Patience
+// patience bounds how long a repair may take here: news can be lost, and then the full
+// check finds it, within a minute or so. How quick it is, bench measures.
+const patience = 3 * lab.Patience
+
+// peace between two damages: who does more than one a second is a fight (network.fightSoon),
+// and left alone, for longer each time.
+const peace = 1200 * time.Millisecond
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{Daemon: daemontest.Shared(t), t: t}
+	logged := len(w.Log())
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("the daemon's log:\n%s", w.Log()[logged:])
+		}
+	})
 	w.Docker("run", "-d", "--name", "web", "-p", "8080:9000", "netprobe")
 	w.Docker("run", "-d", "--name", "other", "-p", "127.0.0.1:9090:9000/udp", "busybox", "sleep", "1000")
 	w.Reached(8080)

@@ -55,6 +55,7 @@ func TestRepair(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := &world{w.For(t), t, w.table, w.veth, w.inside, w.whole}
+			time.Sleep(peace)
 			logged, since := len(w.Log()), time.Now()
 			line := strings.ReplaceAll(w.named(c.line), "PID", fmt.Sprint(w.PID()))
 			w.Host.Run(words(line)...)
