@@ -106,21 +106,23 @@ func TestWholeWire(t *testing.T) {
 	t.Cleanup(func() { w.Docker("rm", "-f", "web"); w.Docker("network", "rm", "shop") })
 	w.Docker("network", "connect", "--ip", "10.77.0.9", "shop", "web")
 	look := func() string {
-		var out strings.Builder
+		var out []string
 		for _, c := range []string{"ip -br addr", "ip route", "ip -6 route", "sysctl net.ipv6.conf.eth0.disable_ipv6 net.ipv6.conf.eth1.disable_ipv6", "nft list ruleset"} {
 			for l := range strings.Lines(w.Host.Run(words(w.named("INSIDE " + c))...)) {
-				f := strings.Fields(l)
-				for i, x := range f { // the other end's number, and link-local addresses of IPv6
+				// Link-local addresses of IPv6 come a moment after their interface.
+				f := slices.DeleteFunc(strings.Fields(l), func(x string) bool { return strings.HasPrefix(x, "fe80:") })
+				for i, x := range f { // the other end's number
 					if at := strings.Index(x, "@"); at > 0 {
 						f[i] = x[:at]
 					}
 				}
-				if l := strings.Join(f, " "); !strings.Contains(l, "fe80:") && l != "" {
-					out.WriteString(l + "\n")
+				if len(f) > 0 && !strings.HasPrefix(l, "fe80:") {
+					out = append(out, strings.Join(f, " ")+"\n")
 				}
 			}
 		}
-		return out.String()
+		slices.Sort(out) // an interface that was made anew is the last of all
+		return strings.Join(out, "")
 	}
 	before := look()
 	for _, line := range []string{"INSIDE ip link del eth1", "INSIDE ip link del eth0", "INSIDE ip link set eth1 down name gone0", "ip link del docker0"} {
