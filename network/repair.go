@@ -258,17 +258,13 @@ func scope(t *dataplane.Touch, objs []dataplane.Object) []dataplane.Object {
 	for _, o := range objs {
 		if there(o) {
 			want[o.Key()] = o
+		} else if len(want) > 0 {
+			delete(want, o.Key())
 		}
 	}
 	if len(want) == 0 {
 		return nil
 	}
-	for _, o := range objs {
-		if key := o.Key(); want[key] != nil {
-			want[key] = o
-		}
-	}
-	maps.DeleteFunc(want, func(_ string, o dataplane.Object) bool { return !there(o) })
 	return dataplane.NewState(slices.Collect(maps.Values(want))...).All()
 }
 
