@@ -156,22 +156,16 @@ func (m *Mesh) giveBack(ctx context.Context, network string) error {
 	if err != nil {
 		return err
 	}
-	m.mu.Lock()
-	ops := []store.Op{m.guardSelf(), {Key: networkKeys + network, Guard: true, Keep: true}}
-	m.mu.Unlock()
-	fixed := len(ops)
-	for i, e := range entries {
+	var ops []store.Op
+	for _, e := range entries {
 		if string(e.Value) == m.id {
 			ops = append(ops, store.Op{Key: e.Key, Guard: true, IfRev: e.Rev})
 		}
-		if len(ops) == m.cfg.BatchOps || i == len(entries)-1 && len(ops) > fixed {
-			if _, err := m.commit(ctx, ops...); err != nil {
-				return err
-			}
-			ops = ops[:fixed]
-		}
 	}
-	return nil
+	m.mu.Lock()
+	guards := []store.Op{m.guardSelf(), {Key: networkKeys + network, Guard: true, Keep: true}}
+	m.mu.Unlock()
+	return m.commitAll(ctx, guards, ops)
 }
 
 // blockSeen compares a block as it is in the store with what this host believes. The

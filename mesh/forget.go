@@ -251,16 +251,21 @@ func (m *Mesh) sweepKeys(ctx context.Context, gone store.Op, prefix string, whic
 	if err != nil {
 		return err
 	}
-	ops := []store.Op{gone}
-	for i, e := range all {
+	var ops []store.Op
+	for _, e := range all {
 		if which(e) {
 			ops = append(ops, store.Op{Key: e.Key})
 		}
-		if len(ops) == m.cfg.BatchOps || i == len(all)-1 && len(ops) > 1 {
-			if _, err := m.commit(ctx, ops...); err != nil {
-				return err
-			}
-			ops = ops[:1]
+	}
+	return m.commitAll(ctx, []store.Op{gone}, ops)
+}
+
+// commitAll writes any number of operations, in as many commits as they need, the guards
+// in each.
+func (m *Mesh) commitAll(ctx context.Context, guards, ops []store.Op) error {
+	for some := range slices.Chunk(ops, m.cfg.BatchOps-len(guards)) {
+		if _, err := m.commit(ctx, slices.Concat(guards, some)...); err != nil {
+			return err
 		}
 	}
 	return nil
