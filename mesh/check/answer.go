@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"net/netip"
 	"sync"
@@ -301,13 +302,18 @@ func (c *Checker) greet(ctx context.Context, p cnm.Peer) (*conversation, error) 
 }
 
 // ask sends a request and waits for the reply.
-func (s *conversation) ask(ctx context.Context, q request, patience time.Duration) (r reply, err error) {
+func (s *conversation) ask(ctx context.Context, q request, patience time.Duration) (reply, error) {
+	return s.put(ctx, q, patience, math.MaxInt)
+}
+
+// put does so; the reply may have that many bytes.
+func (s *conversation) put(ctx context.Context, q request, patience time.Duration, most int) (r reply, err error) {
 	s.conn.SetDeadline(soon(ctx, patience))
 	defer context.AfterFunc(ctx, func() { s.conn.SetDeadline(time.Unix(1, 0)) })()
 	if err := json.NewEncoder(s.conn).Encode(q); err != nil {
 		return r, err
 	}
-	line, err := s.in.ReadBytes('\n')
+	line, err := s.line(most)
 	if err != nil {
 		return r, err
 	}

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"crypto/tls"
-	"encoding/json"
 	"errors"
 	"net"
 	"slices"
@@ -47,7 +46,7 @@ func (c *Checker) Ask(ctx context.Context, p cnm.Peer, question []byte) ([]byte,
 	if id := holderOf(s.conn); id != p.ID {
 		return nil, cnm.Errorf(cnm.ErrConflict, "at %s another host of the mesh answers than %s: two hosts use one address", p.Addr, p.Name)
 	}
-	r, err := s.put(ctx, request{Op: "question", From: c.cfg.Name, Question: question})
+	r, err := s.put(ctx, request{Op: "question", From: c.cfg.Name, Question: question}, agree, maxAnswer)
 	switch {
 	case errors.Is(err, cnm.ErrUnavailable):
 		return nil, err
@@ -59,34 +58,20 @@ func (c *Checker) Ask(ctx context.Context, p cnm.Peer, question []byte) ([]byte,
 	return r.Answer, nil
 }
 
-// put sends a request and reads the reply, which is bounded.
-func (s *conversation) put(ctx context.Context, q request) (r reply, err error) {
-	s.conn.SetDeadline(soon(ctx, agree))
-	defer context.AfterFunc(ctx, func() { s.conn.SetDeadline(time.Unix(1, 0)) })()
-	if err := json.NewEncoder(s.conn).Encode(q); err != nil {
-		return r, err
-	}
-	var line []byte
+// line reads one line of an answer, of that many bytes at most.
+func (s *conversation) line(most int) (line []byte, err error) {
 	for {
 		part, err := s.in.ReadSlice('\n')
 		line = append(line, part...)
-		if err == nil {
-			break
-		}
-		if !errors.Is(err, bufio.ErrBufferFull) {
-			return r, err
-		}
-		if len(line) > maxAnswer {
-			return r, errors.New("its answer is too long")
+		switch {
+		case err == nil:
+			return line, nil
+		case !errors.Is(err, bufio.ErrBufferFull):
+			return nil, err
+		case len(line) > most:
+			return nil, errors.New("its answer is too long")
 		}
 	}
-	if err := json.Unmarshal(line, &r); err != nil {
-		return r, err
-	}
-	if r.Error != "" {
-		return r, cnm.Errorf(cnm.ErrUnavailable, "%s", r.Error)
-	}
-	return r, nil
 }
 
 // holderOf is the id of the host whose certificate the other side has shown; "": none.
