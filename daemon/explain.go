@@ -31,11 +31,16 @@ func (e *engine) world() *diagnose.World {
 	return &diagnose.World{Declared: declared{e}, Kernel: live.New(e.log), Table: e.table()}
 }
 
+// meshWorld is the same with the mesh's other hosts, where an explanation goes on to them.
+func (e *engine) meshWorld() *diagnose.World {
+	w := e.world()
+	w.Mesh = others{e}
+	return w
+}
+
 // explainSources are what `linkspan explain` tells things from.
 func (e *engine) explainSources() explain.Sources {
-	world := e.world()
-	world.Mesh = others{e}
-	return explain.Sources{World: world, Observer: e.kernel, Keeper: e.keeper}
+	return explain.Sources{World: e.meshWorld(), Observer: e.kernel, Keeper: e.keeper}
 }
 
 // declared shows the engine to those who explain.

@@ -22,9 +22,7 @@ func (e *engine) why(ctx context.Context, from, to string, probe bool) (*why.Ans
 	if probe {
 		o.Probe = prober{live.New(e.log)}
 	}
-	world := e.world()
-	world.Mesh = others{e}
-	return why.Ask(ctx, world, from, to, o)
+	return why.Ask(ctx, e.meshWorld(), from, to, o)
 }
 
 // exposed answers `linkspan exposed`.

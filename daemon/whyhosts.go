@@ -56,9 +56,7 @@ func (e *engine) asked(ctx context.Context, from cnm.Peer, b []byte) ([]byte, er
 	if err := json.Unmarshal(b, &q); err != nil {
 		return nil, cnm.Invalid("the question is not understood (%w): it is of another version", err)
 	}
-	world := e.world()
-	world.Mesh = others{e}
-	r, err := why.Respond(ctx, world, from, q, why.Options{Drops: e.hearing.drops, Hosts: neighbours{e}})
+	r, err := why.Respond(ctx, e.meshWorld(), from, q, why.Options{Drops: e.hearing.drops, Hosts: neighbours{e}})
 	if err != nil {
 		return nil, err
 	}

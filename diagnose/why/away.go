@@ -39,12 +39,8 @@ func (w *walk) forward(a *away) {
 	w.ans.Asked = w.ownName()
 	ctx, stop := context.WithTimeout(w.ctx, wholeTime)
 	defer stop()
-	r, err := w.hosts.Ask(ctx, a.peer, Question{Whole: &Whole{From: a.from, To: a.to}})
-	if err == nil && (r == nil || r.Answer == nil) {
-		err = fmt.Errorf("%s gave no answer", name)
-	}
-	if err != nil {
-		why := strings.TrimSuffix(err.Error(), ".")
+	whole, why := w.answerOf(ctx, a.peer, Question{Whole: &Whole{From: a.from, To: a.to}})
+	if whole == nil {
 		w.ans.From, w.ans.To = *w.a, *w.b
 		w.ans.Host = name
 		w.step(place{name: "mesh"}, Open, a.who, "on host %s, which cannot be asked: %s", name, why)
@@ -53,7 +49,7 @@ func (w *walk) forward(a *away) {
 		return
 	}
 	asked, question := w.ans.Asked, w.ans.Question
-	*w.ans = *r.Answer
+	*w.ans = *whole
 	w.ans.Asked, w.ans.Question, w.ans.Probe = asked, question, nil
 	across := w.ans.To.Kind == diagnose.EndElsewhere
 	if on := "on " + name + ": "; w.ans.Host == name || w.ans.Host == "" && !across {

@@ -27,18 +27,27 @@ func (w *walk) over() bool {
 	ctx, stop := context.WithTimeout(w.ctx, halfTime)
 	defer stop()
 	passes := w.tryWire(ctx, x, q.Most)
-	r, err := w.hosts.Ask(ctx, x.Peer, Question{Half: &q})
-	if err == nil && (r == nil || r.Answer == nil) {
-		err = fmt.Errorf("%s gave no answer", x.Peer.Name)
-	}
-	if err != nil {
-		w.unasked = strings.TrimSuffix(err.Error(), ".")
+	half, why := w.answerOf(ctx, x.Peer, Question{Half: &q})
+	if half == nil {
+		w.unasked = why
 		w.step(place{name: "mesh"}, Open, "the other half", "host %s cannot be asked: %s", x.Peer.Name, w.unasked)
 		w.ans.Steps[len(w.ans.Steps)-1].Code = NotAsked
 		return true
 	}
 	w.heard = true
-	return w.join(r.Answer, x.Peer.Name) && passes()
+	return w.join(half, x.Peer.Name) && passes()
+}
+
+// answerOf is what another host answers; nil: why it does not.
+func (w *walk) answerOf(ctx context.Context, p cnm.Peer, q Question) (a *Answer, why string) {
+	r, err := w.hosts.Ask(ctx, p, q)
+	switch {
+	case err != nil:
+		return nil, strings.TrimSuffix(err.Error(), ".")
+	case r == nil || r.Answer == nil:
+		return nil, p.Name + " gave no answer"
+	}
+	return r.Answer, ""
 }
 
 // overPeer asks another host of the mesh about what comes to its own address, by which its
@@ -58,16 +67,13 @@ func (w *walk) overPeer(end arrival) bool {
 	}
 	ctx, stop := context.WithTimeout(w.ctx, halfTime)
 	defer stop()
-	r, err := w.hosts.Ask(ctx, peers[i], Question{Whole: &Whole{From: "outside:" + bracketed(end.p.src), To: to}})
-	if err == nil && (r == nil || r.Answer == nil) {
-		err = fmt.Errorf("%s gave no answer", peers[i].Name)
-	}
-	if err != nil {
-		w.note(NotAsked, "", "%s is host %s, which cannot be asked: %s", end.p.dst, peers[i].Name, strings.TrimSuffix(err.Error(), "."))
+	whole, why := w.answerOf(ctx, peers[i], Question{Whole: &Whole{From: "outside:" + bracketed(end.p.src), To: to}})
+	if whole == nil {
+		w.note(NotAsked, "", "%s is host %s, which cannot be asked: %s", end.p.dst, peers[i].Name, why)
 		return true
 	}
 	w.heard = true
-	return w.join(r.Answer, peers[i].Name)
+	return w.join(whole, peers[i].Name)
 }
 
 // join makes another host's half a part of the answer.
