@@ -25,6 +25,7 @@ import (
 	"linkspan/events"
 	"linkspan/image"
 	"linkspan/internal/ctdtest"
+	"linkspan/internal/testlog"
 	"linkspan/keeper"
 	"linkspan/probe"
 	"linkspan/store"
@@ -47,7 +48,7 @@ type world struct {
 	keeper  *keeper.Client
 	root    string
 	exec    string
-	log     *logBuffer
+	log     *testlog.Log
 	hook    func(string)
 	change  func(*Config)
 	e       *Engine
@@ -61,7 +62,7 @@ func newWorld(t testing.TB) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(base) })
-	w := &world{t: t, ctd: ctdtest.New(t), ns: "ls-" + filepath.Base(base), bus: events.New(), root: filepath.Join(base, "root"), exec: filepath.Join(base, "exec"), log: &logBuffer{}}
+	w := &world{t: t, ctd: ctdtest.New(t), ns: "ls-" + filepath.Base(base), bus: events.New(), root: filepath.Join(base, "root"), exec: filepath.Join(base, "exec"), log: &testlog.Log{}}
 	w.client = w.ctd.Client()
 	w.store = mem.New(mem.Options{})
 	t.Cleanup(func() { w.store.Close() })
@@ -365,23 +366,6 @@ func (f *fakeImages) Prepare(ctx context.Context, _ *image.Image, key string) er
 	}
 	_, err := f.client.SnapshotService("overlayfs").Prepare(namespaces.WithNamespace(ctx, f.ns), key, baseLayer)
 	return absentExists(err)
-}
-
-type logBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }
 
 // client is one end of a connection as the API door has it, and the other as

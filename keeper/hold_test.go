@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"linkspan/cnm"
+	"linkspan/internal/testlog"
 )
 
 func TestHold(t *testing.T) {
@@ -94,7 +95,7 @@ func TestHoldRange(t *testing.T) {
 // each way; who is forgotten meanwhile gets nothing.
 func TestHolder(t *testing.T) {
 	k := newKeeper(t)
-	var said lockedBuffer
+	var said testlog.Log
 	h := NewHolder(k, slog.New(slog.NewTextHandler(&said, nil)))
 	h.first, h.most = 5*time.Millisecond, 20*time.Millisecond
 	ctx, cancel := context.WithCancel(context.Background())

@@ -14,6 +14,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"linkspan/internal/testlog"
 )
 
 // testKeeper is a keeper in this process, and a client of it.
@@ -22,26 +24,9 @@ type testKeeper struct {
 	t    testing.TB
 	dir  string
 	log  string // container log for streams
-	said *lockedBuffer
+	said *testlog.Log
 	stop context.CancelFunc
 	done chan error
-}
-
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }
 
 // newKeeper starts one; at the end of the test it is stopped, and no descriptor
@@ -53,7 +38,7 @@ func newKeeper(t testing.TB, change ...func(*Config)) *testKeeper {
 		t.Fatal(err)
 	}
 	before := openFiles(t)
-	k := &testKeeper{t: t, dir: dir, log: filepath.Join(dir, "c.log"), said: &lockedBuffer{}, done: make(chan error, 1)}
+	k := &testKeeper{t: t, dir: dir, log: filepath.Join(dir, "c.log"), said: &testlog.Log{}, done: make(chan error, 1)}
 	ready := make(chan struct{})
 	cfg := Config{
 		Socket: filepath.Join(dir, "sock"), Dir: filepath.Join(dir, "k"), Name: "test", Version: "1",

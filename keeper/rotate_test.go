@@ -18,6 +18,7 @@ import (
 
 	"linkspan/cnm"
 	"linkspan/container/logs"
+	"linkspan/internal/testlog"
 )
 
 // files are a log's, the current one first, with their sizes' order kept.
@@ -184,7 +185,7 @@ func TestRotateCompressed(t *testing.T) {
 // later; nothing is lost.
 func TestRotateThatFails(t *testing.T) {
 	l := openTestLog(t, LogOptions{MaxSize: 100, MaxFile: 2})
-	var said lockedBuffer
+	var said testlog.Log
 	l.logger = slog.New(slog.NewTextHandler(&said, nil))
 	if err := os.MkdirAll(l.old(1)+"/x", 0o700); err != nil { // neither renamed over nor removed
 		t.Fatal(err)
@@ -283,7 +284,7 @@ func TestFollowAcrossRotation(t *testing.T) {
 			}
 			done := make(chan struct{})
 			var work sync.WaitGroup
-			var followed safeBuffer
+			var followed testlog.Log
 			work.Go(func() {
 				o := logs.Options{Stdout: true, Stderr: true, Follow: true, Tail: -1}
 				if err := logs.Copy(context.Background(), k.log, o, done, &followed, nil); err != nil {
@@ -312,7 +313,7 @@ func TestFollowAcrossRotation(t *testing.T) {
 			if got := followed.String(); got != want.String() {
 				t.Errorf("the follower got %d bytes of %d", len(got), want.Len())
 			}
-			var read lockedBuffer
+			var read testlog.Log
 			if err := logs.Copy(t.Context(), k.log, logs.Options{Stdout: true, Stderr: true, Tail: -1}, nil, &read, nil); err != nil || read.String() != want.String() {
 				t.Errorf("the log's files have %d bytes of %d: %v", len(read.String()), want.Len(), err)
 			}
@@ -323,8 +324,6 @@ func TestFollowAcrossRotation(t *testing.T) {
 		})
 	}
 }
-
-type safeBuffer = lockedBuffer
 
 // TestReadersAtEachStep: between any two steps of a rotation, who reads all files
 // finds the last entries in order, as many as the files hold, and a follower has every
@@ -346,11 +345,11 @@ func TestReadersAtEachStep(t *testing.T) {
 				}
 				return b.String()
 			}
-			var followed lockedBuffer
+			var followed testlog.Log
 			done, ended := make(chan struct{}), make(chan error, 1)
 			l.step = func(step string) {
 				steps[step]++
-				var b lockedBuffer
+				var b testlog.Log
 				if err := logs.Copy(t.Context(), l.path, logs.Options{Stdout: true, Tail: -1}, nil, &b, nil); err != nil {
 					t.Error(err)
 				}

@@ -21,6 +21,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"linkspan/cnm"
+	"linkspan/internal/testlog"
 	"linkspan/probe"
 )
 
@@ -316,7 +317,7 @@ func TestRenew(t *testing.T) {
 		}
 		return p
 	}
-	var said lockedBuffer
+	var said testlog.Log
 	ensure := func(version, exe string) Info {
 		t.Helper()
 		next := cfg

@@ -1,32 +1,14 @@
 package mesh
 
 import (
-	"bytes"
 	"log/slog"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
+	"linkspan/internal/testlog"
 	"linkspan/store/mem"
 )
-
-type lines struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
 
 func at(where string) func(*Config) {
 	return func(c *Config) { c.From = func() string { return where } }
@@ -63,7 +45,7 @@ func alone(t *testing.T, host, copied, other *node) {
 // be the host there when it comes, or cut off at that moment.
 func TestClone(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
-		var said lines
+		var said testlog.Log
 		w.log = slog.New(slog.NewTextHandler(&said, nil))
 		a, b := w.join("a", at("10.9.0.1")), w.join("b")
 		net := b.create("net", "10.1.0.0/16")
@@ -98,7 +80,7 @@ func TestClone(t *testing.T) {
 // TestNoClone: a host that starts anew, as often as it likes, is itself.
 func TestNoClone(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
-		var said lines
+		var said testlog.Log
 		w.log = slog.New(slog.NewTextHandler(&said, nil))
 		a, b := w.join("a", at("10.9.0.1")), w.join("b")
 		for i := range 8 {

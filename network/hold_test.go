@@ -1,7 +1,6 @@
 package network
 
 import (
-	"bytes"
 	"context"
 	"log/slog"
 	"slices"
@@ -11,26 +10,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"linkspan/internal/testlog"
 	"linkspan/keeper"
 )
-
-// lockedLog is a log that a test may read while it grows.
-type lockedLog struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedLog) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedLog) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
 
 func (k *sockets) stranger(ports ...uint16) {
 	k.mu.Lock()
@@ -46,7 +28,7 @@ func (k *sockets) stranger(ports ...uint16) {
 // be connected, disconnected and removed meanwhile.
 func TestLostPorts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var log lockedLog
+		var log testlog.Log
 		w := newWorld(t, func(w *world) { w.cfg.Log = slog.New(slog.NewTextHandler(&log, nil)) })
 		w.network("back", "10.1.0.0/24")
 		r := on("a", "bridge", "8080:80", "8090:81")

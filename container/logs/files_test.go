@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"linkspan/internal/testlog"
 )
 
 // rotor writes a log as the keeper does: full files become path.1, path.2 and so
@@ -166,7 +168,7 @@ func TestBrokenRotatedFile(t *testing.T) {
 func TestFollowRotation(t *testing.T) {
 	for _, compress := range []bool{false, true} {
 		r := newRotor(t, 4000, 200, compress)
-		var out safe
+		var out testlog.Log
 		done, end := make(chan struct{}), make(chan error, 1)
 		o := all()
 		o.Follow = true
@@ -216,12 +218,12 @@ func TestFollowBehind(t *testing.T) {
 
 // gate is a client that takes the first write and then waits.
 type gate struct {
-	safe
+	testlog.Log
 	open chan struct{}
 }
 
 func (g *gate) Write(p []byte) (int, error) {
-	n, err := g.safe.Write(p)
+	n, err := g.Log.Write(p)
 	<-g.open
 	return n, err
 }
@@ -229,7 +231,7 @@ func (g *gate) Write(p []byte) (int, error) {
 // A log of one file that was full goes on in another.
 func TestFollowOneFile(t *testing.T) {
 	r := newRotor(t, 400, 1, false)
-	var out safe
+	var out testlog.Log
 	done, end := make(chan struct{}), make(chan error, 1)
 	o := all()
 	o.Follow = true
@@ -265,7 +267,7 @@ func TestStaleNew(t *testing.T) {
 // A log of one file is emptied by somebody else (copytruncate).
 func TestFollowTruncated(t *testing.T) {
 	path := write(t, line(0, "stdout", "zero\n"), line(1, "stdout", "one\n"))
-	var out safe
+	var out testlog.Log
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	o := all()

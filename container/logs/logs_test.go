@@ -8,11 +8,12 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"linkspan/internal/testlog"
 )
 
 var t0 = time.Date(2026, 1, 2, 3, 4, 5, 6000, time.UTC)
@@ -116,14 +117,6 @@ func TestTailAcrossBlocks(t *testing.T) {
 	}
 }
 
-type safe struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (s *safe) Write(p []byte) (int, error) { s.mu.Lock(); defer s.mu.Unlock(); return s.b.Write(p) }
-func (s *safe) String() string              { s.mu.Lock(); defer s.mu.Unlock(); return s.b.String() }
-
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	for end := time.Now().Add(time.Minute); !ok(); time.Sleep(time.Millisecond) {
@@ -135,7 +128,7 @@ func eventually(t *testing.T, what string, ok func() bool) {
 
 func TestFollow(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "json.log")
-	var out safe
+	var out testlog.Log
 	var flushes int
 	done, end := make(chan struct{}), make(chan error, 1)
 	o := all()
@@ -173,7 +166,7 @@ func TestFollow(t *testing.T) {
 func TestFollowEnds(t *testing.T) {
 	f := write(t, line(0, "stdout", "zero\n"))
 	run := func(ctx context.Context, o Options, done chan struct{}) string {
-		var out safe
+		var out testlog.Log
 		begin := time.Now()
 		if err := Copy(ctx, f, o, done, &out, nil); err != nil {
 			t.Error(err)

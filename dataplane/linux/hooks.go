@@ -3,10 +3,11 @@ package linux
 import (
 	"context"
 	"fmt"
-	"linkspan/dataplane/nfnl"
 	"slices"
 
 	"golang.org/x/sys/unix"
+
+	"linkspan/dataplane/nfnl"
 )
 
 // When somebody flushes the ruleset, the last nat chain goes, and with it the kernel's

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
-	"flag"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -16,22 +15,15 @@ import (
 	"linkspan/dataplane"
 	"linkspan/dataplane/diff"
 	"linkspan/dataplane/linux"
+	"linkspan/internal/testmain"
 	"linkspan/netns"
 	"linkspan/probe"
 )
 
-// atOnce is how many tests run at once where go test was not told: they wait for the
-// kernel more than they compute, which takes links and namespaces away one after the
-// other. What measures runs alone.
-const atOnce = "6"
-
 func TestMain(m *testing.M) {
-	flag.Parse()
-	told := false
-	flag.Visit(func(f *flag.Flag) { told = told || f.Name == "test.parallel" })
-	if !told {
-		_ = flag.Set("test.parallel", atOnce)
-	}
+	// They wait for the kernel more than they compute, which takes links and namespaces away
+	// one after the other. What measures runs alone.
+	testmain.AtOnce(6)
 	os.Exit(m.Run())
 }
 

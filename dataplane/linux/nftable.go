@@ -6,10 +6,11 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"linkspan/dataplane/nfnl"
 	"slices"
 
 	"golang.org/x/sys/unix"
+
+	"linkspan/dataplane/nfnl"
 )
 
 // tableRef names a table.

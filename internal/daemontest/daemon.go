@@ -1,7 +1,6 @@
 package daemontest
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -16,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"linkspan/internal/lab"
+	"linkspan/internal/testlog"
 )
 
 const (
@@ -45,26 +45,9 @@ type Daemon struct {
 type process struct {
 	mu   sync.Mutex
 	cmd  *exec.Cmd
-	log  lockedBuffer
+	log  testlog.Log
 	done chan struct{}
 	err  error
-}
-
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }
 
 // For is the same daemon as seen by another test.

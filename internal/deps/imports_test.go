@@ -31,7 +31,7 @@ var (
 	bolt            = []string{"go.etcd.io/bbolt/..."}
 	etcd            = []string{"go.etcd.io/etcd/...", "go.uber.org/zap/..."}
 	// worlds are made for tests only.
-	worlds = []string{"internal/golden", "dataplane/dptest", "driver/drivertest", "store/storetest", "internal/lab/...", "internal/ctdtest",
+	worlds = []string{"internal/golden", "internal/testlog", "internal/testmain", "dataplane/dptest", "driver/drivertest", "store/storetest", "internal/lab/...", "internal/ctdtest",
 		"internal/daemontest", "internal/worldtest", "image/imagetest", "test/..."}
 )
 

@@ -1,15 +1,15 @@
 package lab
 
 import (
-	"bytes"
 	"fmt"
 	"net"
 	"os"
 	"os/exec"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
+
+	"linkspan/internal/testlog"
 )
 
 // Process is a program that runs on a host until it is stopped, at the latest by
@@ -17,34 +17,16 @@ import (
 type Process struct {
 	cmd  *exec.Cmd
 	host *Host
-	out  *output
+	out  *testlog.Log
 	done chan struct{}
 	err  error
-}
-
-// output is what the program printed so far.
-type output struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.String()
 }
 
 // Start runs a program in the background; adjust may set its environment and
 // folder. What it printed is logged when the test fails.
 func (h *Host) Start(cmd []string, adjust ...func(*exec.Cmd)) *Process {
 	h.lab.t.Helper()
-	p := &Process{cmd: h.Command(cmd...), host: h, out: &output{}, done: make(chan struct{})}
+	p := &Process{cmd: h.Command(cmd...), host: h, out: &testlog.Log{}, done: make(chan struct{})}
 	p.cmd.Stdout, p.cmd.Stderr = p.out, p.out
 	// Children that inherit the pipes must not keep Wait from returning.
 	p.cmd.WaitDelay = time.Second

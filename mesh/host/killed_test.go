@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"linkspan/internal/testlog"
 	"linkspan/mesh"
 	"linkspan/store"
 	"linkspan/store/bolt"
@@ -119,7 +120,7 @@ func child(t *testing.T, o order) *exec.Cmd {
 func (o order) run(t *testing.T) (said, killed string) {
 	t.Helper()
 	c := child(t, o)
-	var errs lines
+	var errs testlog.Log
 	c.Stderr = &errs
 	out, err := c.Output()
 	said = strings.TrimSpace(string(out))
@@ -265,7 +266,7 @@ func TestPromoteKilled(t *testing.T) {
 		t.Fatal(said)
 	}
 	o.Verb = "serve"
-	var errs lines
+	var errs testlog.Log
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("host5:\n%s", errs.String())
@@ -278,7 +279,7 @@ func TestPromoteKilled(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var out lines
+		var out testlog.Log
 		c.Stdout = &out
 		c.Stderr = &errs
 		if err := c.Start(); err != nil {

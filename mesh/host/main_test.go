@@ -2,7 +2,6 @@ package host
 
 import (
 	"bytes"
-	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -11,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"linkspan/internal/testmain"
 	"linkspan/probe"
 )
 
@@ -18,22 +18,11 @@ import (
 // loopback has the hosts' addresses.
 const insideEnv = "LINKSPAN_TEST_MESH_HOSTS"
 
-// beside is how many tests run at a time: they wait for elections and leases.
-const beside = "6"
-
 func TestMain(m *testing.M) {
 	if os.Getenv(childEnv) != "" {
 		os.Exit(runChild())
 	}
-	flag.Parse()
-	said := false
-	flag.Visit(func(f *flag.Flag) { said = said || f.Name == "test.parallel" })
-	if !said {
-		if err := flag.Set("test.parallel", beside); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(2)
-		}
-	}
+	testmain.AtOnce(6) // they wait for elections and leases
 	os.Exit(m.Run())
 }
 

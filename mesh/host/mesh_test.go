@@ -1,7 +1,6 @@
 package host
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -15,6 +14,7 @@ import (
 	"time"
 
 	"linkspan/cnm"
+	"linkspan/internal/testlog"
 	"linkspan/mesh"
 	"linkspan/store/mem"
 )
@@ -25,29 +25,12 @@ type machine struct {
 	n     int
 	root  string
 	local *mem.Store
-	log   *lines
+	log   *testlog.Log
 	cfg   func(*Config)
 
 	mu       sync.Mutex
 	attached []*mesh.Mesh
 	host     *Host
-}
-
-type lines struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }
 
 // deaf is a controller that does nothing.
@@ -60,7 +43,7 @@ func (deaf) Ask(context.Context, string, netip.Addr, string) error { return nil 
 func (deaf) Unask(context.Context, string, netip.Addr)             {}
 
 func newMachine(t *testing.T, n int, cfg func(*Config)) *machine {
-	m := &machine{t: t, n: n, root: t.TempDir(), local: mem.New(mem.Options{}), log: &lines{}, cfg: cfg}
+	m := &machine{t: t, n: n, root: t.TempDir(), local: mem.New(mem.Options{}), log: &testlog.Log{}, cfg: cfg}
 	m.open()
 	t.Cleanup(func() {
 		m.close()

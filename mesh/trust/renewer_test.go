@@ -4,16 +4,15 @@ import (
 	"context"
 	"crypto/x509"
 	"errors"
-	"io"
 	"log/slog"
 	"net/netip"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"linkspan/cnm"
+	"linkspan/internal/testlog"
 )
 
 // host is an identity whose certificate is made now.
@@ -123,7 +122,7 @@ func TestOffForTooLong(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(120 * 24 * time.Hour) // off
-		said := &lines{}
+		said := &testlog.Log{}
 		r := &Renewer{Identity: i, Gates: func() []string { return []string{"192.0.2.1"} }, Log: slog.New(slog.NewTextHandler(said, nil))}
 		ctx, cancel := context.WithCancel(context.Background())
 		done := make(chan error, 1)
@@ -230,24 +229,4 @@ func TestWarn(t *testing.T) {
 			t.Errorf("another mesh's key: %v", err)
 		}
 	})
-}
-
-// lines is what was logged.
-type lines struct {
-	mu sync.Mutex
-	b  strings.Builder
-}
-
-var _ io.Writer = (*lines)(nil)
-
-func (l *lines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }

@@ -18,6 +18,7 @@ import (
 	"go.uber.org/zap"
 
 	"linkspan/cnm"
+	"linkspan/internal/testmain"
 	"linkspan/store"
 	"linkspan/store/storetest"
 )
@@ -25,7 +26,7 @@ import (
 // free are TCP ports of loopback that are free.
 func free(n int) (out []int) {
 	for range n {
-		out = append(out, freePort())
+		out = append(out, testmain.FreePort())
 	}
 	return out
 }

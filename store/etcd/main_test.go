@@ -1,18 +1,10 @@
 package etcd
 
 import (
-	"errors"
-	"flag"
-	"fmt"
-	"net"
 	"os"
-	"os/exec"
-	"runtime"
-	"sync/atomic"
-	"syscall"
 	"testing"
 
-	"linkspan/probe"
+	"linkspan/internal/testmain"
 )
 
 func TestMain(m *testing.M) {
@@ -20,65 +12,5 @@ func TestMain(m *testing.M) {
 		help(ep)
 		return
 	}
-	os.Exit(isolated(m))
-}
-
-// insideEnv says that this process is the tests' own copy, in a network namespace of its
-// own: no other program takes its ports.
-const insideEnv = "LINKSPAN_TEST_ETCD"
-
-// beside is how many tests run at a time: they wait for elections and leases.
-const beside = "6"
-
-// isolated runs the tests in that namespace, where that can be had, and says what came of
-// it.
-func isolated(m *testing.M) int {
-	flag.Parse()
-	said := false
-	flag.Visit(func(f *flag.Flag) { said = said || f.Name == "test.parallel" })
-	if !said {
-		_ = flag.Set("test.parallel", beside)
-	}
-	if os.Getenv(insideEnv) != "" || probe.Root.Check() != nil || probe.NetNS.Check() != nil {
-		return m.Run()
-	}
-	exe, err := os.Executable()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	// Killed with this process: what prctl(2) looks at is the thread that it was begun by.
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	c := exec.Command("sh", append([]string{"-ec", `ip link set lo up && exec "$0" "$@"`, exe}, os.Args[1:]...)...)
-	c.Env = append(os.Environ(), insideEnv+"=1")
-	c.Stdin, c.Stdout, c.Stderr = os.Stdin, os.Stdout, os.Stderr
-	c.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
-	err = c.Run()
-	var exit *exec.ExitError
-	switch {
-	case errors.As(err, &exit):
-		return max(exit.ExitCode(), 1)
-	case err != nil:
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	return 0
-}
-
-var ports atomic.Uint32
-
-// freePort is a port of loopback for a server: none that a connection may be given
-// (ip_local_port_range begins at 32768), and in the namespace none that another has.
-func freePort() int {
-	for {
-		p := 10000 + int(ports.Add(1)-1)
-		if os.Getenv(insideEnv) == "" {
-			p = 10000 + (os.Getpid()*64+p)%20000
-		}
-		if l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", p)); err == nil {
-			_ = l.Close()
-			return p
-		}
-	}
+	os.Exit(testmain.Isolated(m, 6)) // they wait for elections and leases
 }

@@ -10,42 +10,26 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
+
+	"linkspan/internal/testlog"
+	"linkspan/internal/testmain"
 )
 
 // port is a free one on loopback.
 func port(t *testing.T) netip.AddrPort {
 	t.Helper()
-	return netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), uint16(freePort()))
+	return netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), uint16(testmain.FreePort()))
 }
 
-// lines is what was logged.
-type lines struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
-func config(t *testing.T, name string) (Config, *lines) {
+func config(t *testing.T, name string) (Config, *testlog.Log) {
 	t.Helper()
-	said := &lines{}
+	said := &testlog.Log{}
 	return Config{Name: name, Dir: filepath.Join(t.TempDir(), name), Client: port(t), Peer: port(t), Token: "mesh-" + t.Name(),
 		Log: slog.New(slog.NewTextHandler(said, nil))}, said
 }

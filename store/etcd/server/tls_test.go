@@ -11,6 +11,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 
+	"linkspan/internal/testlog"
 	"linkspan/mesh/trust"
 )
 
@@ -42,7 +43,7 @@ func certified(t *testing.T, ca *trust.CA, id string) (trust.Folder, *trust.Iden
 	return f, i
 }
 
-func secure(t *testing.T, name string, f trust.Folder) (Config, *lines) {
+func secure(t *testing.T, name string, f trust.Folder) (Config, *testlog.Log) {
 	c, said := config(t, name)
 	c.Cert, c.Key, c.CA, c.CRL = f.HostFile(), f.HostFile(), f.CAFile(), f.RevokedFile()
 	return c, said

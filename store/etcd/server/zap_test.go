@@ -9,6 +9,8 @@ import (
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
+
+	"linkspan/internal/testlog"
 )
 
 // TestWords: of etcd's warnings only those are the daemon's upon which a person must act.
@@ -38,7 +40,7 @@ func TestWords(t *testing.T) {
 			"DEBUG etcd: rejecting promote learner: learner is not ready", "DEBUG etcd: rejected connection on client endpoint", "WARN etcd: rejected connection on peer endpoint",
 			"WARN etcd: prober found high clock drift", "ERROR etcd: Detected compaction hash mismatch", "DEBUG etcd: slow fdatasync"}},
 	} {
-		var said lines
+		var said testlog.Log
 		heard := 0
 		h := slog.NewTextHandler(&said, &slog.HandlerOptions{Level: tt.level, ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
 			if a.Key == slog.LevelKey || a.Key == slog.MessageKey {
