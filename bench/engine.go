@@ -135,6 +135,7 @@ func (e *engine) remove(ctx context.Context, id string) error {
 // place is where a running container is.
 type place struct {
 	id   string
+	pid  int    // of its first process
 	ns   string // its network namespace
 	addr netip.Addr
 }
@@ -145,7 +146,7 @@ func (e *engine) place(ctx context.Context, id string) (place, error) {
 		NetworkSettings struct{ IPAddress netip.Addr }
 	}
 	err := e.do(ctx, http.MethodGet, "/containers/"+id+"/json", "", nil, &c)
-	return place{id, fmt.Sprintf("/proc/%d/ns/net", c.State.Pid), c.NetworkSettings.IPAddress}, err
+	return place{id, c.State.Pid, fmt.Sprintf("/proc/%d/ns/net", c.State.Pid), c.NetworkSettings.IPAddress}, err
 }
 
 // said is what a container printed, for errors.

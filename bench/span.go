@@ -40,8 +40,9 @@ const (
 
 // line is from where to where a load between two machines goes; the servers listen.
 type line struct {
-	from string // namespace
-	to   netip.Addr
+	from   string // namespace
+	to     netip.Addr
+	server int // process that echoes there
 }
 
 // span is two machines on a wire, with an engine of ours each, in one mesh; and two more
@@ -179,8 +180,8 @@ func (s *span) line(ctx context.Context, which string) (l line, err error) {
 	}
 	switch which {
 	case bareHosts:
-		l = line{s.hands[0], netip.MustParseAddr(outer(1))}
-		err = s.listen(ctx, s.hands[1])
+		l = line{from: s.hands[0], to: netip.MustParseAddr(outer(1))}
+		l.server, err = s.listen(ctx, s.hands[1])
 	case handWireGuard, handVXLANInWireGuard, handVXLAN, handRoutes:
 		l, err = s.byHand(ctx, which)
 	default:

@@ -98,7 +98,8 @@ func (h hand) make(ctx context.Context, across func(machine, other int) error) (
 			return line{}, err
 		}
 	}
-	return line{inside[0], netip.MustParseAddr(h.addr(1, 2))}, h.listen(ctx, inside[1])
+	server, err := h.listen(ctx, inside[1])
+	return line{inside[0], netip.MustParseAddr(h.addr(1, 2)), server}, err
 }
 
 // rules are those that flannel adds with --ip-masq, which kube-flannel.yml says: sandboxes

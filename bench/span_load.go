@@ -4,49 +4,31 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
-	"os"
 	"os/exec"
-	"path/filepath"
-	"strings"
 	"time"
 )
 
-// listen starts the servers in a namespace.
-func (s *span) listen(ctx context.Context, ns string) error {
-	for _, cmd := range [][]string{{s.probe, "serve", fmt.Sprintf("tcp/0.0.0.0:%d", probePort)}, {"iperf3", "-s"}} {
+// listen starts the servers in a namespace; server is the process that echoes.
+func (s *span) listen(ctx context.Context, ns string) (server int, err error) {
+	for port, cmd := range map[int][]string{
+		probePort: {s.probe, "serve", fmt.Sprintf("tcp/0.0.0.0:%d", probePort)},
+		iperfPort: {"iperf3", "-s"},
+	} {
 		c := exec.Command("nsenter", append([]string{"--net=" + ns, "--"}, cmd...)...)
 		if err := c.Start(); err != nil {
-			return err
+			return 0, err
 		}
 		ended := make(chan struct{})
 		go func() { _ = c.Wait(); close(ended) }()
 		s.world.later(func() { _ = c.Process.Kill(); <-ended })
-	}
-	e := s.engines[0]
-	for _, port := range []int{probePort, iperfPort} {
-		if err := e.listening(place{ns: "/proc/" + pidIn(ns) + "/ns/net"}, port, 10*time.Second); err != nil {
-			return err
+		if port == probePort {
+			server = c.Process.Pid // nsenter(1) becomes the program
+		}
+		if err := s.engines[0].listening(place{pid: c.Process.Pid}, port, 10*time.Second); err != nil {
+			return 0, err
 		}
 	}
-	return ctx.Err()
-}
-
-// pidIn is a process whose network namespace that is (proc(5) tells its listeners).
-func pidIn(ns string) string {
-	want, err := os.Stat(ns)
-	if err != nil {
-		return "self"
-	}
-	for range 100 {
-		all, _ := filepath.Glob("/proc/[0-9]*/ns/net")
-		for _, p := range all {
-			if have, err := os.Stat(p); err == nil && os.SameFile(want, have) {
-				return strings.Split(p, "/")[2]
-			}
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	return "self"
+	return server, ctx.Err()
 }
 
 // carried is what one TCP connection carries, in Gbit/s.
@@ -62,8 +44,10 @@ func (b *bench) carried(ctx context.Context, l line) (v float64, err error) {
 
 func (b *bench) echoed(ctx context.Context, l line) (v float64, err error) {
 	err = within(l.from, func() error {
-		v, err = echoes(ctx, netip.AddrPortFrom(l.to, probePort), b.load()/3)
-		return err
+		return oneCPU(l.server, func() error {
+			v, err = echoes(ctx, netip.AddrPortFrom(l.to, probePort), b.load()/3)
+			return err
+		})
 	})
 	return v, err
 }

@@ -8,7 +8,6 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"time"
@@ -61,7 +60,7 @@ func (e *engine) listening(p place, port int, within time.Duration) error {
 	want := regexp.MustCompile(fmt.Sprintf(`(?m)^ *\d+: [0-9A-F]+:%04X [0-9A-F]+:0000 0A `, port)) // proc(5): 0A is LISTEN
 	for deadline := time.Now().Add(within); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		for _, family := range []string{"tcp", "tcp6"} {
-			if b, err := os.ReadFile(filepath.Join(filepath.Dir(filepath.Dir(p.ns)), "net", family)); err == nil && want.Match(b) {
+			if b, err := os.ReadFile(fmt.Sprintf("/proc/%d/net/%s", p.pid, family)); err == nil && want.Match(b) {
 				return nil
 			}
 		}
@@ -212,8 +211,10 @@ func (b *bench) iperfTo(ctx context.Context, from string, to netip.AddrPort) (fl
 // roundTrip is the median time of a small message and its echo on one connection.
 func (b *bench) roundTrip(ctx context.Context, w way, s *servers) (v float64, err error) {
 	err = within(w.client(s, s.probe), func() error {
-		v, err = echoes(ctx, w.to(s, s.probe, probePort, probePublished), b.load()/2)
-		return err
+		return oneCPU(s.probe.pid, func() error {
+			v, err = echoes(ctx, w.to(s, s.probe, probePort, probePublished), b.load()/2)
+			return err
+		})
 	})
 	return v, err
 }
