@@ -158,8 +158,7 @@ func (c *Controller) underlayObjects(env driver.Env, peers map[string]cnm.Peer) 
 	if env.Underlay == nil {
 		return nil, nil
 	}
-	objs, err := c.cfg.UnderlayObjects(env, peerList(peers))
-	return append([]dataplane.Object{dataplane.TunnelPage(c.cfg.Table)}, objs...), err
+	return c.cfg.UnderlayObjects(env, peerList(peers))
 }
 
 // spanObjects are what a network of several hosts needs here while endpoints of this

@@ -95,7 +95,7 @@ func TestPageUpgrade(t *testing.T) {
 	t.Parallel()
 	old := dataplane.BasePage(table)
 	for name, edit := range map[string][2]string{
-		"rules":    {"ip daddr != 127.0.0.0/8 fib", "ip daddr != 127.0.0.0/8 counter fib"},
+		"rules":    {"ip daddr != 127.0.0.0/8 jump", "ip daddr != 127.0.0.0/8 counter jump"},
 		"hook":     {"priority srcnat", "priority 101"},
 		"set type": {"set egress {\n\t\ttype ifname\n", "set egress {\n\t\ttype ifname\n\t\tflags timeout\n"},
 		"chain":    {"chain from_container {", "chain from_ours {"},
