@@ -33,10 +33,10 @@ func SecureElement(m Meta, table, link string) Element {
 	return ifElement(m, table, "secure", link)
 }
 
-// SpanElement names the bridge of a network that spans hosts: connections over it begin
-// with segments that fit the path.
-func SpanElement(m Meta, table, bridge string) Element {
-	return ifElement(m, table, "spans", bridge)
+// SpanElement names an interface of networks that span hosts, by which less fits than
+// containers send: connections over it begin with segments that fit the path.
+func SpanElement(m Meta, table, link string) Element {
+	return ifElement(m, table, "spans", link)
 }
 
 // PeerElement lets tunnelled packets in from another host of the mesh: those of our VNIs

@@ -100,7 +100,8 @@ func (b *underlay) routed(link string, peers []cnm.Peer) {
 		dataplane.VNIElement(b.because("VNI %d carries the routed networks", u.RoutedVNI), b.table, u.UDPPort(), u.RoutedVNI, ""),
 		dataplane.VXLAN{Meta: b.because("routed networks reach hosts behind a router through it"), Name: link, VNI: u.RoutedVNI,
 			Local: u.Addr, Dev: u.Dev, Port: u.VXLANPort, MTU: u.VXLANMTU(false), MAC: u.MAC},
-		dataplane.Up{Meta: b.because("the tunnels of routed networks carry packets"), Link: link})
+		dataplane.Up{Meta: b.because("the tunnels of routed networks carry packets"), Link: link},
+		dataplane.SpanElement(b.because("less fits into the tunnels than containers of routed networks send: TCP is told so"), b.table, link))
 	if own := u.TunnelAddr(u.MAC); own.IsValid() {
 		b.add(
 			dataplane.Sysctl{Meta: b.because("the tunnels' own addresses are IPv6, also where the host's others are not"),

@@ -4,14 +4,18 @@ import (
 	"bytes"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"linkspan/dataplane"
 	"linkspan/dataplane/diff"
 	"linkspan/dataplane/linux"
+	"linkspan/netns"
 )
 
 func (h *host) page() dataplane.Page {
@@ -37,7 +41,7 @@ func TestPageEdited(t *testing.T) {
 		{"add chain inet lsptest mine", "chain mine added"},
 		{"add chain inet lsptest forward { policy drop; }", "chain forward edited"},
 		{"add set inet lsptest extra { type mark; }", "set extra added"},
-		{"flush table inet lsptest && delete chain inet lsptest raw", "missing"},
+		{"flush table inet lsptest && delete chain inet lsptest input", "missing"},
 		{"flush map inet lsptest checksums", "not completely loaded"},
 	} {
 		for _, line := range strings.Split(c.edit, " && ") {
@@ -69,6 +73,38 @@ func TestPageCounts(t *testing.T) {
 	h.apply([]dataplane.Op{{Verb: dataplane.Create, Object: dataplane.BasePage(table)}})
 	if got, want := h.page().Spec(), dataplane.BasePage(table).Spec(); got != want {
 		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+// TestLoopbackGuard: with route_localnet, and accept_local for those that are its own, the
+// kernel takes all addresses of 127.0.0.0/8 from a container. The page lets none of them
+// near the host, nor to others.
+func TestLoopbackGuard(t *testing.T) {
+	t.Parallel()
+	h := newHost(t)
+	web := h.pin("web")
+	h.apply(diff.Create(append(bridgeNet(), h.container("web", 2)...)))
+	h.run("sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv4.conf.docker0.accept_local=1")
+	h.run("ip", "link", "add", "wan0", "up", "type", "veth", "peer", "name", "wan1")
+	h.run("ip", "link", "set", "wan1", "up")
+	h.run("ip", "addr", "add", "10.98.0.1/24", "dev", "wan0")
+	h.in(web, "ping", "-c1", "-w5", "172.17.0.1") // its MAC is asked for before the addresses are forged
+	h.in(web, "sh", "-ec", "ip addr del 127.0.0.1/8 dev lo; ip addr add 127.0.0.2/32 dev eth0; sysctl -qw net.ipv4.conf.eth0.route_localnet=1; ip route add 127.0.0.1/32 via 172.17.0.1")
+	for i, c := range []struct{ what, from, to string }{
+		{"the host's loopback", "172.17.0.2", "127.0.0.1"},
+		{"the host, as its loopback", "127.0.0.2", "172.17.0.1"},
+		{"another machine, as the host's loopback", "127.0.0.2", "10.98.0.2"},
+	} {
+		err := netns.Do(web, func() error {
+			conn, err := (&net.Dialer{Timeout: 300 * time.Millisecond, LocalAddr: &net.TCPAddr{IP: net.ParseIP(c.from)}}).Dial("tcp", c.to+":7")
+			if err == nil {
+				conn.Close()
+			}
+			return err
+		})
+		if n, _ := strconv.Atoi(h.dropped("loopback")); n != i+1 {
+			t.Errorf("%s: %d packets dropped after it, want %d (%v)", c.what, n, i+1, err)
+		}
 	}
 }
 

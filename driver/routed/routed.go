@@ -66,10 +66,16 @@ func decode(n *cnm.Network) (options, error) {
 // the same link unwrapped. Those behind a router have less room, of which the host tells
 // the containers (path MTU discovery) and by which it clamps TCP's segments.
 func (o options) size(env driver.Env) int {
+	if o.MTU != 0 {
+		return o.MTU
+	}
+	return o.fits(env)
+}
+
+// fits is the largest packet that hosts on the same link take.
+func (o options) fits(env driver.Env) int {
 	u := env.Underlay
 	switch {
-	case o.MTU != 0:
-		return o.MTU
 	case u == nil || o.encrypted && !segment.Encrypts(u):
 		return env.MTU
 	case o.encrypted:
@@ -88,7 +94,9 @@ func (Driver) Network(env driver.Env, n *cnm.Network) ([]dataplane.Object, error
 	p := segment.OfNetwork(env, n)
 	p.Connect(o.bridge)
 	p.Switch(dataplane.Bridge{Name: o.bridge, MTU: o.size(env), MAC: segment.Anycast(n)}, n.Pool6() != nil)
-	p.Span(o.bridge)
+	if o.size(env) > o.fits(env) {
+		p.Span(o.bridge)
+	}
 	p.Outside(env, n, o.bridge, o.Masquerade, true)
 	for _, pool := range n.Pools {
 		if !pool.Gateway.IsValid() {

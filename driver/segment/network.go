@@ -67,7 +67,7 @@ func (p *Plan) Masquerade(from netip.Prefix) {
 // Loopback has ports that are published on 127.0.0.1 reach containers. shared: the
 // bridge is not ours.
 func (p *Plan) Loopback(br string, shared bool) {
-	p.Add(dataplane.Sysctl{Meta: p.Because("ports published on 127.0.0.1 reach containers; the page's raw chain keeps containers off the host's loopback"),
+	p.Add(dataplane.Sysctl{Meta: p.Because("ports published on 127.0.0.1 reach containers; the page keeps containers off the host's loopback"),
 		Name: "net/ipv4/conf/" + br + "/route_localnet", Value: "1", Shared: shared})
 }
 
