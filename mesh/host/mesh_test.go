@@ -390,11 +390,7 @@ func TestPromoteTwo(t *testing.T) {
 	a.init(InitRequest{Voters: 1})
 	b.join(a.token())
 	c.join(a.token())
-	rounds := 1
-	if os.Getenv("LINKSPAN_SOAK") != "" {
-		rounds = 3
-	}
-	for range rounds {
+	for range 3 {
 		for _, name := range []string{"host2", "host3"} {
 			if _, err := a.host.Promote(t.Context(), name); err != nil {
 				t.Fatal(err)

@@ -32,9 +32,13 @@ func TestApart(t *testing.T) {
 	if err := s.Failed(); err != nil {
 		t.Errorf("it failed of a question: %v", err)
 	}
-	// Who asks by the network gets there all the same: it fails, and runs again.
+	// Who asks by the network gets there all the same. Of that it does not fail either, as
+	// one that was removed stops in order. This one was not: it fails, and runs again.
 	cl := client(t, c.ClientURL())
 	_, _ = cl.Status(within(t, time.Second), c.ClientURL())
+	if now, err := s.running(); err != nil || now != m {
+		t.Errorf("it failed at once: %v", err)
+	}
 	eventually(t, "it fails and runs again", func() bool {
 		now, err := s.running()
 		return err == nil && now != m

@@ -57,12 +57,27 @@ func (m *member) OnWrite(e *zapcore.CheckedEntry, fields []zapcore.Field) {
 			err = fmt.Errorf("%s: %w", e.Message, cause)
 		}
 	}
+	if e.Message == lost {
+		time.AfterFunc(leaving, func() { m.end(err) })
+		runtime.Goexit()
+	}
 	m.end(err)
 	if strings.Contains(e.Message, "Raft") { // those of raft's own loop (etcdserver/raft.go)
 		m.raft.Do(func() { close(m.quiet) })
 	}
 	runtime.Goexit()
 }
+
+// lost is what etcd panics with when it is asked something (membership.RaftCluster,
+// IsLocalMemberLearner) after its removal was applied and before it has stopped, which it
+// does by itself. It says so to who asks, and all locks are undone: nothing else has failed.
+// Of a member that is not removed, and yet not among its own, it is true after leaving too.
+const (
+	lost    = "failed to find local ID in cluster members"
+	leaving = 10 * time.Second
+)
+
+var errLost = errors.New("this host's member is not, or no longer, one of the cluster's")
 
 // apart calls f, which asks etcd something, in a goroutine of its own: what etcd calls
 // impossible ends the goroutine that it is said in (OnWrite), and that must not be one of
@@ -80,10 +95,14 @@ func (m *member) apart(f func()) error {
 		if ok {
 			return nil
 		}
-		<-m.failed
 	case <-m.failed:
 	}
-	return m.err
+	select {
+	case <-m.failed:
+		return m.err
+	default:
+		return errLost
+	}
 }
 
 // hear notes that this member was removed, which it may be told by the others without
