@@ -140,6 +140,8 @@ type place struct {
 	addr netip.Addr
 }
 
+func (p place) proc() string { return fmt.Sprint("/proc/", p.pid) }
+
 func (e *engine) place(ctx context.Context, id string) (place, error) {
 	var c struct {
 		State           struct{ Pid int }

@@ -95,9 +95,7 @@ BenchmarkOther-2                	     100	   3635661 ns/op
 
 // TestListening: the server's socket is found without a connection to it.
 func TestListening(t *testing.T) {
-	e := &engine{}
 	dir := t.TempDir() // as /proc/PID
-	p := place{ns: filepath.Join(dir, "ns", "net")}
 	if err := os.Mkdir(filepath.Join(dir, "net"), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -108,10 +106,10 @@ func TestListening(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "net", "tcp"), []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if err := e.listening(p, 5201, time.Second); err != nil {
+	if err := listening(dir, 5201, time.Second); err != nil {
 		t.Error(err)
 	}
-	if err := e.listening(p, 9001, time.Millisecond); err == nil {
+	if err := listening(dir, 9001, time.Millisecond); err == nil {
 		t.Error("a connection was taken for a listener")
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"time"
@@ -47,20 +48,21 @@ func (e *engine) server(ctx context.Context, image string, ports map[int]int, cm
 		return place{}, err
 	}
 	for _, port := range ports {
-		if err := e.listening(p, port, 10*time.Second); err != nil {
+		if err := listening(p.proc(), port, 10*time.Second); err != nil {
 			return place{}, fmt.Errorf("%s: the server in %s: %w", e.name, image, err)
 		}
 	}
 	return p, nil
 }
 
-// listening waits until somebody listens on a port inside, without connecting:
-// iperf3's server does not get over a client that says nothing.
-func (e *engine) listening(p place, port int, within time.Duration) error {
+// listening waits until somebody listens on a port in a process's namespace, without
+// connecting: iperf3's server does not get over a client that says nothing. proc is the
+// process's folder.
+func listening(proc string, port int, within time.Duration) error {
 	want := regexp.MustCompile(fmt.Sprintf(`(?m)^ *\d+: [0-9A-F]+:%04X [0-9A-F]+:0000 0A `, port)) // proc(5): 0A is LISTEN
 	for deadline := time.Now().Add(within); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		for _, family := range []string{"tcp", "tcp6"} {
-			if b, err := os.ReadFile(fmt.Sprintf("/proc/%d/net/%s", p.pid, family)); err == nil && want.Match(b) {
+			if b, err := os.ReadFile(filepath.Join(proc, "net", family)); err == nil && want.Match(b) {
 				return nil
 			}
 		}

@@ -77,6 +77,17 @@ func (m *Mesh) taken(ctx context.Context) (other life, another, later bool, err 
 	return other, true, m.first != 0 && m.first < since, nil
 }
 
+// begun has taken note the revision at which this run's key came, once; of a try that
+// fails, another one tells.
+func (m *Mesh) begun(ctx context.Context) {
+	m.mu.Lock()
+	known := m.first != 0
+	m.mu.Unlock()
+	if !known {
+		m.taken(ctx)
+	}
+}
+
 // Copied begins Status.Fenced of a host that was put out of the mesh as a copy of another.
 const Copied = "another machine has this host's identity"
 
@@ -114,10 +125,9 @@ func (m *Mesh) hold(ctx context.Context) error {
 	if m.heard(ctx, err, 0) != nil {
 		return err
 	}
-	// Which revision that was; of a first try that fails, another one tells.
 	look := time.NewTicker(m.cfg.TTL)
 	defer look.Stop()
-	_, _, _, _ = m.taken(ctx)
+	m.begun(ctx)
 	for {
 		select {
 		case <-ctx.Done():
@@ -128,12 +138,7 @@ func (m *Mesh) hold(ctx context.Context) error {
 			}
 			return errLost
 		case <-look.C:
-			m.mu.Lock()
-			known := m.first != 0
-			m.mu.Unlock()
-			if !known {
-				_, _, _, _ = m.taken(ctx)
-			}
+			m.begun(ctx)
 		case <-m.aliveBell:
 			m.mu.Lock()
 			out := m.member() != nil

@@ -285,20 +285,7 @@ func TestAcross(t *testing.T) {
 			if a.Code != c.code || !said {
 				t.Errorf("%s: %s\nwant %s: %s", a.Code, a.Sentence, c.code, c.says)
 			}
-			switch c.cure {
-			case "advice":
-				if a.Cure != "" || a.Advice == "" {
-					t.Errorf("cure %q, advice %q", a.Cure, a.Advice)
-				}
-			case "some":
-				if a.Cure == "" {
-					t.Errorf("no cure; advice %q", a.Advice)
-				}
-			default:
-				if a.Cure != c.cure {
-					t.Errorf("cure %q, want %q", a.Cure, c.cure)
-				}
-			}
+			cures(t, a, c.cure)
 			if !slices.ContainsFunc(a.Steps, func(s Step) bool { return strings.Contains(s.Found, c.step) }) {
 				t.Errorf("no step has found %q", c.step)
 			}
@@ -329,5 +316,24 @@ func TestAcrossElsewhere(t *testing.T) {
 	a, err := m.ask(t, "near", "nobody")
 	if err != nil || a.Code != NoSuchName {
 		t.Errorf("%+v, %v", a, err)
+	}
+}
+
+// cures holds an answer's cure to what is wanted: all of it, "some", or "advice" alone.
+func cures(t *testing.T, a *Answer, want string) {
+	t.Helper()
+	switch want {
+	case "advice":
+		if a.Cure != "" || a.Advice == "" {
+			t.Errorf("cure %q, advice %q", a.Cure, a.Advice)
+		}
+	case "some":
+		if a.Cure == "" {
+			t.Errorf("no cure; advice %q", a.Advice)
+		}
+	default:
+		if a.Cure != want {
+			t.Errorf("cure %q, want %q", a.Cure, want)
+		}
 	}
 }

@@ -114,12 +114,18 @@ func (s *soak) step() {
 		d.Kill9()
 		time.Sleep(time.Duration(s.rnd.IntN(300)) * time.Millisecond)
 		d.Run()
-	case n < 85:
-		s.dark[i] = true
-		s.Switch.Silence(d.Host)
 	case n < 92:
 		s.dark[i] = true
-		s.Switch.Lose(d.Host, 30)
+		switch s.rnd.IntN(5) {
+		case 0:
+			s.Switch.Deafen(d.Host)
+		case 1:
+			s.Switch.Throttle(d.Host, "50mbit")
+		case 2:
+			s.Switch.Lose(d.Host, 30)
+		default:
+			s.Switch.Silence(d.Host)
+		}
 	default:
 		s.Switch.Heal(d.Host)
 		delete(s.dark, i)
@@ -156,7 +162,7 @@ func (s *soak) check() {
 // their networks on other hosts.
 func (s *soak) entries() {
 	s.t.Helper()
-	for i, d := range s.Daemons {
+	for i := range s.Daemons {
 		for _, network := range []string{"over", "secure"} {
 			here, want := false, 0
 			for _, p := range s.lives {
@@ -171,18 +177,7 @@ func (s *soak) entries() {
 			if !here {
 				want = 0
 			}
-			id := d.Docker("network", "inspect", "-f", "{{.Id}}", network)[:12]
-			var out string
-			d.Until(patience, fmt.Sprintf("%s: the FDB of %s has %d entries", s.name(i), network, want), func() bool {
-				out, _ = d.Host.Try("bridge", "fdb", "show", "dev", "vx-"+id)
-				got := 0
-				for _, l := range strings.Split(out, "\n") {
-					if strings.Contains(l, " dst ") && !strings.HasPrefix(l, "00:00:00:00:00:00") {
-						got++
-					}
-				}
-				return got == want
-			})
+			s.leads(i, network, want)
 		}
 	}
 }

@@ -151,6 +151,24 @@ func (c *cluster) removed(i int, network string) {
 	c.Daemons[i].Until(patience, network+" is removed", func() bool { return c.Daemons[i].TryDocker("network", "rm", network).Code == 0 })
 }
 
+// leads waits until an overlay network's VXLAN device on host i leads to as many MACs as the
+// network has containers on other hosts.
+func (c *cluster) leads(i int, network string, want int) {
+	c.t.Helper()
+	d := c.Daemons[i]
+	id := d.Docker("network", "inspect", "-f", "{{.Id}}", network)[:12]
+	d.Until(patience, fmt.Sprintf("%s: the FDB of %s has %d entries", c.name(i), network, want), func() bool {
+		out, _ := d.Host.Try("bridge", "fdb", "show", "dev", "vx-"+id)
+		got := 0
+		for _, l := range strings.Split(out, "\n") {
+			if strings.Contains(l, " dst ") && !strings.HasPrefix(l, "00:00:00:00:00:00") {
+				got++
+			}
+		}
+		return got == want
+	})
+}
+
 // inspect reads one network as a host knows it.
 func (c *cluster) inspect(i int, network string) (n struct {
 	ID, Scope, Driver string
