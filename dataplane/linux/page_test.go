@@ -106,6 +106,12 @@ func TestLoopbackGuard(t *testing.T) {
 			t.Errorf("%s: %d packets dropped after it, want %d (%v)", c.what, n, i+1, err)
 		}
 	}
+	// A person may lead containers there all the same, by a rule of the host's.
+	h.run("nft", "add table ip mine { chain pre { type nat hook prerouting priority dstnat; ip daddr 172.17.0.1 udp dport 5 dnat to 127.0.0.1:5; }; }")
+	echo(t, h.ns, "host", "127.0.0.1:5")
+	if got := question(t, web, "udp", "172.17.0.1:5", "q"); got != "host q" {
+		t.Errorf("by a rule of the host's own: %s", got)
+	}
 }
 
 // TestRulesetFlushed: everything of the table comes back.
