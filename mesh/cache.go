@@ -98,6 +98,7 @@ func (m *Mesh) load(ctx context.Context) error {
 	}
 	clear(m.cache.dirty) // what was just read
 	m.loadPaths(byKey)
+	m.lookWays() // who plans with them must not believe first that all are behind a router
 	return nil
 }
 

@@ -142,6 +142,8 @@ type Mesh struct {
 	self    Host
 	stored  Host
 	selfRev int64
+	// set is what of self this process was told.
+	set struct{ key, prefixes bool }
 	// first is the store's revision when this process first held its liveness key, clone
 	// the process that was found to have taken it away.
 	first   int64

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"linkspan/cnm"
+	"linkspan/store"
 )
 
 // says holds an error to its class and to the words that a person needs.
@@ -92,6 +93,58 @@ func TestTwoHosts(t *testing.T) {
 		again := a.create("shop", "192.168.0.0/16")
 		if again.VNIs[0] != firstVNI+1 {
 			t.Errorf("VNI %#x was given again at once", again.VNIs[0])
+		}
+	})
+}
+
+// TestRestartedRecord: of a daemon that restarts the others see nothing. While a host has no
+// key published, they would drop what they encrypt for it.
+func TestRestartedRecord(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		a, b := w.join("host1"), w.join("host2")
+		b.SetKey("a key")
+		used := []Used{{Prefix: netip.MustParsePrefix("10.77.0.0/16"), What: "eth1"}}
+		b.SetPrefixes(used)
+		w.settle()
+		record := func() store.Entry {
+			e, ok, err := w.common.Get(t.Context(), hostKeys+b.h.ID)
+			if err != nil || !ok {
+				t.Fatal(ok, err)
+			}
+			return e
+		}
+		was := record()
+		if h, _ := decode[Host](was.Value); h.Key != "a key" || len(h.Prefixes) != 1 {
+			t.Fatalf("published: %+v", h)
+		}
+		b.crash()
+		// What it begins with is planned at once: not as if all were behind a router.
+		first, err := New(Config{Store: b.view, Local: b.local, Self: b.h, Log: w.log, Way: func(netip.Addr) Way { return Way{Dev: "eth0", OnLink: true, MTU: 1500} }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p := first.Peers(); len(p) != 1 || !p[0].OnLink || p[0].Dev != "eth0" {
+			t.Errorf("peers of a host that starts: %+v", p)
+		}
+		b.start()
+		w.settle()
+		if now := record(); now.Rev != was.Rev {
+			t.Errorf("its record was written: %s", now.Value)
+		}
+		b.SetKey("a key")
+		b.SetPrefixes(used)
+		w.settle()
+		if now := record(); now.Rev != was.Rev {
+			t.Errorf("told the same, it wrote its record: %s", now.Value)
+		}
+		b.SetKey("another")
+		b.SetPrefixes(nil)
+		w.settle()
+		if h, _ := decode[Host](record().Value); h.Key != "another" || len(h.Prefixes) != 0 {
+			t.Errorf("told another, it has %+v", h)
+		}
+		if p := a.Peers(); len(p) != 1 || !p[0].SecureAddr.IsValid() {
+			t.Errorf("peers of host1: %+v", p)
 		}
 	})
 }

@@ -103,10 +103,14 @@ func (m *Mesh) SetPlace(p Place) {
 }
 
 // SetKey publishes this host's WireGuard public key.
-func (m *Mesh) SetKey(key string) { m.setSelf(func(h *Host) { h.Key = key }) }
+func (m *Mesh) SetKey(key string) {
+	m.setSelf(func(h *Host) { h.Key, m.set.key = key, true })
+}
 
 // SetPrefixes publishes what this host uses itself.
-func (m *Mesh) SetPrefixes(used []Used) { m.setSelf(func(h *Host) { h.Prefixes = used }) }
+func (m *Mesh) SetPrefixes(used []Used) {
+	m.setSelf(func(h *Host) { h.Prefixes, m.set.prefixes = used, true })
+}
 
 // SetVersion publishes what runs here.
 func (m *Mesh) SetVersion(v string) { m.setSelf(func(h *Host) { h.Version = v }) }

@@ -171,6 +171,14 @@ func (m *Mesh) storedSelf(h Host, rev int64) {
 	was := m.stored
 	m.stored, m.selfRev = h, rev
 	m.self.Role, m.self.Number, m.self.Joined, m.self.Name = h.Role, h.Number, h.Joined, h.Name
+	// What this process was not told yet stays as its last life wrote it: without a key, if
+	// only for a moment, the others would drop what they encrypt for this host.
+	if !m.set.key {
+		m.self.Key = h.Key
+	}
+	if !m.set.prefixes {
+		m.self.Prefixes = h.Prefixes
+	}
 	if !reflect.DeepEqual(was, h) && m.cfg.OnSelf != nil {
 		m.job(func(context.Context, Sink) { m.cfg.OnSelf(h, false) })
 	}
