@@ -135,10 +135,12 @@ func (m *Mesh) keep(ctx context.Context) {
 			return
 		case <-m.cacheBell:
 		}
-		if pause(ctx, 500*time.Millisecond) != nil { // a disk's sync is dear: many at once
+		// At once, so that a process that is killed next has it; then not for a while: a
+		// disk's sync is dear, and who comes in a crowd is written together.
+		m.flush(ctx)
+		if pause(ctx, 500*time.Millisecond) != nil {
 			return
 		}
-		m.flush(ctx)
 	}
 }
 
