@@ -115,8 +115,9 @@ func TestCreateTogether(t *testing.T) {
 				t.Errorf("%s knows %d", h.h.Name, len(h.ctl.networks))
 			}
 		}
-		// And claim addresses at the same time.
-		net := all[0]
+		// And claim addresses at the same time, in one that has enough: who came last may have
+		// got a small one.
+		net := slices.MinFunc(all, func(a, b *cnm.Network) int { return a.Pools[0].Subnet.Bits() - b.Pools[0].Subnet.Bits() })
 		got := make([][]netip.Addr, hosts)
 		for i, h := range w.hosts {
 			group.Go(func() {
