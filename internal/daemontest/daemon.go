@@ -136,7 +136,7 @@ func (d *Daemon) PID() int {
 // Log is what all runs of the daemon have printed.
 func (d *Daemon) Log() string { return d.proc.log.String() }
 
-// Signal sends a signal to the running daemon.
+// Signal sends a signal to the running daemon, and waits until one that stops it has.
 func (d *Daemon) Signal(s syscall.Signal) {
 	d.t.Helper()
 	pid := d.PID()
@@ -145,6 +145,9 @@ func (d *Daemon) Signal(s syscall.Signal) {
 	}
 	if err := unix.Kill(pid, s); err != nil {
 		d.t.Fatalf("daemon: %v", err)
+	}
+	if s == syscall.SIGSTOP {
+		d.Until(lab.Patience, "the daemon has stopped", func() bool { return lab.Stopped(pid) })
 	}
 }
 

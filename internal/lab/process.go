@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -148,4 +149,17 @@ func Buried(pid int) bool {
 	threads, _ := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
 	_, state, _ := strings.Cut(string(b), ") ")
 	return err != nil || strings.HasPrefix(state, "Z") && len(threads) <= 1
+}
+
+// Stopped says whether a process that got a SIGSTOP has stopped: each of its threads runs on
+// until it sees it (signal(7)).
+func Stopped(pid int) bool {
+	threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+	for _, t := range threads {
+		b, err := os.ReadFile(t)
+		if _, state, _ := strings.Cut(string(b), ") "); err == nil && !strings.HasPrefix(state, "T") {
+			return false
+		}
+	}
+	return len(threads) > 0
 }

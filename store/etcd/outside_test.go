@@ -18,6 +18,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"linkspan/cnm"
+	"linkspan/internal/lab"
 	"linkspan/probe"
 	"linkspan/store"
 )
@@ -362,6 +363,12 @@ func TestStopped(t *testing.T) {
 	if err := o.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
+	eventually(t, time.Minute, func() error {
+		if !lab.Stopped(o.cmd.Process.Pid) {
+			return errors.New("it runs on")
+		}
+		return nil
+	})
 	var wg sync.WaitGroup
 	for name, do := range map[string]func() error{
 		"Get":    func() error { return get(s, "a") },
