@@ -95,11 +95,11 @@ func oneCPU(server int, fn func() error) (err error) {
 	if err := unix.SchedGetaffinity(0, &had); err != nil {
 		return err
 	}
-	for cpu := 0; first.Count() == 0 && cpu < had.Count()+1024; cpu++ {
-		if had.IsSet(cpu) {
-			first.Set(cpu)
-		}
+	cpu := 0
+	for !had.IsSet(cpu) { // it runs on one
+		cpu++
 	}
+	first.Set(cpu)
 	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*", server))
 	if err != nil {
 		return err

@@ -308,7 +308,7 @@ func (b *bench) dnsEngines(ctx context.Context, node string, n int) (err error) 
 				return err
 			}
 		}
-		r := &resolver{name: dockers, ns: client.ns, at: netip.MustParseAddrPort("127.0.0.11:53")}
+		r := &resolver{name: dockers, ns: client.ns(), at: netip.MustParseAddrPort("127.0.0.11:53")}
 		if e == b.world.ours {
 			r.name = "linkspan"
 		}

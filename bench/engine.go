@@ -135,12 +135,15 @@ func (e *engine) remove(ctx context.Context, id string) error {
 // place is where a running container is.
 type place struct {
 	id   string
-	pid  int    // of its first process
-	ns   string // its network namespace
+	pid  int // of its first process
 	addr netip.Addr
 }
 
-func (p place) proc() string { return fmt.Sprint("/proc/", p.pid) }
+// ns is its network namespace.
+func (p place) ns() string { return proc(p.pid) + "/ns/net" }
+
+// proc is a process's folder.
+func proc(pid int) string { return fmt.Sprint("/proc/", pid) }
 
 func (e *engine) place(ctx context.Context, id string) (place, error) {
 	var c struct {
@@ -148,7 +151,7 @@ func (e *engine) place(ctx context.Context, id string) (place, error) {
 		NetworkSettings struct{ IPAddress netip.Addr }
 	}
 	err := e.do(ctx, http.MethodGet, "/containers/"+id+"/json", "", nil, &c)
-	return place{id, c.State.Pid, fmt.Sprintf("/proc/%d/ns/net", c.State.Pid), c.NetworkSettings.IPAddress}, err
+	return place{id, c.State.Pid, c.NetworkSettings.IPAddress}, err
 }
 
 // said is what a container printed, for errors.

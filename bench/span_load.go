@@ -24,7 +24,7 @@ func (s *span) listen(ctx context.Context, ns string) (server int, err error) {
 		if port == probePort {
 			server = c.Process.Pid // nsenter(1) becomes the program
 		}
-		if err := listening(place{pid: c.Process.Pid}.proc(), port, 10*time.Second); err != nil {
+		if err := listening(proc(c.Process.Pid), port, 10*time.Second); err != nil {
 			return 0, err
 		}
 	}

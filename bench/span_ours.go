@@ -50,8 +50,8 @@ func (s *span) byUs(ctx context.Context, driver string, options ...string) (line
 			return line{}, err
 		}
 	}
-	l := line{from: p[0].ns, to: p[1].addr}
-	if l.server, err = s.listen(ctx, p[1].ns); err != nil {
+	l := line{from: p[0].ns(), to: p[1].addr}
+	if l.server, err = s.listen(ctx, p[1].ns()); err != nil {
 		return line{}, err
 	}
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
@@ -92,6 +92,6 @@ func (e *engine) member(ctx context.Context, network string) (p place, err error
 		}
 	}
 	err = e.do(ctx, http.MethodGet, "/containers/"+p.id+"/json", "", nil, &c)
-	p.pid, p.ns, p.addr = c.State.Pid, fmt.Sprintf("/proc/%d/ns/net", c.State.Pid), c.NetworkSettings.Networks[network].IPAddress
+	p.pid, p.addr = c.State.Pid, c.NetworkSettings.Networks[network].IPAddress
 	return p, err
 }

@@ -31,7 +31,7 @@ func (s *span) reachable(ctx context.Context) error {
 		start := make(chan time.Time, 1)
 		known := make(chan time.Time, 1)
 		go func() {
-			_ = within(asker.ns, func() error {
+			_ = within(asker.ns(), func() error {
 				known <- resolved(ctx, id[:12], 10*time.Second)
 				return nil
 			})

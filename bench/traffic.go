@@ -48,7 +48,7 @@ func (e *engine) server(ctx context.Context, image string, ports map[int]int, cm
 		return place{}, err
 	}
 	for _, port := range ports {
-		if err := listening(p.proc(), port, 10*time.Second); err != nil {
+		if err := listening(proc(p.pid), port, 10*time.Second); err != nil {
 			return place{}, fmt.Errorf("%s: the server in %s: %w", e.name, image, err)
 		}
 	}
@@ -100,9 +100,9 @@ func (w way) client(s *servers, server place) string {
 	case w.from != nil:
 		return w.from(s)
 	case server == s.probe:
-		return s.iperf.ns
+		return s.iperf.ns()
 	}
-	return s.probe.ns
+	return s.probe.ns()
 }
 
 // As good as dockerd, but for what two runs of the same differ by.

@@ -32,7 +32,7 @@ func BasePage(table string, accept ...Mark) Page {
 
 var (
 	meshSet  = regexp.MustCompile(`(?m)^\t(?:map mesh[46]|set vnis(?:_secure)?) \{\n(?:\t\t.*\n)*\t\}\n`)
-	meshRule = regexp.MustCompile(`(?m)^\t\t.*(?:@mesh[46]|@vnis|set rt mtu|[io]ifkind).*\n`)
+	meshRule = regexp.MustCompile(`(?m)^\t\t.*(?:@mesh[46]|@vnis|set rt mtu).*\n`)
 )
 
 // Single is the page for a kernel (before Linux 5.6) or an nft program (before 0.9.4)

@@ -43,9 +43,7 @@ func UnderlayObjects(env Env, peers []cnm.Peer) ([]dataplane.Object, error) {
 	b := &underlay{table: env.Table, u: u}
 	// Before anything of a mesh's is there: who has which address is not asked through
 	// tunnels, whatever overlay networks come.
-	page := dataplane.TunnelPage(env.Table)
-	page.Owner = dataplane.Owner{Kind: dataplane.OwnerHost}
-	b.add(page)
+	b.add(dataplane.TunnelPage(env.Table))
 	for _, p := range peers {
 		b.peer(p)
 	}

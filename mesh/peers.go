@@ -112,9 +112,6 @@ func (m *Mesh) SetPrefixes(used []Used) {
 	m.setSelf(func(h *Host) { h.Prefixes, m.set.prefixes = used, true })
 }
 
-// SetVersion publishes what runs here.
-func (m *Mesh) SetVersion(v string) { m.setSelf(func(h *Host) { h.Version = v }) }
-
 func (m *Mesh) setSelf(set func(*Host)) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -1,17 +1,16 @@
 package ports
 
 import (
-	"bytes"
 	"fmt"
 	"os/exec"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"linkspan/internal/daemontest"
 	"linkspan/internal/lab"
+	"linkspan/internal/testlog"
 )
 
 // TestReplaced: a UDP sender that speaks once a second from the same port goes on
@@ -103,22 +102,13 @@ func (a answers) lost() (n int) {
 
 // heard is what a client in the background was answered so far.
 type heard struct {
+	testlog.Log
 	cmd  *exec.Cmd
-	mu   sync.Mutex
-	out  bytes.Buffer
 	done chan struct{}
 }
 
-func (h *heard) Write(b []byte) (int, error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.out.Write(b)
-}
-
 func (h *heard) lines() answers {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	whole := h.out.String() // the last may be half there
+	whole := h.String() // the last may be half there
 	return strings.Split(whole[:strings.LastIndexByte(whole, '\n')+1], "\n")[:strings.Count(whole, "\n")]
 }
 
